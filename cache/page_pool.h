@@ -1,0 +1,77 @@
+// Which page ids are free, and who holds the others. A page belongs to one layer of one or more
+// sequences; ids are one space over all layers, so what one layer frees feeds another.
+// Engine thread only.
+#ifndef PREFIXD_CACHE_PAGE_POOL_H_
+#define PREFIXD_CACHE_PAGE_POOL_H_
+
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace prefixd {
+
+using PageId = int32_t;
+
+// Slots (tokens) in a page.
+inline constexpr int32_t kSlotsPerPage = 16;
+
+class PagePool;
+
+// Move-only claim on one page; gives it back when destroyed. Must not outlive the pool.
+class PageRef {
+ public:
+  PageRef(PageRef&& other) noexcept
+      : pool_(std::exchange(other.pool_, nullptr)), id_(other.id_) {}
+  PageRef& operator=(PageRef&& other) noexcept {
+    std::swap(pool_, other.pool_);
+    std::swap(id_, other.id_);
+    return *this;
+  }
+  ~PageRef();
+
+  PageId id() const { return id_; }
+  // Whether somebody else holds this page too; such a page is never written.
+  bool shared() const;
+  // Another claim on the same page.
+  PageRef Share() const;
+
+ private:
+  friend class PagePool;
+  PageRef(PagePool* pool, PageId id) : pool_(pool), id_(id) {}
+
+  PagePool* pool_;
+  PageId id_;
+};
+
+class PagePool {
+ public:
+  // Requires: num_pages >= 0.
+  explicit PagePool(int32_t num_pages);
+  // Requires: every page was given back.
+  ~PagePool();
+  PagePool(const PagePool&) = delete;
+  PagePool& operator=(const PagePool&) = delete;
+
+  int32_t num_pages() const { return static_cast<int32_t>(ref_counts_.size()); }
+  int32_t num_free() const { return static_cast<int32_t>(free_.size()); }
+  int32_t ref_count(PageId id) const { return ref_counts_[id]; }
+
+  // Takes a free page, the most recently freed first; nullopt if there is none.
+  std::optional<PageRef> Allocate();
+
+  // Crashes unless free and held pages partition the id space.
+  void CheckInvariants() const;
+
+ private:
+  friend class PageRef;
+  void AddRef(PageId id);
+  void Release(PageId id);
+
+  std::vector<int32_t> ref_counts_;  // By page id; 0 = free.
+  std::vector<PageId> free_;         // A stack.
+};
+
+}  // namespace prefixd
+
+#endif  // PREFIXD_CACHE_PAGE_POOL_H_

@@ -1,0 +1,38 @@
+# prefixd_module(NAME SOURCES a.cc ... DEPS lib ...): one static library per module.
+function(prefixd_module NAME)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  if(NOT ARG_SOURCES)
+    add_library(${NAME} INTERFACE)
+    target_link_libraries(${NAME} INTERFACE prefixd_flags ${ARG_DEPS})
+    return()
+  endif()
+  add_library(${NAME} STATIC ${ARG_SOURCES})
+  target_link_libraries(${NAME} PUBLIC prefixd_flags ${ARG_DEPS})
+endfunction()
+
+# prefixd_binary(NAME SOURCES a.cc ... DEPS lib ...): an executable in bin/.
+function(prefixd_binary NAME)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${NAME} ${ARG_SOURCES})
+  target_link_libraries(${NAME} PRIVATE prefixd_flags ${ARG_DEPS})
+endfunction()
+
+# prefixd_test(NAME SOURCES a_test.cc ... DEPS lib ... [TIMEOUT s] [LABELS l ...]): one gtest binary,
+# one ctest entry. PREFIXD_SOURCE_DIR names the checkout, where goldens and models/demo lie.
+function(prefixd_test NAME)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  add_executable(${NAME} ${ARG_SOURCES})
+  target_link_libraries(${NAME} PRIVATE prefixd_flags ${ARG_DEPS} GTest::gtest GTest::gmock
+                        GTest::gtest_main)
+  target_compile_definitions(${NAME} PRIVATE PREFIXD_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
+                             PREFIXD_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  set_target_properties(${NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  add_test(NAME ${NAME} COMMAND ${NAME} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  set_tests_properties(${NAME} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
+  if(ARG_LABELS)
+    set_tests_properties(${NAME} PROPERTIES LABELS "${ARG_LABELS}")
+  endif()
+endfunction()

@@ -1,0 +1,23 @@
+# Compiler flags and libraries that every target of the project shares.
+find_program(PREFIXD_CCACHE ccache)
+if(PREFIXD_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${PREFIXD_CCACHE})
+endif()
+
+find_package(Threads REQUIRED)
+find_package(absl REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(OpenSSL REQUIRED)
+
+add_library(prefixd_flags INTERFACE)
+target_include_directories(prefixd_flags INTERFACE ${CMAKE_SOURCE_DIR})
+# Kernel objects contract products explicitly; everywhere else a fused product would make the bits
+# depend on the compiler (docs/decisions.md, rule 3).
+target_compile_options(prefixd_flags INTERFACE -Wall -Wextra -Wno-missing-field-initializers
+                       -ffp-contract=off -fstack-protector-strong)
+target_compile_definitions(prefixd_flags INTERFACE PREFIXD_VERSION="${PROJECT_VERSION}")
+if(NOT PREFIXD_SANITIZE STREQUAL "")
+  target_compile_options(prefixd_flags INTERFACE -fsanitize=${PREFIXD_SANITIZE}
+                         -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(prefixd_flags INTERFACE -fsanitize=${PREFIXD_SANITIZE})
+endif()

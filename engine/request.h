@@ -1,0 +1,166 @@
+// What a caller wants, and what it gets back: plain values between the server and the engine.
+// A Request is validated by the engine's prompt preparation; field paths in errors are those of the
+// proto (`prefixd.v1.GenerateRequest`).
+#ifndef PREFIXD_ENGINE_REQUEST_H_
+#define PREFIXD_ENGINE_REQUEST_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace prefixd {
+
+struct TextPart {
+  std::string text;  // Valid UTF-8.
+};
+struct ImagePart {
+  std::string bytes;  // An encoded JPEG or PNG.
+};
+using Part = std::variant<TextPart, ImagePart>;
+
+enum class Role { kSystem, kUser, kAssistant };
+
+struct ChatMessage {
+  Role role = Role::kUser;
+  std::vector<Part> parts;
+};
+
+// A conversation; the model's chat template is applied.
+struct ChatInput {
+  std::vector<ChatMessage> messages;
+};
+// Text and images in order, no template. The tokenizer's special tokens (BOS) are added.
+struct PromptInput {
+  std::vector<Part> parts;
+};
+// Token ids as they are. One placeholder id (ModelSpec::image->token_id) for each image.
+struct TokenInput {
+  std::vector<int32_t> ids;
+  std::vector<ImagePart> images;
+};
+using Input = std::variant<ChatInput, PromptInput, TokenInput>;
+
+// docs/decisions.md, rule 6. A temperature of 0 (or below 1e-6) is greedy.
+struct SamplingParams {
+  float temperature = 0.0f;         // [0, 100].
+  int32_t top_k = 0;                // 0: off.
+  float top_p = 1.0f;               // (0, 1].
+  float min_p = 0.0f;               // [0, 1].
+  float repetition_penalty = 1.0f;  // (0, 100].
+  float presence_penalty = 0.0f;    // [-2, 2].
+  float frequency_penalty = 0.0f;   // [-2, 2].
+  std::optional<uint64_t> seed;     // Unset: drawn by the engine and reported.
+  std::vector<std::pair<int32_t, float>> logit_bias;  // At most 1,024; ids in the vocabulary.
+};
+
+struct StoppingParams {
+  std::optional<int32_t> max_tokens;  // Unset: the rest of the context, capped by the server.
+  int32_t min_tokens = 0;             // End-of-sequence and stop ids are not sampled before.
+  std::vector<std::string> stop;      // At most 16, each 1..256 bytes.
+  std::vector<int32_t> stop_token_ids;  // At most 64.
+  bool include_stop = false;          // The matched stop string stays in the text.
+  bool ignore_eos = false;
+  std::optional<absl::Duration> soft_time_limit;  // Ends with TIME_LIMIT and what there is.
+};
+
+struct OutputParams {
+  int32_t num_choices = 1;              // 1..8.
+  std::optional<int32_t> logprobs;      // 0..20 alternatives beside the sampled token; unset: none.
+  bool token_ids = false;               // Deltas carry token ids.
+};
+
+struct Request {
+  std::string id;           // Unique among live requests of the engine; never empty.
+  std::string tenant;       // Empty: the single tenant.
+  Input input;
+  SamplingParams sampling;
+  StoppingParams stopping;
+  OutputParams output;
+  absl::Time deadline = absl::InfiniteFuture();  // On the engine's clock.
+  int32_t priority = 0;     // Higher first.
+};
+
+// --- What comes back -------------------------------------------------------------------------------
+
+enum class FinishReason { kEos, kStopString, kStopToken, kMaxTokens, kContextLength, kTimeLimit };
+
+struct TokenLogprob {
+  int32_t token_id = 0;
+  std::string token;     // Raw bytes; may be part of a character.
+  float logprob = 0.0f;  // Natural log, of the raw logits.
+  int32_t rank = 0;      // 1 = most likely.
+};
+struct LogprobEntry {
+  TokenLogprob sampled;
+  std::vector<TokenLogprob> top;  // The most likely tokens, best first.
+};
+
+struct Usage {
+  int32_t prompt_tokens = 0;          // Image tokens included.
+  int32_t cached_prompt_tokens = 0;
+  int32_t image_tokens = 0;
+  int32_t completion_tokens = 0;      // All choices together.
+  int32_t recomputed_tokens = 0;      // After preemption; not part of the others.
+};
+
+struct Timings {
+  absl::Duration queue;        // Submit until first scheduled.
+  absl::Duration prefill;      // First scheduled until the prompt is computed.
+  absl::Duration first_token;  // Submit until the first token.
+  absl::Duration total;        // Submit until the end.
+};
+
+// The first event, sent when the request is first scheduled.
+struct StartedEvent {
+  std::string request_id;
+  std::string model;
+  int32_t prompt_tokens = 0;
+  int32_t cached_prompt_tokens = 0;
+  int32_t image_tokens = 0;
+  uint64_t seed = 0;
+  int32_t max_tokens = 0;  // In force after all caps.
+};
+struct DeltaEvent {
+  int32_t choice = 0;
+  std::string text;  // Valid UTF-8; may be empty when only tokens are new.
+  std::vector<int32_t> token_ids;
+  std::vector<LogprobEntry> logprobs;
+};
+struct ChoiceFinishedEvent {
+  int32_t choice = 0;
+  FinishReason reason = FinishReason::kEos;
+  std::string stop_string;           // For kStopString.
+  std::optional<int32_t> stop_token; // For kStopToken and kEos.
+};
+struct FinishedEvent {
+  Usage usage;
+  Timings timings;
+};
+// The one terminal event of a request that did not finish: a non-OK status.
+struct FailedEvent {
+  absl::Status status;
+};
+using Event =
+    std::variant<StartedEvent, DeltaEvent, ChoiceFinishedEvent, FinishedEvent, FailedEvent>;
+
+// Takes the events of one request. Called by the engine thread (a refusal before that: by a prep
+// thread), never concurrently; must not block, throw or call back into the engine. Exactly one of
+// FinishedEvent and FailedEvent comes, and comes last; the engine drops the sink then.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  virtual void OnEvent(Event event) = 0;
+  // False while the reader is too far behind: the engine parks the request and keeps its KV until
+  // Engine::Poke. Thread-safe.
+  virtual bool Writable() const { return true; }
+};
+
+}  // namespace prefixd
+
+#endif  // PREFIXD_ENGINE_REQUEST_H_
