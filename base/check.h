@@ -9,7 +9,7 @@ namespace prefixd {
 
 }  // namespace prefixd
 
-#define PREFIXD_CHECK(condition) \
+#define PREFIXD_CHECK(condition)                     \
   (__builtin_expect(static_cast<bool>(condition), 1) \
        ? static_cast<void>(0)                        \
        : ::prefixd::CheckFailed(__FILE__, __LINE__, #condition))

@@ -1,6 +1,7 @@
-// Errors that a caller's program can act on: an absl::Status whose payload carries a machine-readable
-// reason, the variable parts of the message, every violated field and a retry hint. The server turns
-// the payload into google.rpc details; code between only passes the status on.
+// Errors that a caller's program can act on: an absl::Status whose payload carries a
+// machine-readable reason, the variable parts of the message, every violated field and a retry
+// hint. The server turns the payload into google.rpc details; code between only passes the status
+// on.
 #ifndef PREFIXD_BASE_ERROR_H_
 #define PREFIXD_BASE_ERROR_H_
 

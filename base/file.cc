@@ -18,10 +18,13 @@ absl::Status ErrnoError(absl::string_view what, const std::string& path) {
   const int error = errno;
   const std::string message = absl::StrCat(path, ": ", what, ": ", std::strerror(error));
   switch (error) {
-    case ENOENT: return absl::NotFoundError(message);
+    case ENOENT:
+      return absl::NotFoundError(message);
     case EACCES:
-    case EPERM: return absl::PermissionDeniedError(message);
-    default: return absl::InvalidArgumentError(message);
+    case EPERM:
+      return absl::PermissionDeniedError(message);
+    default:
+      return absl::InvalidArgumentError(message);
   }
 }
 
@@ -89,12 +92,12 @@ absl::Status File::CheckUnchanged() const {
 absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes) {
   PREFIXD_ASSIGN_OR_RETURN(const File file, File::Open(path));
   if (file.size_bytes() > max_bytes) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": ", file.size_bytes(),
-                                                   " bytes, the limit is ", max_bytes));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": ", file.size_bytes(), " bytes, the limit is ", max_bytes));
   }
   std::string bytes(file.size_bytes(), '\0');
-  PREFIXD_RETURN_IF_ERROR(file.ReadAt(
-      0, absl::MakeSpan(reinterpret_cast<uint8_t*>(bytes.data()), bytes.size())));
+  PREFIXD_RETURN_IF_ERROR(
+      file.ReadAt(0, absl::MakeSpan(reinterpret_cast<uint8_t*>(bytes.data()), bytes.size())));
   return bytes;
 }
 

@@ -25,7 +25,8 @@ class StrictHandler : public nlohmann::json_sax<json> {
   bool number_integer(number_integer_t value) override { return Add(value); }
   bool number_unsigned(number_unsigned_t value) override { return Add(value); }
   bool number_float(number_float_t value, const string_t& text) override {
-    if (!std::isfinite(value)) return Fail(absl::StrCat("number out of range: ", text.substr(0, 32)));
+    if (!std::isfinite(value))
+      return Fail(absl::StrCat("number out of range: ", text.substr(0, 32)));
     return Add(value);
   }
   bool string(string_t& value) override { return Add(std::move(value)); }
@@ -34,7 +35,8 @@ class StrictHandler : public nlohmann::json_sax<json> {
   bool start_object(std::size_t) override { return Open(json::object()); }
   bool key(string_t& key) override {
     json& object = *open_.back();
-    if (object.contains(key)) return Fail(absl::StrCat("duplicate key \"", key.substr(0, 64), "\""));
+    if (object.contains(key))
+      return Fail(absl::StrCat("duplicate key \"", key.substr(0, 64), "\""));
     slot_ = &object[key];
     return true;
   }

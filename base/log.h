@@ -22,11 +22,11 @@ void Log(LogLevel level, absl::string_view line);
 }  // namespace prefixd
 
 // The arguments are absl::StrCat arguments and are only evaluated if the level is on.
-#define PREFIXD_LOG(level, ...)                                     \
-  do {                                                              \
-    if (::prefixd::LogEnabled(::prefixd::LogLevel::level)) {        \
+#define PREFIXD_LOG(level, ...)                                                \
+  do {                                                                         \
+    if (::prefixd::LogEnabled(::prefixd::LogLevel::level)) {                   \
       ::prefixd::Log(::prefixd::LogLevel::level, ::absl::StrCat(__VA_ARGS__)); \
-    }                                                               \
+    }                                                                          \
   } while (false)
 
 #endif  // PREFIXD_BASE_LOG_H_

@@ -10,8 +10,8 @@
 #define PREFIXD_STATUS_CONCAT_INNER(a, b) a##b
 #define PREFIXD_STATUS_CONCAT(a, b) PREFIXD_STATUS_CONCAT_INNER(a, b)
 
-#define PREFIXD_RETURN_IF_ERROR(expr)                               \
-  do {                                                              \
+#define PREFIXD_RETURN_IF_ERROR(expr)                                 \
+  do {                                                                \
     if (absl::Status status_ = (expr); !status_.ok()) return status_; \
   } while (false)
 

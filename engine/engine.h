@@ -1,11 +1,11 @@
 // The door to everything that computes: requests in, events out. One model, one engine thread.
 //
-//   auto engine = Engine::Open(options, &clock);      // Config, tokenizer and headers are checked here.
-//   engine->LoadWeights(progress);                    // Then it serves.
+//   auto engine = Engine::Open(options, &clock);      // Config, tokenizer and headers are checked
+//   here. engine->LoadWeights(progress);                    // Then it serves.
 //   engine->Submit(request, sink);
 //
-// Threads: every public method is thread-safe. Everything behind belongs to the engine thread, except
-// a small pool that prepares prompts (decodes images, tokenises).
+// Threads: every public method is thread-safe. Everything behind belongs to the engine thread,
+// except a small pool that prepares prompts (decodes images, tokenises).
 #ifndef PREFIXD_ENGINE_ENGINE_H_
 #define PREFIXD_ENGINE_ENGINE_H_
 
@@ -31,9 +31,9 @@ enum class EngineState { kLoading, kServing, kDraining, kStopped, kFailed };
 // What clients may know about the model. Constant after Open.
 struct EngineModelInfo {
   std::string name;
-  std::string family;          // "llama", "llava".
-  std::string weights_dtype;   // "bf16".
-  std::string digest;          // SHA-256 over config and tokenizer files, hexadecimal.
+  std::string family;         // "llama", "llava".
+  std::string weights_dtype;  // "bf16".
+  std::string digest;         // SHA-256 over config and tokenizer files, hexadecimal.
   uint64_t num_parameters = 0;
   uint64_t weight_bytes = 0;
   int32_t context_length = 0;  // Positions, prompt and output together.
@@ -41,8 +41,8 @@ struct EngineModelInfo {
   bool supports_images = false;
   int32_t tokens_per_image = 0;
   int32_t image_token_id = -1;
-  int32_t max_images = 0;      // Per request.
-  std::string chat_template;   // Name of the renderer; empty: no chat.
+  int32_t max_images = 0;     // Per request.
+  std::string chat_template;  // Name of the renderer; empty: no chat.
   std::vector<int32_t> eos_token_ids;
   SamplingParams sampling_defaults;  // From generation_config.json.
   int32_t max_output_tokens = 0;
@@ -50,9 +50,9 @@ struct EngineModelInfo {
 
 struct RequestInfo {
   std::string id;
-  std::string state;           // "queued", "prefill", "decode", "parked".
+  std::string state;  // "queued", "prefill", "decode", "parked".
   int32_t prompt_tokens = 0;
-  int32_t computed_tokens = 0; // Prompt tokens computed so far.
+  int32_t computed_tokens = 0;  // Prompt tokens computed so far.
   int32_t generated_tokens = 0;
   int32_t kv_pages = 0;
   absl::Duration age;
@@ -61,15 +61,15 @@ struct RequestInfo {
 // A snapshot made by the engine thread once per step; reading it takes no engine lock.
 struct EngineStats {
   EngineState state = EngineState::kLoading;
-  int32_t waiting = 0;         // Accepted, not yet scheduled.
-  int32_t running = 0;         // Requests being computed.
+  int32_t waiting = 0;  // Accepted, not yet scheduled.
+  int32_t running = 0;  // Requests being computed.
   int32_t total_pages = 0;
   int32_t free_pages = 0;
   int32_t reserved_pages = 0;  // Promised to admitted requests, not yet taken.
   uint64_t page_bytes = 0;
   int32_t page_slots = 0;
   uint64_t steps = 0;
-  uint64_t prompt_tokens = 0;      // Totals since start.
+  uint64_t prompt_tokens = 0;  // Totals since start.
   uint64_t generated_tokens = 0;
   uint64_t images = 0;
   uint64_t requests_finished = 0;
@@ -78,8 +78,8 @@ struct EngineStats {
 };
 
 struct EngineRuntimeInfo {
-  std::string backend;         // "cpu".
-  std::string level;           // "avx512".
+  std::string backend;  // "cpu".
+  std::string level;    // "avx512".
   int32_t threads = 0;
   std::string kv_dtype;
   std::string activation_dtype;
@@ -124,13 +124,12 @@ class Engine {
   virtual void Poke() = 0;
 
   // Tokenises like Submit would, without computing. `done` is called once, by a prep thread.
-  virtual void CountTokens(Input input,
-                           std::function<void(absl::StatusOr<TokenCounts>)> done) = 0;
+  virtual void CountTokens(Input input, std::function<void(absl::StatusOr<TokenCounts>)> done) = 0;
 
   // Stops taking requests (DRAINING). Returns at once; what was accepted goes on.
   virtual void Drain() = 0;
-  // Waits until no request is left or `timeout` has passed, then ends what is left with UNAVAILABLE,
-  // reason DRAINING. Returns the number of requests that were cut.
+  // Waits until no request is left or `timeout` has passed, then ends what is left with
+  // UNAVAILABLE, reason DRAINING. Returns the number of requests that were cut.
   virtual int WaitDrained(absl::Duration timeout) = 0;
 
   virtual std::shared_ptr<const EngineStats> Stats() const = 0;

@@ -1,5 +1,5 @@
-// Options of an engine, with defaults and limits. Plain values; the server fills them from its option
-// table.
+// Options of an engine, with defaults and limits. Plain values; the server fills them from its
+// option table.
 #ifndef PREFIXD_ENGINE_OPTIONS_H_
 #define PREFIXD_ENGINE_OPTIONS_H_
 
@@ -7,36 +7,34 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/time/time.h"
 
 namespace prefixd {
 
 struct EngineOptions {
-  std::string model_path;             // A Hugging Face directory. Required.
-  std::string model_name;             // Empty: the last component of model_path.
-  std::string chat_template;          // Forces a built-in renderer; empty: by the template's digest.
+  std::string model_path;     // A Hugging Face directory. Required.
+  std::string model_name;     // Empty: the last component of model_path.
+  std::string chat_template;  // Forces a built-in renderer; empty: by the template's digest.
 
-  std::string backend = "auto";       // auto, cpu, ref.
-  std::string cpu_level = "auto";     // auto, portable, avx2, avx512, avx512bf16.
-  int32_t threads = 0;                // 0: one per usable CPU.
-  std::string kv_dtype = "f32";       // f32, bf16.
+  std::string backend = "auto";          // auto, cpu, ref.
+  std::string cpu_level = "auto";        // auto, portable, avx2, avx512, avx512bf16.
+  int32_t threads = 0;                   // 0: one per usable CPU.
+  std::string kv_dtype = "f32";          // f32, bf16.
   std::string activation_dtype = "f32";  // f32; bf16 on level avx512bf16.
-  uint64_t kv_memory_bytes = 0;       // 0: 25 % of the available memory (cgroup-aware).
+  uint64_t kv_memory_bytes = 0;          // 0: 25 % of the available memory (cgroup-aware).
 
-  int32_t max_batch_tokens = 256;     // Rows of one step: decodes first, the rest is prefill.
-  int32_t prefill_chunk = 0;          // Largest prefill piece of one sequence; 0: max_batch_tokens.
-  int32_t max_running = 64;           // Choices that decode at once.
-  int32_t max_queue = 1024;           // Requests waiting for admission, prepared or not.
-  int32_t max_output_tokens = 4096;   // Cap of max_tokens.
+  int32_t max_batch_tokens = 256;    // Rows of one step: decodes first, the rest is prefill.
+  int32_t prefill_chunk = 0;         // Largest prefill piece of one sequence; 0: max_batch_tokens.
+  int32_t max_running = 64;          // Choices that decode at once.
+  int32_t max_queue = 1024;          // Requests waiting for admission, prepared or not.
+  int32_t max_output_tokens = 4096;  // Cap of max_tokens.
   int32_t prep_threads = 2;
   uint64_t max_prompt_bytes = 1 << 20;
   uint64_t max_image_bytes = 16 << 20;
   int32_t max_images = 8;
-  absl::Duration max_queue_wait = absl::Seconds(10);  // Refuse on arrival beyond this estimate.
   bool image_exif_orientation = true;
   std::string image_background = "255,255,255";  // R,G,B or drop.
 
-  bool check_invariants = false;      // Check the cache after every step (tests).
+  bool check_invariants = false;  // Check the cache after every step (tests).
 
   // Errors: INVALID_ARGUMENT naming the option, its value and its range.
   absl::Status Validate() const;

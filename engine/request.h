@@ -48,45 +48,46 @@ using Input = std::variant<ChatInput, PromptInput, TokenInput>;
 
 // docs/decisions.md, rule 6. A temperature of 0 (or below 1e-6) is greedy.
 struct SamplingParams {
-  float temperature = 0.0f;         // [0, 100].
-  int32_t top_k = 0;                // 0: off.
-  float top_p = 1.0f;               // (0, 1].
-  float min_p = 0.0f;               // [0, 1].
-  float repetition_penalty = 1.0f;  // (0, 100].
-  float presence_penalty = 0.0f;    // [-2, 2].
-  float frequency_penalty = 0.0f;   // [-2, 2].
-  std::optional<uint64_t> seed;     // Unset: drawn by the engine and reported.
+  float temperature = 0.0f;                           // [0, 100].
+  int32_t top_k = 0;                                  // 0: off.
+  float top_p = 1.0f;                                 // (0, 1].
+  float min_p = 0.0f;                                 // [0, 1].
+  float repetition_penalty = 1.0f;                    // (0, 100].
+  float presence_penalty = 0.0f;                      // [-2, 2].
+  float frequency_penalty = 0.0f;                     // [-2, 2].
+  std::optional<uint64_t> seed;                       // Unset: drawn by the engine and reported.
   std::vector<std::pair<int32_t, float>> logit_bias;  // At most 1,024; ids in the vocabulary.
 };
 
 struct StoppingParams {
-  std::optional<int32_t> max_tokens;  // Unset: the rest of the context, capped by the server.
-  int32_t min_tokens = 0;             // End-of-sequence and stop ids are not sampled before.
-  std::vector<std::string> stop;      // At most 16, each 1..256 bytes.
+  std::optional<int32_t> max_tokens;    // Unset: the rest of the context, capped by the server.
+  int32_t min_tokens = 0;               // End-of-sequence and stop ids are not sampled before.
+  std::vector<std::string> stop;        // At most 16, each 1..256 bytes.
   std::vector<int32_t> stop_token_ids;  // At most 64.
-  bool include_stop = false;          // The matched stop string stays in the text.
+  bool include_stop = false;            // The matched stop string stays in the text.
   bool ignore_eos = false;
   std::optional<absl::Duration> soft_time_limit;  // Ends with TIME_LIMIT and what there is.
 };
 
 struct OutputParams {
-  int32_t num_choices = 1;              // 1..8.
-  std::optional<int32_t> logprobs;      // 0..20 alternatives beside the sampled token; unset: none.
-  bool token_ids = false;               // Deltas carry token ids.
+  int32_t num_choices = 1;          // 1..8.
+  std::optional<int32_t> logprobs;  // 0..20 alternatives beside the sampled token; unset: none.
+  bool token_ids = false;           // Deltas carry token ids.
 };
 
 struct Request {
-  std::string id;           // Unique among live requests of the engine; never empty.
-  std::string tenant;       // Empty: the single tenant.
+  std::string id;      // Unique among live requests of the engine; never empty.
+  std::string tenant;  // Empty: the single tenant.
   Input input;
   SamplingParams sampling;
   StoppingParams stopping;
   OutputParams output;
   absl::Time deadline = absl::InfiniteFuture();  // On the engine's clock.
-  int32_t priority = 0;     // Higher first.
+  int32_t priority = 0;                          // Higher first.
 };
 
-// --- What comes back -------------------------------------------------------------------------------
+// --- What comes back
+// -------------------------------------------------------------------------------
 
 enum class FinishReason { kEos, kStopString, kStopToken, kMaxTokens, kContextLength, kTimeLimit };
 
@@ -102,11 +103,11 @@ struct LogprobEntry {
 };
 
 struct Usage {
-  int32_t prompt_tokens = 0;          // Image tokens included.
+  int32_t prompt_tokens = 0;  // Image tokens included.
   int32_t cached_prompt_tokens = 0;
   int32_t image_tokens = 0;
-  int32_t completion_tokens = 0;      // All choices together.
-  int32_t recomputed_tokens = 0;      // After preemption; not part of the others.
+  int32_t completion_tokens = 0;  // All choices together.
+  int32_t recomputed_tokens = 0;  // After preemption; not part of the others.
 };
 
 struct Timings {
@@ -135,8 +136,8 @@ struct DeltaEvent {
 struct ChoiceFinishedEvent {
   int32_t choice = 0;
   FinishReason reason = FinishReason::kEos;
-  std::string stop_string;           // For kStopString.
-  std::optional<int32_t> stop_token; // For kStopToken and kEos.
+  std::string stop_string;            // For kStopString.
+  std::optional<int32_t> stop_token;  // For kStopToken and kEos.
 };
 struct FinishedEvent {
   Usage usage;

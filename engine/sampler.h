@@ -1,5 +1,5 @@
-// From one row of logits to a token (docs/decisions.md, rule 6; order of steps as in the Hugging Face
-// processors). Pure functions; the draw depends on (seed, step, choice) and the logits alone.
+// From one row of logits to a token (docs/decisions.md, rule 6; order of steps as in the Hugging
+// Face processors). Pure functions; the draw depends on (seed, step, choice) and the logits alone.
 #ifndef PREFIXD_ENGINE_SAMPLER_H_
 #define PREFIXD_ENGINE_SAMPLER_H_
 
@@ -41,11 +41,11 @@ class TokenCounter {
 struct SampleRow {
   const SamplingParams* params = nullptr;
   uint64_t seed = 0;
-  uint32_t step = 0;    // Number of tokens generated before this one.
+  uint32_t step = 0;  // Number of tokens generated before this one.
   uint32_t choice = 0;
-  const TokenCounter* counts = nullptr;                // Null: no penalties.
-  absl::Span<const int32_t> suppressed;                // Never drawn (stop ids before min_tokens, the
-                                                       // image placeholder).
+  const TokenCounter* counts = nullptr;  // Null: no penalties.
+  absl::Span<const int32_t> suppressed;  // Never drawn (stop ids before min_tokens, the
+                                         // image placeholder).
 };
 
 // Working memory of Sample; one per thread, reused so that a draw allocates nothing.
@@ -58,8 +58,8 @@ struct SampleScratch {
 // Returns -1 if a logit is NaN or no token is left (the row failed).
 int32_t Sample(absl::Span<const float> logits, const SampleRow& row, SampleScratch* scratch);
 
-// Log-probabilities of the raw logits: `token_id`'s entry (token bytes are left empty) and the `top_n`
-// most likely tokens, best first, ties to the lowest id. Sums in double, in id order.
+// Log-probabilities of the raw logits: `token_id`'s entry (token bytes are left empty) and the
+// `top_n` most likely tokens, best first, ties to the lowest id. Sums in double, in id order.
 LogprobEntry Logprobs(absl::Span<const float> logits, int32_t token_id, int top_n);
 
 }  // namespace prefixd

@@ -1,6 +1,6 @@
 // Turns the tokens of one choice into text deltas that never tear a character, and watches for stop
-// strings. Deltas concatenate to Tokenizer::Decode of all tokens (special tokens skipped), cut at the
-// stop string. One per choice; engine thread only.
+// strings. Deltas concatenate to Tokenizer::Decode of all tokens (special tokens skipped), cut at
+// the stop string. One per choice; engine thread only.
 #ifndef PREFIXD_ENGINE_TEXT_STREAMER_H_
 #define PREFIXD_ENGINE_TEXT_STREAMER_H_
 
@@ -22,8 +22,8 @@ class TextStreamer {
   // `tokenizer` must outlive the streamer.
   TextStreamer(const Tokenizer* tokenizer, Options options);
 
-  // Adds one token. Returns the text that is now certain (maybe empty): complete characters that can
-  // no longer become part of a stop string. After a stop string matched, returns empty.
+  // Adds one token. Returns the text that is now certain (maybe empty): complete characters that
+  // can no longer become part of a stop string. After a stop string matched, returns empty.
   std::string Push(int32_t token_id);
 
   // Ends the text: what was held back comes out, an incomplete character as U+FFFD.
@@ -38,9 +38,9 @@ class TextStreamer {
 
   const Tokenizer* const tokenizer_;
   const Options options_;
-  std::string pending_bytes_;   // Not yet a complete character.
-  std::string held_text_;       // Could still become a stop string.
-  bool at_text_start_ = true;   // The next text is the first: a leading space may be stripped.
+  std::string pending_bytes_;  // Not yet a complete character.
+  std::string held_text_;      // Could still become a stop string.
+  bool at_text_start_ = true;  // The next text is the first: a leading space may be stripped.
   bool last_was_byte_token_ = false;
   std::string matched_stop_;
 };

@@ -3,13 +3,13 @@
 // a wrong shape is a bug of the caller and fails a check.
 //
 // Exactness (docs/decisions.md, rules 1-4): what an op writes to a row depends on that row's inputs
-// alone, bit for bit: not on the other rows of the call, on the number of threads, or on how rows are
-// cut into calls. Sums over K run in ascending order in one accumulator per output element. Attention
-// keeps one softmax state per block of 256 slots counted from slot 0 and merges the blocks in
-// ascending order.
+// alone, bit for bit: not on the other rows of the call, on the number of threads, or on how rows
+// are cut into calls. Sums over K run in ascending order in one accumulator per output element.
+// Attention keeps one softmax state per block of 256 slots counted from slot 0 and merges the
+// blocks in ascending order.
 //
-// Threads: one caller at a time (the engine thread after start-up). A call may return before its work
-// is done; Synchronize and Download wait.
+// Threads: one caller at a time (the engine thread after start-up). A call may return before its
+// work is done; Synchronize and Download wait.
 #ifndef PREFIXD_ENGINE_BACKEND_BACKEND_H_
 #define PREFIXD_ENGINE_BACKEND_BACKEND_H_
 
@@ -29,8 +29,8 @@ namespace prefixd {
 inline constexpr int kPageSlots = 16;
 
 struct BackendInfo {
-  std::string name;    // "ref", "cpu", "cuda".
-  std::string level;   // CPU: "portable", "avx2", "avx512", "avx512bf16". Else empty.
+  std::string name;   // "ref", "cpu", "cuda".
+  std::string level;  // CPU: "portable", "avx2", "avx512", "avx512bf16". Else empty.
   int num_threads = 1;
   DType activation_dtype = DType::kF32;
 };
@@ -51,13 +51,14 @@ class Matrix {
   const int64_t rows_, cols_;
 };
 
-// All pages of K and V: `num_pages` pages, each `kPageSlots` slots of K and V for every kv head of one
-// layer. The layout inside a page is the backend's. Page ids are [0, num_pages).
+// All pages of K and V: `num_pages` pages, each `kPageSlots` slots of K and V for every kv head of
+// one layer. The layout inside a page is the backend's. Page ids are [0, num_pages).
 struct KvPoolShape {
   int32_t num_pages = 0;
   int32_t num_kv_heads = 0;
   int32_t head_dim = 0;
-  DType dtype = DType::kF32;  // kF32, kBF16; the reference backend stores kF64 whatever is asked for.
+  DType dtype =
+      DType::kF32;  // kF32, kBF16; the reference backend stores kF64 whatever is asked for.
 };
 class KvPool {
  public:
@@ -101,20 +102,22 @@ class Backend {
 
   virtual const BackendInfo& info() const = 0;
 
-  // --- Memory -------------------------------------------------------------------------------------
+  // --- Memory
+  // -------------------------------------------------------------------------------------
 
   // Zeroed memory aligned to 64 bytes. Errors: RESOURCE_EXHAUSTED.
   virtual absl::StatusOr<Buffer> Allocate(size_t size_bytes) = 0;
 
-  // A zeroed dense [rows, cols] matrix of the activation dtype; rows start at multiples of 64 bytes.
+  // A zeroed dense [rows, cols] matrix of the activation dtype; rows start at multiples of 64
+  // bytes.
   absl::StatusOr<OwnedTensor> NewTensor(int64_t rows, int64_t cols);
 
   // A weight matrix; its rows are undefined until written.
   virtual absl::StatusOr<std::unique_ptr<Matrix>> CreateMatrix(DType dtype, int64_t rows,
                                                                int64_t cols) = 0;
 
-  // Writes rows [row_begin, row_begin + n) of `matrix` from `bytes`: n * cols little-endian elements of
-  // the matrix's dtype, row-major, possibly unaligned. Waits.
+  // Writes rows [row_begin, row_begin + n) of `matrix` from `bytes`: n * cols little-endian
+  // elements of the matrix's dtype, row-major, possibly unaligned. Waits.
   virtual absl::Status WriteMatrixRows(int64_t row_begin, absl::Span<const uint8_t> bytes,
                                        Matrix* matrix) = 0;
 
@@ -127,9 +130,10 @@ class Backend {
   // Waits until all earlier work is done.
   virtual absl::Status Synchronize() = 0;
 
-  // --- Ops ----------------------------------------------------------------------------------------
-  // Unless said otherwise tensors have the activation dtype, outputs must not overlap inputs, and sums
-  // are taken in float32 (double on `ref`).
+  // --- Ops
+  // ---------------------------------------------------------------------------------------- Unless
+  // said otherwise tensors have the activation dtype, outputs must not overlap inputs, and sums are
+  // taken in float32 (double on `ref`).
 
   // y[t, :] = table[ids[t], :]. y: [T, table.cols]. Requires 0 <= ids[t] < table.rows.
   virtual absl::Status Embed(const Matrix& table, absl::Span<const int32_t> ids,
@@ -142,7 +146,7 @@ class Backend {
   struct LinearOptions {
     const Tensor* bias = nullptr;  // [1, N], added after the sum.
     Activation activation = Activation::kNone;
-    bool accumulate = false;       // y += result instead of y = result (residual).
+    bool accumulate = false;  // y += result instead of y = result (residual).
   };
   // y[t, n] (+)= activation(sum_k x[t, k] * weight[n, k] + bias[n]). x: [T, K], weight: [N, K],
   // y: [T, N]. Weights are widened to the activation dtype; products are fused into the sum.
@@ -155,8 +159,8 @@ class Backend {
 
   // y[t, :] = (x[t, :] - mean) * rsqrt(var + eps) * weight + bias, with the biased variance
   // E[(x - mean)^2]. weight, bias: [1, dim]. y may be x.
-  virtual absl::Status LayerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps,
-                                 const Tensor& y) = 0;
+  virtual absl::Status LayerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                                 float eps, const Tensor& y) = 0;
 
   // y[t, i] = activation(x[t, i]) * x[t, I + i]. x: [T, 2 I] (gate, then up), y: [T, I].
   virtual absl::Status GatedActivation(const Tensor& x, Activation activation, const Tensor& y) = 0;
@@ -164,33 +168,35 @@ class Backend {
   // y[t, :] += x[t, :]; a single row of x is added to every row of y.
   virtual absl::Status Add(const Tensor& x, const Tensor& y) = 0;
 
-  // The rotary angles of a step, shared by all layers: y[t, i] = cos(a) and y[t, n + i] = sin(a) with
-  // a = float32(positions[t]) * inverse_frequencies[i] rounded to float32, n = head_dim / 2.
+  // The rotary angles of a step, shared by all layers: y[t, i] = cos(a) and y[t, n + i] = sin(a)
+  // with a = float32(positions[t]) * inverse_frequencies[i] rounded to float32, n = head_dim / 2.
   // y: [T, head_dim].
   virtual absl::Status RotaryAngles(absl::Span<const int32_t> positions,
-                                    absl::Span<const float> inverse_frequencies, const Tensor& y) = 0;
+                                    absl::Span<const float> inverse_frequencies,
+                                    const Tensor& y) = 0;
 
   // Rotates q and k (rotate-half convention) and writes k and v of every row to its slot.
-  // qkv: [T, (H + 2 KV) * head_dim], columns q heads, k heads, v heads; the q columns are rotated in
-  // place, the k and v columns are left undefined. angles: [T, head_dim] from RotaryAngles, or null for
-  // models without rotation. K and V are rounded to the pool's dtype.
+  // qkv: [T, (H + 2 KV) * head_dim], columns q heads, k heads, v heads; the q columns are rotated
+  // in place, the k and v columns are left undefined. angles: [T, head_dim] from RotaryAngles, or
+  // null for models without rotation. K and V are rounded to the pool's dtype.
   virtual absl::Status WriteKv(const Tensor& qkv, const Tensor* angles, int num_heads,
                                absl::Span<const KvSegment> segments, KvPool* pool) = 0;
 
-  // y[t, h, :] = softmax(scale * q[t, h, :] . K) V over the visible slots of the row's segment; head h
-  // reads kv head h / (H / KV). q: [T, >= H * head_dim] (columns as in WriteKv), y: [T, H * head_dim].
-  // K and V come from pages in their stored dtype, also those of the row's own chunk. Slots a row does
-  // not see never influence it, whatever they hold.
-  virtual absl::Status PagedAttention(const Tensor& q, const KvPool& pool, int num_heads, float scale,
-                                      absl::Span<const KvSegment> segments, const Tensor& y) = 0;
+  // y[t, h, :] = softmax(scale * q[t, h, :] . K) V over the visible slots of the row's segment;
+  // head h reads kv head h / (H / KV). q: [T, >= H * head_dim] (columns as in WriteKv), y: [T, H *
+  // head_dim]. K and V come from pages in their stored dtype, also those of the row's own chunk.
+  // Slots a row does not see never influence it, whatever they hold.
+  virtual absl::Status PagedAttention(const Tensor& q, const KvPool& pool, int num_heads,
+                                      float scale, absl::Span<const KvSegment> segments,
+                                      const Tensor& y) = 0;
 
   // Unmasked self-attention among the rows of one image. qkv: [T, 3 * H * head_dim] (q, k, v),
   // y: [T, H * head_dim]. Any head_dim.
   virtual absl::Status VisionAttention(const Tensor& qkv, int num_heads, float scale,
                                        const Tensor& y) = 0;
 
-  // y[r * G + c, :] = pixels of patch (r, c), channel slowest: [3][P][P]. pixels: [3, S * S] with S the
-  // image side, y: [G * G, 3 * P * P], G = S / P; pixels beyond G * P are ignored.
+  // y[r * G + c, :] = pixels of patch (r, c), channel slowest: [3][P][P]. pixels: [3, S * S] with S
+  // the image side, y: [G * G, 3 * P * P], G = S / P; pixels beyond G * P are ignored.
   virtual absl::Status Patchify(const Tensor& pixels, int patch_size, const Tensor& y) = 0;
 
   // Copies whole pages. No page is both a source and a destination.

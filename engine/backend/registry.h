@@ -13,8 +13,8 @@ namespace prefixd {
 
 struct BackendOptions {
   std::string name = "auto";  // "auto", "cpu", "ref". Auto takes the fastest that the machine has.
-  std::string cpu_level = "auto";  // "auto", "portable", "avx2", "avx512", "avx512bf16".
-  int num_threads = 0;             // 0: one per CPU that this process may use. At most 256.
+  std::string cpu_level = "auto";        // "auto", "portable", "avx2", "avx512", "avx512bf16".
+  int num_threads = 0;                   // 0: one per CPU that this process may use. At most 256.
   DType activation_dtype = DType::kF32;  // kBF16 only on level avx512bf16.
 };
 

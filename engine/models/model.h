@@ -22,7 +22,7 @@ namespace prefixd {
 struct GenerationDefaults {
   bool do_sample = false;  // False: greedy unless a request sets a temperature.
   float temperature = 1.0f;
-  int top_k = 50;          // Only when do_sample.
+  int top_k = 50;  // Only when do_sample.
   float top_p = 1.0f;
   float repetition_penalty = 1.0f;
   std::vector<int32_t> eos_token_ids;  // Generation stops after any of these.
@@ -30,24 +30,24 @@ struct GenerationDefaults {
 
 // How an image enters the token sequence.
 struct ImageSpec {
-  int32_t token_id = 0;           // The placeholder; one in the prompt stands for a whole image.
-  int32_t tokens_per_image = 0;   // Rows that an image occupies.
-  int image_size = 0;             // Side of the square that the tower takes, pixels.
+  int32_t token_id = 0;          // The placeholder; one in the prompt stands for a whole image.
+  int32_t tokens_per_image = 0;  // Rows that an image occupies.
+  int image_size = 0;            // Side of the square that the tower takes, pixels.
   int patch_size = 0;
-  int max_images = 8;             // Per request.
+  int max_images = 8;  // Per request.
 };
 
 // Which prefixes may be shared (docs/design.md, section 5.7).
 enum class Sharing { kCausal, kWholePrefix };
 
 struct ModelSpec {
-  std::string family;        // "llama", "llava".
-  int num_layers = 0;        // Layers with KV.
+  std::string family;  // "llama", "llava".
+  int num_layers = 0;  // Layers with KV.
   int num_heads = 0;
   int num_kv_heads = 0;
   int head_dim = 0;
   int64_t hidden_size = 0;
-  int32_t vocab_size = 0;    // Rows of the output head.
+  int32_t vocab_size = 0;      // Rows of the output head.
   int32_t context_length = 0;  // Positions.
   std::string weights_dtype;   // As stored: "bf16".
   uint64_t num_parameters = 0;
@@ -57,25 +57,25 @@ struct ModelSpec {
   GenerationDefaults generation;
 };
 
-// `count` batch rows from `row_begin` on take rows [feature_begin, ...) of `features` instead of the
-// embedding of their token.
+// `count` batch rows from `row_begin` on take rows [feature_begin, ...) of `features` instead of
+// the embedding of their token.
 struct FeatureRows {
   int32_t row_begin = 0;
   int32_t count = 0;
-  Tensor features;            // [tokens_per_image, hidden_size].
+  Tensor features;  // [tokens_per_image, hidden_size].
   int32_t feature_begin = 0;
 };
 
 // The rows of one step over all sequences, ragged.
 struct Batch {
-  absl::Span<const int32_t> token_ids;   // [T]; rows under `features` hold any valid id.
-  absl::Span<const int32_t> positions;   // [T], logical positions (rotation angle).
+  absl::Span<const int32_t> token_ids;  // [T]; rows under `features` hold any valid id.
+  absl::Span<const int32_t> positions;  // [T], logical positions (rotation angle).
   absl::Span<const FeatureRows> features;
   absl::Span<const int32_t> logit_rows;  // Ascending batch rows whose logits are wanted.
 };
 
-// Where the rows of a step live in the KV cache: per layer, one segment per sequence in batch order.
-// Segments of all layers cover all T rows.
+// Where the rows of a step live in the KV cache: per layer, one segment per sequence in batch
+// order. Segments of all layers cover all T rows.
 struct KvView {
   KvPool* pool = nullptr;
   absl::Span<const absl::Span<const KvSegment>> layers;  // [num_layers].
@@ -96,8 +96,8 @@ class ImageEncoding {
 };
 
 struct ModelLimits {
-  int max_batch_rows = 512;   // Largest T of one Forward.
-  int max_logit_rows = 64;    // Largest number of logit rows of one Forward.
+  int max_batch_rows = 512;  // Largest T of one Forward.
+  int max_logit_rows = 64;   // Largest number of logit rows of one Forward.
 };
 
 class Model {

@@ -1,6 +1,6 @@
 // From a checkpoint directory to a Model, in two phases: everything small is checked first (config,
-// tensor names, shapes and ranges), so that a daemon can refuse a bad directory before it listens; the
-// weights are read afterwards, with progress.
+// tensor names, shapes and ranges), so that a daemon can refuse a bad directory before it listens;
+// the weights are read afterwards, with progress.
 #ifndef PREFIXD_ENGINE_MODELS_MODEL_LOADER_H_
 #define PREFIXD_ENGINE_MODELS_MODEL_LOADER_H_
 
@@ -26,8 +26,8 @@ class ModelFiles {
   virtual const ModelSpec& spec() const = 0;
 
   // Reads the weights into `backend`, which must outlive the model. Called once.
-  // Errors: a file that changed or ends early (ABORTED, OUT_OF_RANGE), RESOURCE_EXHAUSTED with needed
-  // and available bytes.
+  // Errors: a file that changed or ends early (ABORTED, OUT_OF_RANGE), RESOURCE_EXHAUSTED with
+  // needed and available bytes.
   virtual absl::StatusOr<std::unique_ptr<Model>> Load(Backend* backend, const ModelLimits& limits,
                                                       const LoadProgress& progress) = 0;
 };

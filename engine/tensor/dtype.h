@@ -10,7 +10,7 @@
 namespace prefixd {
 
 enum class DType : uint8_t {
-  kF64,   // Activations and KV of the reference backend only.
+  kF64,  // Activations and KV of the reference backend only.
   kF32,
   kF16,
   kBF16,
@@ -18,20 +18,27 @@ enum class DType : uint8_t {
 
 constexpr size_t DTypeSize(DType dtype) {
   switch (dtype) {
-    case DType::kF64: return 8;
-    case DType::kF32: return 4;
+    case DType::kF64:
+      return 8;
+    case DType::kF32:
+      return 4;
     case DType::kF16:
-    case DType::kBF16: return 2;
+    case DType::kBF16:
+      return 2;
   }
   return 0;
 }
 
 constexpr absl::string_view DTypeName(DType dtype) {
   switch (dtype) {
-    case DType::kF64: return "f64";
-    case DType::kF32: return "f32";
-    case DType::kF16: return "f16";
-    case DType::kBF16: return "bf16";
+    case DType::kF64:
+      return "f64";
+    case DType::kF32:
+      return "f32";
+    case DType::kF16:
+      return "f16";
+    case DType::kBF16:
+      return "bf16";
   }
   return "?";
 }

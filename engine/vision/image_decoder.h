@@ -1,5 +1,5 @@
-// Encoded bytes from a stranger to RGB pixels. Limits are checked on the header before any raster is
-// allocated. Thread-safe.
+// Encoded bytes from a stranger to RGB pixels. Limits are checked on the header before any raster
+// is allocated. Thread-safe.
 #ifndef PREFIXD_ENGINE_VISION_IMAGE_DECODER_H_
 #define PREFIXD_ENGINE_VISION_IMAGE_DECODER_H_
 
@@ -22,11 +22,11 @@ struct RgbImage {
 };
 
 struct ImageLimits {
-  uint64_t max_bytes = 16 << 20;          // Encoded.
+  uint64_t max_bytes = 16 << 20;  // Encoded.
   int min_side = 4;
   int max_side = 16383;
   uint64_t max_pixels = 33'554'432;
-  int max_aspect = 256;                   // Longer side / shorter side.
+  int max_aspect = 256;  // Longer side / shorter side.
   int max_jpeg_scans = 100;
   uint64_t max_decode_bytes = 512 << 20;  // Decode memory in flight, all images together.
 };
@@ -34,7 +34,8 @@ struct ImageLimits {
 struct ImageDecodeOptions {
   ImageLimits limits;
   bool apply_exif_orientation = true;
-  // What shows under transparent pixels; nullopt drops alpha (Pillow's convert("RGB"), parity mode).
+  // What shows under transparent pixels; nullopt drops alpha (Pillow's convert("RGB"), parity
+  // mode).
   std::optional<std::array<uint8_t, 3>> background = std::array<uint8_t, 3>{255, 255, 255};
 };
 
@@ -44,7 +45,8 @@ class ImageDecoder {
 
   // Decodes a JPEG or PNG by its magic bytes. Errors: INVALID_ARGUMENT, reason IMAGE_TOO_LARGE,
   // IMAGE_FORMAT_UNSUPPORTED or IMAGE_CORRUPT; RESOURCE_EXHAUSTED if the decode memory stays taken.
-  // The message comes from a fixed list, plus numbers: never bytes of the image or a library's text.
+  // The message comes from a fixed list, plus numbers: never bytes of the image or a library's
+  // text.
   virtual absl::StatusOr<RgbImage> Decode(absl::string_view bytes) const = 0;
 };
 

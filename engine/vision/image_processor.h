@@ -1,5 +1,5 @@
-// RGB pixels to the float tensor that a vision tower takes: resize, crop, rescale, normalise, equal bit
-// for bit to the Pillow-based reference processors. Immutable; safe from any thread.
+// RGB pixels to the float tensor that a vision tower takes: resize, crop, rescale, normalise, equal
+// bit for bit to the Pillow-based reference processors. Immutable; safe from any thread.
 #ifndef PREFIXD_ENGINE_VISION_IMAGE_PROCESSOR_H_
 #define PREFIXD_ENGINE_VISION_IMAGE_PROCESSOR_H_
 
@@ -18,7 +18,8 @@ enum class Resample { kNearest, kLanczos, kBilinear, kBicubic, kBox, kHamming };
 // What preprocessor_config.json says.
 struct ImageProcessorConfig {
   bool do_resize = true;
-  int shortest_edge = 224;  // > 0: keep the aspect ratio. 0: resize to exactly resize_height x width.
+  int shortest_edge =
+      224;  // > 0: keep the aspect ratio. 0: resize to exactly resize_height x width.
   int resize_height = 0;
   int resize_width = 0;
   Resample resample = Resample::kBicubic;
@@ -30,7 +31,8 @@ struct ImageProcessorConfig {
   bool do_normalize = true;
   std::array<float, 3> mean = {0.48145466f, 0.4578275f, 0.40821073f};
   std::array<float, 3> std = {0.26862954f, 0.26130258f, 0.27577711f};
-  bool pad_to_square = false;  // LLaVA's image_aspect_ratio "pad": paste on a square of the mean colour.
+  bool pad_to_square =
+      false;  // LLaVA's image_aspect_ratio "pad": paste on a square of the mean colour.
 };
 
 class ImageProcessor {

@@ -1,0 +1,228 @@
+#include "engine/engine_parts.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/sha256.h"
+#include "base/status_macros.h"
+#include "engine/backend/registry.h"
+#include "engine/error_reasons.h"
+#include "engine/memory.h"
+
+namespace prefixd {
+namespace {
+
+// Share of the available memory that the KV cache takes by default.
+constexpr uint64_t kDefaultKvShare = 4;  // A quarter.
+constexpr size_t kMaxDigestedFileBytes = 64 << 20;
+
+absl::Status BadOption(absl::string_view option, absl::string_view value,
+                       absl::string_view allowed) {
+  return MakeError(absl::StatusCode::kInvalidArgument, reason::kParameterOutOfRange,
+                   absl::StrCat(option, " is \"", value, "\", allowed: ", allowed),
+                   {{"option", std::string(option)}});
+}
+
+absl::StatusOr<DType> ParseDType(absl::string_view option, absl::string_view value) {
+  if (value == "f32") return DType::kF32;
+  if (value == "bf16") return DType::kBF16;
+  return BadOption(option, value, "f32, bf16");
+}
+
+absl::StatusOr<ImageDecodeOptions> DecodeOptions(const EngineOptions& options) {
+  ImageDecodeOptions decode;
+  decode.limits.max_bytes = options.max_image_bytes;
+  decode.apply_exif_orientation = options.image_exif_orientation;
+  if (options.image_background == "drop") {
+    decode.background.reset();
+    return decode;
+  }
+  const std::vector<std::string> parts = absl::StrSplit(options.image_background, ',');
+  std::array<uint8_t, 3> colour{};
+  bool ok = parts.size() == colour.size();
+  for (size_t i = 0; ok && i < colour.size(); ++i) {
+    uint32_t value = 0;
+    ok = absl::SimpleAtoi(parts[i], &value) && value <= 255;
+    colour[i] = static_cast<uint8_t>(value);
+  }
+  if (!ok) return BadOption("image_background", options.image_background, "R,G,B or drop");
+  decode.background = colour;
+  return decode;
+}
+
+// Identifies what the answers depend on besides the weights' bytes.
+absl::StatusOr<std::string> DigestFiles(const std::string& directory) {
+  Sha256 hash;
+  for (const char* name :
+       {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+        "preprocessor_config.json", "processor_config.json", "chat_template.jinja"}) {
+    const std::string path = absl::StrCat(directory, "/", name);
+    if (!FileExists(path)) continue;
+    PREFIXD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, kMaxDigestedFileBytes));
+    hash.Update(absl::string_view(name)).Update(uint64_t{bytes.size()}).Update(bytes);
+  }
+  return ToHex(hash.Finish());
+}
+
+SamplingParams SamplingDefaults(const GenerationDefaults& generation) {
+  SamplingParams params;
+  params.repetition_penalty = generation.repetition_penalty;
+  if (!generation.do_sample) return params;  // Greedy.
+  params.temperature = generation.temperature;
+  params.top_k = generation.top_k;
+  params.top_p = generation.top_p;
+  return params;
+}
+
+std::string ModelName(const EngineOptions& options) {
+  if (!options.model_name.empty()) return options.model_name;
+  std::filesystem::path path = std::filesystem::path(options.model_path).lexically_normal();
+  if (path.filename().empty()) path = path.parent_path();
+  return path.filename().string();
+}
+
+// Opens the backend and fixes the size of the KV pool.
+absl::Status OpenBackend(EngineParts* parts) {
+  const EngineOptions& options = parts->options;
+  const ModelSpec& spec = parts->model_files->spec();
+  PREFIXD_ASSIGN_OR_RETURN(const DType kv_dtype, ParseDType("kv_dtype", options.kv_dtype));
+  PREFIXD_ASSIGN_OR_RETURN(const DType activation_dtype,
+                           ParseDType("activation_dtype", options.activation_dtype));
+  PREFIXD_ASSIGN_OR_RETURN(parts->backend, CreateBackend({.name = options.backend,
+                                                          .cpu_level = options.cpu_level,
+                                                          .num_threads = options.threads,
+                                                          .activation_dtype = activation_dtype}));
+  const BackendInfo& info = parts->backend->info();
+  const DType stored = info.name == "ref" ? DType::kF64 : kv_dtype;
+  parts->page_bytes = uint64_t{2} * kPageSlots * static_cast<uint64_t>(spec.num_kv_heads) *
+                      static_cast<uint64_t>(spec.head_dim) * DTypeSize(stored);
+  const uint64_t memory = options.kv_memory_bytes != 0 ? options.kv_memory_bytes
+                                                       : AvailableMemoryBytes() / kDefaultKvShare;
+  const uint64_t num_pages =
+      std::min<uint64_t>(memory / parts->page_bytes, std::numeric_limits<int32_t>::max());
+  if (num_pages < static_cast<uint64_t>(spec.num_layers)) {
+    return MakeError(absl::StatusCode::kInvalidArgument, reason::kParameterOutOfRange,
+                     absl::StrCat("kv_memory is ", memory, " bytes, this model needs at least ",
+                                  parts->page_bytes * static_cast<uint64_t>(spec.num_layers),
+                                  " (one page of ", parts->page_bytes, " bytes a layer)"),
+                     {{"option", "kv_memory"}});
+  }
+  parts->kv_shape = {.num_pages = static_cast<int32_t>(num_pages),
+                     .num_kv_heads = spec.num_kv_heads,
+                     .head_dim = spec.head_dim,
+                     .dtype = kv_dtype};
+  parts->runtime_info = {.backend = info.name,
+                         .level = info.level,
+                         .threads = info.num_threads,
+                         .kv_dtype = std::string(DTypeName(stored)),
+                         .activation_dtype = std::string(DTypeName(info.activation_dtype)),
+                         .kv_memory_bytes = num_pages * parts->page_bytes};
+  return absl::OkStatus();
+}
+
+absl::Status OpenPrompts(EngineParts* parts) {
+  const EngineOptions& options = parts->options;
+  const ModelSpec& spec = parts->model_files->spec();
+  PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<const Tokenizer> tokenizer,
+                           Tokenizer::Load(options.model_path));
+  if (tokenizer->vocab_size() > spec.vocab_size) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(options.model_path, "/tokenizer.json: ", tokenizer->vocab_size(),
+                     " tokens, the model has ", spec.vocab_size, " embedding rows"));
+  }
+  absl::StatusOr<std::unique_ptr<const ChatTemplate>> chat =
+      ChatTemplate::Find(tokenizer->chat_template(), options.chat_template);
+  // A model without a known template still serves prompts; a name that was asked for must exist.
+  if (!chat.ok() && !options.chat_template.empty()) return chat.status();
+
+  PromptBuilderOptions prompt{.context_length = spec.context_length,
+                              .vocab_size = spec.vocab_size,
+                              .max_prompt_bytes = options.max_prompt_bytes};
+  std::unique_ptr<ImageDecoder> decoder;
+  std::unique_ptr<const ImageProcessor> processor;
+  if (spec.image) {
+    prompt.image = {.token_id = spec.image->token_id,
+                    .tokens_per_image = spec.image->tokens_per_image,
+                    .max_images = std::min(options.max_images, spec.image->max_images)};
+    PREFIXD_ASSIGN_OR_RETURN(const ImageDecodeOptions decode, DecodeOptions(options));
+    decoder = CreateInProcessImageDecoder(decode);
+    PREFIXD_ASSIGN_OR_RETURN(ImageProcessor loaded,
+                             ImageProcessor::Load(options.model_path, spec.image->image_size));
+    processor = std::make_unique<const ImageProcessor>(std::move(loaded));
+  }
+  parts->model_info.chat_template = chat.ok() ? std::string((*chat)->name()) : "";
+  parts->prompts = std::make_unique<const PromptBuilder>(prompt, std::move(tokenizer),
+                                                         chat.ok() ? *std::move(chat) : nullptr,
+                                                         std::move(decoder), std::move(processor));
+  return absl::OkStatus();
+}
+
+absl::Status DescribeModel(EngineParts* parts) {
+  const ModelSpec& spec = parts->model_files->spec();
+  EngineModelInfo& info = parts->model_info;
+  info.name = ModelName(parts->options);
+  info.family = spec.family;
+  info.weights_dtype = spec.weights_dtype;
+  PREFIXD_ASSIGN_OR_RETURN(info.digest, DigestFiles(parts->options.model_path));
+  info.num_parameters = spec.num_parameters;
+  info.weight_bytes = spec.weight_bytes;
+  info.context_length = spec.context_length;
+  info.vocab_size = spec.vocab_size;
+  info.supports_images = spec.image.has_value();
+  if (spec.image) {
+    info.tokens_per_image = spec.image->tokens_per_image;
+    info.image_token_id = spec.image->token_id;
+    info.max_images = std::min(parts->options.max_images, spec.image->max_images);
+  }
+  info.eos_token_ids = spec.generation.eos_token_ids;
+  info.sampling_defaults = SamplingDefaults(spec.generation);
+  info.max_output_tokens = parts->options.max_output_tokens;
+  return absl::OkStatus();
+}
+
+StepLoopOptions LoopOptions(const EngineParts& parts) {
+  return {.model_name = parts.model_info.name,
+          .max_batch_tokens = parts.options.max_batch_tokens,
+          .prefill_chunk = parts.options.prefill_chunk,
+          .max_running = parts.options.max_running,
+          .max_output_tokens = parts.options.max_output_tokens,
+          .check_invariants = parts.options.check_invariants};
+}
+
+}  // namespace
+
+absl::StatusOr<EngineParts> OpenEngineParts(const EngineOptions& options) {
+  PREFIXD_RETURN_IF_ERROR(options.Validate());
+  EngineParts parts;
+  parts.options = options;
+  PREFIXD_ASSIGN_OR_RETURN(parts.model_files, OpenModelFiles(options.model_path));
+  PREFIXD_RETURN_IF_ERROR(OpenBackend(&parts));
+  PREFIXD_RETURN_IF_ERROR(OpenPrompts(&parts));
+  PREFIXD_RETURN_IF_ERROR(DescribeModel(&parts));
+  return parts;
+}
+
+absl::StatusOr<std::unique_ptr<StepLoop>> BuildStepLoop(EngineParts* parts,
+                                                        const LoadProgress& progress,
+                                                        const Clock* clock,
+                                                        StepLoop::Listener listener) {
+  const StepLoopOptions options = LoopOptions(*parts);
+  PREFIXD_ASSIGN_OR_RETURN(
+      std::unique_ptr<Model> model,
+      parts->model_files->Load(parts->backend.get(), StepLoop::LimitsFor(options), progress));
+  PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<KvPool> pool,
+                           parts->backend->CreateKvPool(parts->kv_shape));
+  return StepLoop::Create(options, parts->backend.get(), std::move(model), std::move(pool),
+                          &parts->prompts->tokenizer(), clock, std::move(listener));
+}
+
+}  // namespace prefixd
