@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Builds everything with a sanitizer and runs the tests under it.
+#   .ci/sanitize.sh asan|tsan [--short] [ctest arguments...]
+# asan: AddressSanitizer (with leaks) and UndefinedBehaviorSanitizer; tsan: ThreadSanitizer.
+# --short leaves out the tests with the labels e2e and slow, which take long under a sanitizer.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=deploy/common.sh
+source deploy/common.sh
+
+preset=${1:-}
+case $preset in
+  asan | tsan) shift ;;
+  *)
+    echo "usage: $0 asan|tsan [--short] [ctest arguments...]" >&2
+    exit 2
+    ;;
+esac
+selection=()
+if [ "${1:-}" = --short ]; then
+  selection=(-LE 'e2e|slow')
+  shift
+fi
+
+deploy/install_packages.sh --tests
+say "$preset: build"
+configure_and_build "$preset"
+
+export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:abort_on_error=0
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export TSAN_OPTIONS="suppressions=$PWD/.ci/tsan_suppressions.txt:halt_on_error=1:second_deadlock_stack=1"
+say "$preset: tests (after $(elapsed))"
+# Sanitized code is about ten times slower.
+ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j2 --timeout 1800 \
+  "${selection[@]}" "$@"

@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# From a fresh checkout to an answer about a picture: installs packages, builds, starts the daemon
+# with the demo model, asks, stops the daemon. Can be run again at any time.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=deploy/common.sh
+source deploy/common.sh
+
+usage() {
+  cat << 'END'
+usage: deploy/quickstart.sh [--keep]
+
+  --keep   leave the daemon running on 127.0.0.1:50051
+END
+}
+
+keep=false
+case "${1:-}" in
+  '') ;;
+  --keep) keep=true ;;
+  -h | --help)
+    usage
+    exit 0
+    ;;
+  *)
+    usage >&2
+    exit 2
+    ;;
+esac
+
+picture=models/demo/pictures/picture-15.png
+question='What is in the picture?'
+bin=build/release/bin
+state=$(mktemp -d)
+log=$state/prefixd.log
+daemon=
+
+finish() {
+  local status=$?
+  trap - EXIT
+  if [ "$status" -ne 0 ] && [ -s "$log" ]; then
+    echo "-- last lines of the daemon's log:" >&2
+    tail -n 20 "$log" >&2
+  fi
+  if [ -n "$daemon" ] && { [ "$status" -ne 0 ] || ! $keep; }; then
+    kill "$daemon" 2> /dev/null || true
+    wait "$daemon" 2> /dev/null || true
+  fi
+  if [ "$status" -ne 0 ] || ! $keep; then rm -rf "$state"; fi
+  exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+say "1/4 packages"
+deploy/install_packages.sh
+
+say "2/4 build (the first time takes some minutes; later runs reuse it)"
+configure_and_build release prefixd prefixctl
+
+say "3/4 start prefixd with models/demo"
+listen=127.0.0.1:0
+if $keep; then listen=127.0.0.1:50051; fi
+launch=()
+if $keep; then launch=(setsid); fi # Ctrl-C in this terminal must not reach it later.
+"${launch[@]}" "$bin/prefixd" --model models/demo --listen "$listen" \
+  --port-file "$state/port" --drain-delay 0s > "$log" 2>&1 < /dev/null &
+daemon=$!
+
+for _ in $(seq 100); do
+  [ -s "$state/port" ] && break
+  kill -0 "$daemon" 2> /dev/null || fail "prefixd ended at once; its log follows"
+  sleep 0.05
+done
+[ -s "$state/port" ] || fail "prefixd did not listen on $listen within 5 s"
+server=127.0.0.1:$(tr -cd '0-9\n' < "$state/port" | head -n 1)
+"$bin/prefixctl" --quiet wait --server "$server" --timeout 60 || fail "prefixd did not become ready"
+say "    ready on $server after $(elapsed)"
+
+say "4/4 ask"
+echo "picture:  $picture" >&2
+echo "question: $question" >&2
+printf 'answer:   ' >&2
+"$bin/prefixctl" run --server "$server" --temperature 0 -i "$picture" "$question" ||
+  fail "the question was not answered"
+
+if $keep; then
+  disown "$daemon"
+  cat >&2 << END
+
+prefixd is running on $server (process $daemon, log $log). Ask the next question:
+
+  $bin/prefixctl run -i models/demo/pictures/picture-08.jpg "How many objects can you see?"
+  $bin/prefixctl run -i $picture            # a conversation
+
+Stop it with: kill $daemon
+END
+else
+  cat >&2 << END
+
+That worked ($(elapsed)). To ask more, leave the daemon running:
+
+  deploy/quickstart.sh --keep
+  $bin/prefixctl run -i models/demo/pictures/picture-08.jpg "How many objects can you see?"
+END
+fi
