@@ -1,0 +1,152 @@
+// KV pages and attention of the CPU backend.
+#include <cstring>
+
+#include "base/check.h"
+#include "base/status_macros.h"
+#include "engine/backend/cpu/attention.h"
+#include "engine/backend/cpu/cpu_backend_impl.h"
+#include "engine/backend/cpu/kv_pool.h"
+#include "engine/backend/cpu/memory.h"
+#include "engine/backend/cpu/tensor_access.h"
+
+namespace prefixd::cpu {
+namespace {
+
+void CheckSegment(const KvSegment& segment, int64_t batch_rows, const KvPoolShape& shape) {
+  PREFIXD_CHECK(segment.row_begin >= 0 && segment.num_rows >= 0);
+  PREFIXD_CHECK(int64_t{segment.row_begin} + segment.num_rows <= batch_rows);
+  for (const int32_t page : segment.pages) PREFIXD_CHECK(page >= 0 && page < shape.num_pages);
+}
+
+}  // namespace
+
+absl::Status CpuBackend::WriteKv(const Tensor& qkv, const Tensor* angles, int num_heads,
+                                 absl::Span<const KvSegment> segments, KvPool* pool) {
+  const auto& pages = *static_cast<PagedKvPool*>(pool);
+  const int num_kv_heads = pages.shape().num_kv_heads;
+  const int64_t head_dim = pages.shape().head_dim;
+  PREFIXD_CHECK(num_heads >= 1 && qkv.cols == (num_heads + 2 * num_kv_heads) * head_dim);
+  if (angles != nullptr) {
+    PREFIXD_CHECK(angles->rows == qkv.rows && angles->cols == head_dim && head_dim % 2 == 0);
+  }
+  segment_rows_.clear();
+  for (const KvSegment& segment : segments) {
+    CheckSegment(segment, qkv.rows, pages.shape());
+    PREFIXD_CHECK(static_cast<int64_t>(segment.write_slots.size()) == segment.num_rows);
+    const int64_t num_slots = static_cast<int64_t>(segment.pages.size()) * kPageSlots;
+    for (int32_t i = 0; i < segment.num_rows; ++i) {
+      PREFIXD_CHECK(segment.write_slots[i] >= 0 && segment.write_slots[i] < num_slots);
+      segment_rows_.push_back({&segment, i});
+    }
+  }
+  ForRows(static_cast<int64_t>(segment_rows_.size()), 2 * qkv.cols, [&](int64_t item) {
+    const auto [segment, i] = segment_rows_[item];
+    const int64_t row = segment->row_begin + i;
+    float* q = RowOf(qkv, row);
+    float* k = q + num_heads * head_dim;
+    const float* v = k + num_kv_heads * head_dim;
+    if (angles != nullptr) {
+      const float* cosines = RowOf(*angles, row);
+      const int64_t half = head_dim / 2;
+      for (int head = 0; head < num_heads + num_kv_heads; ++head) {
+        kernels_->rotate(cosines, cosines + half, half, q + head * head_dim);
+      }
+    }
+    const int32_t slot = segment->write_slots[i];
+    std::byte* head = pages.head(segment->pages[slot / kPageSlots], 0);
+    for (int kv = 0; kv < num_kv_heads; ++kv, head += pages.layout().head_bytes()) {
+      pages.layout().WriteSlot(slot % kPageSlots, k + kv * head_dim, v + kv * head_dim, head);
+    }
+  });
+  return absl::OkStatus();
+}
+
+absl::Status CpuBackend::PagedAttention(const Tensor& q, const KvPool& pool, int num_heads,
+                                        float scale, absl::Span<const KvSegment> segments,
+                                        const Tensor& y) {
+  const auto& pages = static_cast<const PagedKvPool&>(pool);
+  const KvPoolShape& shape = pages.shape();
+  const int64_t width = int64_t{num_heads} * shape.head_dim;
+  PREFIXD_CHECK(num_heads >= 1 && num_heads % shape.num_kv_heads == 0);
+  PREFIXD_CHECK(q.rows == y.rows && q.cols >= width && y.cols == width);
+  attention_.Begin({.q = RowOf(q, 0),
+                    .q_stride = q.row_stride,
+                    .y = RowOf(y, 0),
+                    .y_stride = y.row_stride,
+                    .num_heads = num_heads,
+                    .num_kv_heads = shape.num_kv_heads,
+                    .scale = scale,
+                    .layout = pages.layout(),
+                    .pages = pages.page(0),
+                    .page_bytes = pages.page_bytes()});
+  for (const KvSegment& segment : segments) {
+    CheckSegment(segment, q.rows, shape);
+    const int64_t last_visible = int64_t{segment.first_visible} + segment.num_rows - 1;
+    PREFIXD_CHECK(segment.first_visible >= 1);
+    PREFIXD_CHECK(last_visible <= static_cast<int64_t>(segment.pages.size()) * kPageSlots);
+    attention_.AddRows({.row_begin = segment.row_begin,
+                        .num_rows = segment.num_rows,
+                        .first_visible = segment.first_visible,
+                        .visible_step = 1,
+                        .page_ids = segment.pages.data()});
+  }
+  return attention_.Run();
+}
+
+absl::Status CpuBackend::VisionAttention(const Tensor& qkv, int num_heads, float scale,
+                                         const Tensor& y) {
+  PREFIXD_CHECK(num_heads >= 1 && y.cols % num_heads == 0 && qkv.cols == 3 * y.cols);
+  PREFIXD_CHECK(qkv.rows == y.rows && y.cols >= num_heads && y.cols / num_heads <= 65536);
+  if (y.rows == 0) return absl::OkStatus();
+  const int head_dim = static_cast<int>(y.cols / num_heads);
+  const PageLayout layout(ElementType::kF32, head_dim);
+  const int64_t num_pages = (qkv.rows + kPageSlots - 1) / kPageSlots;
+  const int64_t page_bytes = layout.head_bytes() * num_heads;
+  const auto bytes =
+      SizeProduct({static_cast<uint64_t>(num_pages), static_cast<uint64_t>(page_bytes)});
+  if (!bytes.has_value() || vision_pages_.size_bytes() < *bytes) {
+    vision_pages_ = Buffer();
+    PREFIXD_ASSIGN_OR_RETURN(vision_pages_,
+                             AllocateZeroed(bytes, MemoryUse::kDense, "image keys and values"));
+  }
+  ForRows(qkv.rows, 4 * y.cols, [&](int64_t row) {
+    const float* k = RowOf(qkv, row) + y.cols;
+    const float* v = k + y.cols;
+    std::byte* head = vision_pages_.data() + row / kPageSlots * page_bytes;
+    for (int h = 0; h < num_heads; ++h, head += layout.head_bytes()) {
+      const int64_t column = int64_t{h} * head_dim;
+      layout.WriteSlot(static_cast<int>(row % kPageSlots), k + column, v + column, head);
+    }
+  });
+  attention_.Begin({.q = RowOf(qkv, 0),
+                    .q_stride = qkv.row_stride,
+                    .y = RowOf(y, 0),
+                    .y_stride = y.row_stride,
+                    .num_heads = num_heads,
+                    .num_kv_heads = num_heads,
+                    .scale = scale,
+                    .layout = layout,
+                    .pages = vision_pages_.data(),
+                    .page_bytes = page_bytes});
+  attention_.AddRows({.row_begin = 0,
+                      .num_rows = static_cast<int>(qkv.rows),
+                      .first_visible = static_cast<int>(qkv.rows),
+                      .visible_step = 0});
+  return attention_.Run();
+}
+
+absl::Status CpuBackend::CopyPages(absl::Span<const PageCopy> copies, KvPool* pool) {
+  const auto& pages = *static_cast<PagedKvPool*>(pool);
+  const int32_t num_pages = pages.shape().num_pages;
+  for (const PageCopy& copy : copies) {
+    PREFIXD_CHECK(copy.source >= 0 && copy.source < num_pages);
+    PREFIXD_CHECK(copy.destination >= 0 && copy.destination < num_pages);
+  }
+  ForRows(static_cast<int64_t>(copies.size()), pages.page_bytes() / 4, [&](int64_t i) {
+    std::memcpy(pages.page(copies[i].destination), pages.page(copies[i].source),
+                static_cast<size_t>(pages.page_bytes()));
+  });
+  return absl::OkStatus();
+}
+
+}  // namespace prefixd::cpu

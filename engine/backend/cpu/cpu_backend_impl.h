@@ -1,0 +1,78 @@
+// The CPU backend's class; see backend.h for the contract of every method. Calls return when their
+// work is done, so Synchronize does nothing.
+#ifndef PREFIXD_ENGINE_BACKEND_CPU_CPU_BACKEND_IMPL_H_
+#define PREFIXD_ENGINE_BACKEND_CPU_CPU_BACKEND_IMPL_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "engine/backend/backend.h"
+#include "engine/backend/cpu/attention.h"
+#include "engine/backend/cpu/kernels.h"
+#include "engine/backend/cpu/level.h"
+#include "engine/backend/cpu/thread_pool.h"
+
+namespace prefixd::cpu {
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(const Level& level, int num_threads);
+
+  const BackendInfo& info() const override { return info_; }
+
+  absl::StatusOr<Buffer> Allocate(size_t size_bytes) override;
+  absl::StatusOr<std::unique_ptr<Matrix>> CreateMatrix(DType dtype, int64_t rows,
+                                                       int64_t cols) override;
+  absl::Status WriteMatrixRows(int64_t row_begin, absl::Span<const uint8_t> bytes,
+                               Matrix* matrix) override;
+  absl::StatusOr<std::unique_ptr<KvPool>> CreateKvPool(const KvPoolShape& shape) override;
+  absl::Status Upload(absl::Span<const float> x, const Tensor& y) override;
+  absl::Status Download(const Tensor& x, absl::Span<float> y) override;
+  absl::Status Synchronize() override { return absl::OkStatus(); }
+
+  absl::Status Embed(const Matrix& table, absl::Span<const int32_t> ids, const Tensor& y) override;
+  absl::Status CopyRows(const Tensor& x, absl::Span<const int32_t> x_rows,
+                        absl::Span<const int32_t> y_rows, const Tensor& y) override;
+  absl::Status Linear(const Tensor& x, const Matrix& weight, const LinearOptions& options,
+                      const Tensor& y) override;
+  absl::Status RmsNorm(const Tensor& x, const Tensor& weight, float eps, const Tensor& y) override;
+  absl::Status LayerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps,
+                         const Tensor& y) override;
+  absl::Status GatedActivation(const Tensor& x, Activation activation, const Tensor& y) override;
+  absl::Status Add(const Tensor& x, const Tensor& y) override;
+  absl::Status RotaryAngles(absl::Span<const int32_t> positions,
+                            absl::Span<const float> inverse_frequencies, const Tensor& y) override;
+  absl::Status WriteKv(const Tensor& qkv, const Tensor* angles, int num_heads,
+                       absl::Span<const KvSegment> segments, KvPool* pool) override;
+  absl::Status PagedAttention(const Tensor& q, const KvPool& pool, int num_heads, float scale,
+                              absl::Span<const KvSegment> segments, const Tensor& y) override;
+  absl::Status VisionAttention(const Tensor& qkv, int num_heads, float scale,
+                               const Tensor& y) override;
+  absl::Status Patchify(const Tensor& pixels, int patch_size, const Tensor& y) override;
+  absl::Status CopyPages(absl::Span<const PageCopy> copies, KvPool* pool) override;
+
+ private:
+  // Calls body(row) for every row, on all threads if the work (in elements) is worth it.
+  void ForRows(int64_t rows, int64_t elements_per_row, absl::FunctionRef<void(int64_t)> body);
+
+  BackendInfo info_;
+  const Kernels* const kernels_;
+  ThreadPool pool_;
+  Attention attention_;
+  std::vector<Buffer> accumulators_;  // One per thread, for Linear.
+  Buffer vision_pages_;               // K and V of an image in page layout; only grows.
+  struct RowOfSegment {
+    const KvSegment* segment;
+    int32_t row;
+  };
+  std::vector<RowOfSegment> segment_rows_;
+};
+
+}  // namespace prefixd::cpu
+
+#endif  // PREFIXD_ENGINE_BACKEND_CPU_CPU_BACKEND_IMPL_H_

@@ -1,0 +1,109 @@
+// The kernels of one CPU level, as a table of functions on raw memory. kernels_*.cc each compile
+// the same templates (*.inc) for one instruction set, with flags of their own; nothing in those
+// objects may have external linkage but the function that returns the table, or the linker could
+// pick an AVX version of a shared inline function for the whole program. Hence no library types
+// here.
+//
+// All kernels: single-threaded, no allocation, pointers need no alignment unless said otherwise,
+// strides are in elements. Each output row depends on its own inputs only (docs/decisions.md, 1-3).
+#ifndef PREFIXD_ENGINE_BACKEND_CPU_KERNELS_H_
+#define PREFIXD_ENGINE_BACKEND_CPU_KERNELS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace prefixd::cpu {
+
+// Columns of a weight panel (outputs), slots of a KV page, slots of a softmax block.
+inline constexpr int kPanelColumns = 64;
+inline constexpr int kPageRows = 16;
+inline constexpr int kBlockSlots = 256;
+inline constexpr int kBlockPages = kBlockSlots / kPageRows;
+
+enum class ElementType : uint8_t { kF32, kF16, kBF16 };
+
+// In the order of prefixd::Activation.
+enum class KernelActivation : uint8_t { kNone, kRelu, kSilu, kQuickGelu, kGelu, kGeluTanh };
+
+// Rows of a matrix product against one weight panel:
+// y[m, n] (+)= activation(sum_k x[m, k] * panel[k, n] + bias[n]), m < rows, n < cols.
+// The sum runs over k in ascending order in one accumulator per element.
+struct PanelProduct {
+  const float* x = nullptr;  // [rows, depth].
+  ptrdiff_t x_stride = 0;
+  int64_t rows = 0;
+  int64_t depth = 0;
+  // 64-byte aligned. kF32, kF16: [depth][64]. kBF16: [ceil(depth / 2)][64][2].
+  const std::byte* panel = nullptr;
+  ElementType type = ElementType::kF32;
+  const float* bias = nullptr;  // [cols] or null.
+  KernelActivation activation = KernelActivation::kNone;
+  bool accumulate = false;
+  float* y = nullptr;
+  ptrdiff_t y_stride = 0;
+  int cols = kPanelColumns;       // 1..64.
+  float* accumulators = nullptr;  // Scratch [rows][64], 64-byte aligned.
+};
+
+// One block of at most 256 slots for `rows` query vectors against one kv head.
+// Row r: s = scale * q[r] . K over slots [0, visible[r]); max[r] = max(s), p = exp(s - max[r]),
+// sum[r] = sum(p), acc[r, :] = p . V over slots in ascending order.
+struct AttentionBlock {
+  const float* q = nullptr;  // [rows, head_dim], head_dim rounded up to even with zeros.
+  ptrdiff_t q_stride = 0;
+  int rows = 0;
+  int head_dim = 0;
+  const int32_t* visible = nullptr;  // [rows], 1..256, ascending.
+  float scale = 0;
+  ElementType type = ElementType::kF32;  // kF32 or kBF16, of K and V.
+  // Per page of 16 slots. K: kF32 [head_dim][16], kBF16 [ceil(head_dim / 2)][16][2].
+  // V: [16][value_stride]. 64-byte aligned.
+  const std::byte* const* k_pages = nullptr;
+  const std::byte* const* v_pages = nullptr;
+  int value_stride = 0;     // head_dim rounded up to a multiple of 16.
+  float* scores = nullptr;  // Scratch [rows][256], 64-byte aligned.
+  float* acc = nullptr;     // [rows, value_stride], 64-byte aligned.
+  float* max = nullptr;     // [rows].
+  float* sum = nullptr;     // [rows].
+};
+
+struct Kernels {
+  void (*panel_product)(const PanelProduct& product);
+
+  // The same for activations that are bf16 as well: an "element" of x is a pair of them in 32 bits,
+  // and depth counts pairs. The type must be kBF16. Null if the level has no such instruction.
+  void (*pair_product)(const PanelProduct& product);
+
+  void (*attention_block)(const AttentionBlock& block);
+  // (max, sum, acc[n]) := merge of itself and a later block. n is a multiple of 16.
+  void (*merge_block)(const float* block_max, const float* block_sum, const float* block_acc, int n,
+                      float* max, float* sum, float* acc);
+
+  // y may be x.
+  void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* y);
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, int64_t n,
+                     float* y);
+  // y = activation(gate) * up.
+  void (*gated_activation)(const float* gate, const float* up, KernelActivation activation,
+                           int64_t n, float* y);
+  // y += x.
+  void (*add)(const float* x, int64_t n, float* y);
+  // Rotates halves in place: (a, b) := (a cos - b sin, b cos + a sin), x: [2 n], cos, sin: [n].
+  void (*rotate)(const float* cos, const float* sin, int64_t n, float* x);
+
+  // Sums the bytes' words; a loop that only reads memory, for benchmarks.
+  uint64_t (*read_probe)(const std::byte* bytes, size_t size_bytes);
+  // Runs `iterations` rounds of independent fused multiply-adds; returns how many multiply-adds.
+  uint64_t (*fma_probe)(int64_t iterations);
+};
+
+const Kernels& PortableKernels();
+#if defined(__x86_64__)
+const Kernels& Avx2Kernels();
+const Kernels& Avx512Kernels();
+const Kernels& Avx512Bf16Kernels();
+#endif
+
+}  // namespace prefixd::cpu
+
+#endif  // PREFIXD_ENGINE_BACKEND_CPU_KERNELS_H_

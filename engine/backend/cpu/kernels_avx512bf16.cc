@@ -1,0 +1,24 @@
+// Level avx512bf16: avx512 plus BF16 and VNNI, for bf16 activations.
+#include "engine/backend/cpu/kernels.h"
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+namespace prefixd::cpu {
+namespace {
+
+#include "engine/backend/cpu/attention.inc"
+#include "engine/backend/cpu/level_table.inc"
+#include "engine/backend/cpu/panel_product.inc"
+#include "engine/backend/cpu/row_kernels.inc"
+#include "engine/backend/cpu/vector_avx512.inc"
+#include "engine/backend/cpu/vector_math.inc"
+
+}  // namespace
+
+const Kernels& Avx512Bf16Kernels() { return kTable; }
+
+}  // namespace prefixd::cpu
+
+#endif

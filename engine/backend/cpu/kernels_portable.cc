@@ -1,0 +1,73 @@
+// Level portable: 4 lanes of the compilers' vector extension, whatever the machine's baseline makes
+// of them. Without a fused multiply-add in the baseline, products are rounded before they are
+// added.
+#include "engine/backend/cpu/kernels.h"
+
+namespace prefixd::cpu {
+namespace {
+
+struct Vec {
+  typedef float F __attribute__((vector_size(16)));
+  typedef uint32_t Bits __attribute__((vector_size(16)));
+  static constexpr int kWidth = 4;
+  static constexpr int kScorePages = 1;
+  static constexpr int kValueVectors = 2;
+  static constexpr int kAttentionRows = 3;
+  static constexpr int TileVectors(int rows) { return rows == 1 ? 8 : rows == 2 ? 4 : 2; }
+
+  static F Zero() { return F{0, 0, 0, 0}; }
+  static F Set1(float x) { return F{x, x, x, x}; }
+  static F Load(const float* p) {
+    F x;
+    __builtin_memcpy(&x, p, sizeof(x));
+    return x;
+  }
+  static void Store(float* p, F x) { __builtin_memcpy(p, &x, sizeof(x)); }
+  static F Add(F a, F b) { return a + b; }
+  static F Sub(F a, F b) { return a - b; }
+  static F Mul(F a, F b) { return a * b; }
+  static F Div(F a, F b) { return a / b; }
+  static F Fma(F a, F b, F c) { return a * b + c; }
+  // b where the two are unordered.
+  static F Max(F a, F b) { return Blend(a > b, a, b); }
+  static F Min(F a, F b) { return Blend(a < b, a, b); }
+  static F SelectLess(F a, F b, F yes, F no) { return Blend(a < b, yes, no); }
+  // Multiplies x by 2^n, where n is in the low bits of `shifted`.
+  static F AddToExponent(F x, F shifted) { return F(Bits(x) + (Bits(shifted) << 23)); }
+  // A binary16's exponent and mantissa, moved into a binary32's, are 2^-112 of its value.
+  static F LoadF16(const uint16_t* p) {
+    const Bits half = Widen(p);
+    const Bits magnitude = (half & 0x7FFF) << 13;
+    const Bits value = Bits(F(magnitude) * Set1(0x1p112f));
+    const Bits special = Bits((half & 0x7C00) == 0x7C00);  // Infinity or NaN.
+    return F((value & ~special) | ((magnitude | 0x7F800000) & special) | ((half & 0x8000) << 16));
+  }
+  static F LoadBF16(const uint16_t* p) { return F(Widen(p) << 16); }
+  // The first or second bf16 of 4 pairs (little-endian).
+  static F LoadPairsFirst(const uint16_t* p) { return F(Bits(LoadBits(p)) << 16); }
+  static F LoadPairsSecond(const uint16_t* p) { return F(LoadBits(p) & 0xFFFF0000u); }
+
+ private:
+  template <typename Mask>
+  static F Blend(Mask mask, F yes, F no) {
+    return F((Bits(mask) & Bits(yes)) | (~Bits(mask) & Bits(no)));
+  }
+  static Bits LoadBits(const uint16_t* p) {
+    Bits x;
+    __builtin_memcpy(&x, p, sizeof(x));
+    return x;
+  }
+  static Bits Widen(const uint16_t* p) { return Bits{p[0], p[1], p[2], p[3]}; }
+};
+
+#include "engine/backend/cpu/attention.inc"
+#include "engine/backend/cpu/level_table.inc"
+#include "engine/backend/cpu/panel_product.inc"
+#include "engine/backend/cpu/row_kernels.inc"
+#include "engine/backend/cpu/vector_math.inc"
+
+}  // namespace
+
+const Kernels& PortableKernels() { return kTable; }
+
+}  // namespace prefixd::cpu
