@@ -1,0 +1,356 @@
+// Requests that are wrong on purpose. Each must get its code and a reason, and leave the daemon as
+// it was: same process, serving, every page and request slot back, and a control stream unharmed.
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include <gtest/gtest.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "tests/e2e/daemon.h"
+
+namespace prefixd::testing {
+namespace {
+
+using grpc::StatusCode;
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr int kContext = 2048;  // Of the demo model.
+constexpr int kVocabulary = 576;
+constexpr int kImageToken = 566;
+
+using Edit = std::function<void(v1::GenerateRequest*)>;
+
+struct Row {
+  std::string id;  // Names the row of the catalogue that it stands for.
+  Edit edit;       // Applied to a valid request.
+  StatusCode code = StatusCode::INVALID_ARGUMENT;
+  std::string field;  // Must be among the violated fields; empty: not checked.
+};
+
+class BadInput : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    daemon_ = new Daemon();
+    picture_ = *ReadFile(SourcePath("models/demo/pictures/picture-15.png"), 1 << 20);
+    control_ = daemon_->Generate(Ask("Describe the image.", picture_)).text();
+    ASSERT_FALSE(control_.empty());
+    before_ = daemon_->Measure();
+  }
+  static void TearDownTestSuite() { delete daemon_; }
+
+  static v1::GenerateRequest Valid() {
+    v1::GenerateRequest request = Ask("How many objects can you see?", picture_);
+    request.mutable_stopping()->set_max_tokens(4);
+    return request;
+  }
+
+  // What holds after every row, whatever it was.
+  static void ExpectUnharmed(const std::string& id) {
+    ASSERT_TRUE(daemon_->Running()) << id;
+    EXPECT_TRUE(daemon_->Serving()) << id;
+    EXPECT_TRUE(daemon_->ReturnsTo(before_)) << id;
+    EXPECT_EQ(daemon_->Generate(Ask("Describe the image.", picture_)).text(), control_) << id;
+  }
+
+  static void ExpectMessageIsClean(const Answer& answer, const std::string& id) {
+    const std::string& message = answer.status.error_message();
+    EXPECT_FALSE(message.empty()) << id;
+    EXPECT_LE(message.size(), 1024u) << id;
+    EXPECT_FALSE(absl::StrContains(message, "0x")) << id << message;
+    EXPECT_FALSE(absl::StrContains(message, "/")) << id << message;
+  }
+
+  static void Check(const Row& row) {
+    v1::GenerateRequest request = Valid();
+    row.edit(&request);
+    const Answer answer = daemon_->Generate(request);
+    EXPECT_EQ(answer.status.error_code(), row.code)
+        << row.id << ": " << answer.status.error_message();
+    EXPECT_FALSE(answer.got_headers) << row.id;
+    EXPECT_FALSE(answer.reason().empty()) << row.id;
+    if (!row.field.empty()) {
+      EXPECT_TRUE(absl::StrContains(answer.fields(), row.field))
+          << row.id << ": " << answer.fields() << ": " << answer.status.error_message();
+    }
+    ExpectMessageIsClean(answer, row.id);
+    ExpectUnharmed(row.id);
+  }
+
+  static Daemon* daemon_;
+  static std::string picture_, control_;
+  static Footprint before_;
+};
+
+Daemon* BadInput::daemon_ = nullptr;
+std::string BadInput::picture_, BadInput::control_;
+Footprint BadInput::before_;
+
+// A text of exactly `tokens` tokens, found through CountTokens.
+v1::GenerateRequest PromptOfTokens(int tokens) {
+  v1::GenerateRequest request;
+  auto* input = request.mutable_tokens();
+  for (int i = 0; i < tokens; ++i) input->add_ids(300 + i % 200);
+  return request;
+}
+
+TEST_F(BadInput, ModelNames) {
+  Check({"B1", [](auto* r) { r->set_model("someone-else"); }, StatusCode::NOT_FOUND});
+  for (const std::string& name :
+       {std::string("../x"), std::string("/etc"), std::string("a%2fb"), std::string("a\0b", 3),
+        std::string(4096, 'm'), std::string("a b"), std::string(".")}) {
+    Check({"B2 " + name.substr(0, 8), [&](auto* r) { r->set_model(name); },
+           StatusCode::INVALID_ARGUMENT, "model"});
+  }
+}
+
+TEST_F(BadInput, EmptyInputs) {
+  Check({"B3 no input", [](auto* r) { r->clear_input(); }});
+  Check({"B3 no messages", [](auto* r) { r->mutable_chat()->clear_messages(); }});
+  Check({"B3 no parts", [](auto* r) { r->mutable_prompt(); }});
+  Check({"B3 no tokens", [](auto* r) { r->mutable_tokens(); }});
+}
+
+TEST_F(BadInput, HugeTextsAreRefusedByTheirTokensQuickly) {
+  std::string emoji;
+  while (emoji.size() < (1 << 20) - 64) emoji += "\xF0\x9F\x91\xA9\xE2\x80\x8D";
+  std::string marks = "a";
+  while (marks.size() < (1 << 20) - 64) marks += "\xCC\x81";
+  for (const std::string& text : {std::string((1 << 20) - 64, 'a'), marks, emoji}) {
+    Check({"B4", [&](auto* r) { r->mutable_prompt()->add_parts()->set_text(text); }});
+  }
+  Check({"B4 over the byte limit", [](auto* r) {
+           r->mutable_prompt()->add_parts()->set_text(std::string((1 << 20) + 1, 'a'));
+         }});
+}
+
+TEST_F(BadInput, ContextLength) {
+  const auto prompt_of = [](int tokens) {
+    return [tokens](v1::GenerateRequest* r) {
+      const int max_tokens = r->stopping().max_tokens();
+      *r = PromptOfTokens(tokens);
+      r->mutable_stopping()->set_max_tokens(max_tokens);
+    };
+  };
+  Check({"B5", prompt_of(kContext + 1)});
+  Check({"B6", prompt_of(kContext)});
+  v1::GenerateRequest request = PromptOfTokens(kContext + 1);
+  const Answer answer = daemon_->Generate(request);
+  EXPECT_EQ(answer.reason(), "CONTEXT_LENGTH_EXCEEDED");
+  EXPECT_TRUE(absl::StrContains(answer.status.error_message(), "2049"));
+  EXPECT_TRUE(absl::StrContains(answer.status.error_message(), "2048"));
+
+  request = PromptOfTokens(kContext - 1);
+  request.mutable_stopping()->set_ignore_eos(true);
+  const Answer one = daemon_->Generate(request);
+  ASSERT_TRUE(one.status.ok()) << one.status.error_message();
+  EXPECT_EQ(one.finished.usage().completion_tokens(), 1);
+  ExpectUnharmed("B6");
+}
+
+TEST_F(BadInput, MaxTokens) {
+  for (const int32_t value : {0, -1, std::numeric_limits<int32_t>::min()}) {
+    Check({"B7", [=](auto* r) { r->mutable_stopping()->set_max_tokens(value); },
+           StatusCode::INVALID_ARGUMENT, "max_tokens"});
+  }
+  v1::GenerateRequest request = Valid();
+  request.mutable_stopping()->set_max_tokens(std::numeric_limits<int32_t>::max());
+  EXPECT_TRUE(daemon_->Generate(request).status.ok());  // Clamped.
+  Check({"B7 min", [](auto* r) { r->mutable_stopping()->set_min_tokens(-1); },
+         StatusCode::INVALID_ARGUMENT, "min_tokens"});
+}
+
+TEST_F(BadInput, SamplingValues) {
+  for (const float value : {kNan, kInfinity, -kInfinity, -1.0f, 1e38f}) {
+    Check({"B8", [=](auto* r) { r->mutable_sampling()->set_temperature(value); },
+           StatusCode::INVALID_ARGUMENT, "temperature"});
+  }
+  for (const float value : {kNan, 0.0f, 1.0001f, -0.0f, -1.0f}) {
+    Check({"B9", [=](auto* r) { r->mutable_sampling()->set_top_p(value); },
+           StatusCode::INVALID_ARGUMENT, "top_p"});
+  }
+  for (const int32_t value : {-2, kVocabulary + 1}) {
+    Check({"B9", [=](auto* r) { r->mutable_sampling()->set_top_k(value); },
+           StatusCode::INVALID_ARGUMENT, "top_k"});
+  }
+  for (const float value : {kNan, 0.0f, -1.0f, 1e30f}) {
+    Check({"B10", [=](auto* r) { r->mutable_sampling()->set_repetition_penalty(value); },
+           StatusCode::INVALID_ARGUMENT, "repetition_penalty"});
+  }
+  for (const float value : {kNan, 1e30f, -2.5f}) {
+    Check({"B10", [=](auto* r) { r->mutable_sampling()->set_frequency_penalty(value); },
+           StatusCode::INVALID_ARGUMENT, "frequency_penalty"});
+    Check({"B10", [=](auto* r) { r->mutable_sampling()->set_presence_penalty(value); },
+           StatusCode::INVALID_ARGUMENT, "presence_penalty"});
+  }
+  v1::GenerateRequest greedy = Ask("Describe the image.", picture_);
+  greedy.mutable_sampling()->set_temperature(1e-45f);
+  EXPECT_EQ(daemon_->Generate(greedy).text(), control_);
+}
+
+TEST_F(BadInput, LogitBias) {
+  const auto bias = [](int32_t id, float value) {
+    return
+        [=](v1::GenerateRequest* r) { (*r->mutable_sampling()->mutable_logit_bias())[id] = value; };
+  };
+  Check({"B11 id", bias(kVocabulary, 1.0f), StatusCode::INVALID_ARGUMENT, "logit_bias"});
+  Check({"B11 negative", bias(-1, 1.0f), StatusCode::INVALID_ARGUMENT, "logit_bias"});
+  Check({"B11 nan", bias(5, kNan), StatusCode::INVALID_ARGUMENT, "logit_bias"});
+  Check({"B11 many",
+         [](auto* r) {
+           for (int i = 0; i < 1000000; ++i) (*r->mutable_sampling()->mutable_logit_bias())[i] = 1;
+         },
+         StatusCode::INVALID_ARGUMENT, "logit_bias"});
+}
+
+TEST_F(BadInput, StopStrings) {
+  Check({"B12 many",
+         [](auto* r) {
+           for (int i = 0; i < 500000; ++i) r->mutable_stopping()->add_stop("x");
+         },
+         StatusCode::INVALID_ARGUMENT, "stop"});
+  Check({"B12 empty", [](auto* r) { r->mutable_stopping()->add_stop(""); },
+         StatusCode::INVALID_ARGUMENT, "stop"});
+  Check({"B12 long", [](auto* r) { r->mutable_stopping()->add_stop(std::string(1 << 20, 's')); },
+         StatusCode::INVALID_ARGUMENT, "stop"});
+}
+
+TEST_F(BadInput, Counts) {
+  for (const int32_t value : {0, -1, 9, 16384}) {
+    Check({"B13", [=](auto* r) { r->mutable_output()->set_n(value); }, StatusCode::INVALID_ARGUMENT,
+           "output.n"});
+  }
+  for (const int32_t value : {-1, 21, kVocabulary}) {
+    Check({"B14", [=](auto* r) { r->mutable_output()->set_logprobs(value); },
+           StatusCode::INVALID_ARGUMENT, "logprobs"});
+  }
+}
+
+TEST_F(BadInput, SeedsAreReproducible) {
+  for (const uint64_t seed : {uint64_t{0}, std::numeric_limits<uint64_t>::max()}) {
+    v1::GenerateRequest request = Ask("Describe the image.", picture_);
+    request.mutable_sampling()->set_temperature(3.0f);
+    request.mutable_sampling()->set_seed(seed);
+    request.mutable_output()->set_token_ids(true);
+    const Answer first = daemon_->Generate(request), second = daemon_->Generate(request);
+    ASSERT_TRUE(first.status.ok()) << first.status.error_message();
+    EXPECT_EQ(first.token_ids, second.token_ids);
+    EXPECT_EQ(first.started.seed(), seed);
+  }
+}
+
+TEST_F(BadInput, TokenIds) {
+  const auto ids = [](std::vector<int32_t> values) {
+    return [values](v1::GenerateRequest* r) {
+      r->mutable_tokens();
+      for (const int32_t id : values) r->mutable_tokens()->add_ids(id);
+    };
+  };
+  Check({"B16 negative", ids({1, -1})});
+  Check({"B16 vocabulary", ids({1, kVocabulary})});
+  Check({"B16 placeholder", ids({1, kImageToken, 300})});
+  v1::GenerateRequest request = Valid();
+  ids({300, 1, 301})(&request);  // BOS in the middle is a token like any other.
+  EXPECT_TRUE(daemon_->Generate(request).status.ok());
+}
+
+TEST_F(BadInput, SpecialTokensInTextArePlainText) {
+  const auto count = [](const std::string& text) {
+    v1::CountTokensRequest request;
+    auto* message = request.mutable_chat()->add_messages();
+    message->set_role(v1::ROLE_USER);
+    message->add_parts()->set_text(text);
+    grpc::ClientContext context;
+    v1::CountTokensResponse response;
+    const grpc::Status status = daemon_->generation()->CountTokens(&context, request, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(response.image_tokens(), 0);
+    return response.prompt_tokens();
+  };
+  // As text they take several tokens; as a special token one, as an image 144.
+  EXPECT_GT(count("a <image> b") - count("a  b"), 2);
+  EXPECT_LT(count("a <image> b"), 60);
+  EXPECT_GT(count("a </s> b") - count("a  b"), 2);
+  for (const char* text : {"<image>", "<|im_end|>", "[INST]", "</s>", "<pad>"}) {
+    EXPECT_TRUE(daemon_->Generate(Ask(text, picture_)).status.ok()) << text;
+  }
+  ExpectUnharmed("B17");
+}
+
+TEST_F(BadInput, PlaceholdersAndImagesMustAgree) {
+  const auto tokens = [](int placeholders, int images) {
+    return [=](v1::GenerateRequest* r) {
+      r->mutable_tokens()->add_ids(1);
+      for (int i = 0; i < placeholders; ++i) r->mutable_tokens()->add_ids(kImageToken);
+      for (int i = 0; i < images; ++i) r->mutable_tokens()->add_images()->set_data(picture_);
+    };
+  };
+  Check({"B18 3/2", tokens(3, 2)});
+  Check({"B18 2/3", tokens(2, 3)});
+  v1::GenerateRequest request = Valid();
+  tokens(2, 2)(&request);
+  const Answer answer = daemon_->Generate(request);
+  ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+  EXPECT_EQ(answer.started.image_tokens(), 288);
+  EXPECT_EQ(answer.started.prompt_tokens(), 289);
+}
+
+TEST_F(BadInput, TooManyImages) {
+  Check({"B19", [](auto* r) {
+           auto* message = r->mutable_chat()->mutable_messages(0);
+           for (int i = 0; i < 9; ++i) message->add_parts()->mutable_image()->set_data(picture_);
+         }});
+}
+
+TEST_F(BadInput, Aborts) {
+  grpc::ClientContext context;
+  v1::AbortRequestRequest request;
+  v1::AbortRequestResponse response;
+  request.set_request_id("nobody");
+  EXPECT_EQ(daemon_->admin()->AbortRequest(&context, request, &response).error_code(),
+            StatusCode::NOT_FOUND);
+  grpc::ClientContext cancelled;  // Before the first token.
+  auto reader = daemon_->generation()->Generate(&cancelled, Valid());
+  cancelled.TryCancel();
+  cancelled.TryCancel();
+  EXPECT_EQ(reader->Finish().error_code(), StatusCode::CANCELLED);
+  ExpectUnharmed("B30");
+}
+
+TEST_F(BadInput, ALiveRequestIdIsTaken) {
+  v1::GenerateRequest request = Valid();
+  request.set_request_id("twice");
+  request.mutable_stopping()->set_ignore_eos(true);
+  request.mutable_stopping()->set_max_tokens(1500);
+  grpc::ClientContext first;
+  auto reader = daemon_->generation()->Generate(&first, request);
+  v1::GenerateResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  const Answer second = daemon_->Generate(request);
+  EXPECT_EQ(second.status.error_code(), StatusCode::ALREADY_EXISTS);
+  EXPECT_EQ(second.reason(), "REQUEST_EXISTS");
+  first.TryCancel();
+  while (reader->Read(&response)) {
+  }
+  EXPECT_EQ(reader->Finish().error_code(), StatusCode::CANCELLED);
+  ExpectUnharmed("B31");
+  request.mutable_stopping()->set_max_tokens(2);
+  EXPECT_TRUE(daemon_->Generate(request).status.ok());
+}
+
+TEST_F(BadInput, AllViolationsComeAtOnce) {
+  v1::GenerateRequest request = Valid();
+  request.mutable_sampling()->set_temperature(-1);
+  request.mutable_sampling()->set_top_p(2);
+  request.mutable_output()->set_n(99);
+  const Answer answer = daemon_->Generate(request);
+  for (const char* field : {"sampling.temperature", "sampling.top_p", "output.n"}) {
+    EXPECT_TRUE(absl::StrContains(answer.fields(), field)) << answer.fields();
+  }
+}
+
+}  // namespace
+}  // namespace prefixd::testing
