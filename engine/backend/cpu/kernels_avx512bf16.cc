@@ -8,12 +8,9 @@
 namespace prefixd::cpu {
 namespace {
 
-#include "engine/backend/cpu/attention.inc"
-#include "engine/backend/cpu/level_table.inc"
-#include "engine/backend/cpu/panel_product.inc"
-#include "engine/backend/cpu/row_kernels.inc"
 #include "engine/backend/cpu/vector_avx512.inc"
-#include "engine/backend/cpu/vector_math.inc"
+
+#include "engine/backend/cpu/level_kernels.inc"
 
 }  // namespace
 

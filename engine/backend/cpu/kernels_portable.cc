@@ -60,11 +60,7 @@ struct Vec {
   static Bits Widen(const uint16_t* p) { return Bits{p[0], p[1], p[2], p[3]}; }
 };
 
-#include "engine/backend/cpu/attention.inc"
-#include "engine/backend/cpu/level_table.inc"
-#include "engine/backend/cpu/panel_product.inc"
-#include "engine/backend/cpu/row_kernels.inc"
-#include "engine/backend/cpu/vector_math.inc"
+#include "engine/backend/cpu/level_kernels.inc"
 
 }  // namespace
 
