@@ -8,6 +8,8 @@ find_package(Threads REQUIRED)
 find_package(absl REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(OpenSSL REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(gRPC CONFIG REQUIRED)
 
 add_library(prefixd_flags INTERFACE)
 target_include_directories(prefixd_flags INTERFACE ${CMAKE_SOURCE_DIR})
