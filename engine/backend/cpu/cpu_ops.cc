@@ -40,6 +40,13 @@ int64_t BlockRows(int64_t rows, int64_t num_panels, int num_threads) {
   return (rows + blocks - 1) / blocks;
 }
 
+// Neighbouring panels per item: a thread prefetches into the panel after the one it works on.
+int64_t PanelsPerItem(const PanelMatrix& matrix, int64_t num_blocks, int num_threads) {
+  constexpr int64_t kItemBytes = 256 << 10;
+  const int64_t for_all = matrix.num_panels() * num_blocks / (6 * num_threads);
+  return std::max<int64_t>(1, std::min(for_all, kItemBytes / matrix.panel_bytes()));
+}
+
 }  // namespace
 
 absl::Status CpuBackend::Embed(const Matrix& table, absl::Span<const int32_t> ids,
@@ -77,9 +84,7 @@ absl::Status CpuBackend::Linear(const Tensor& x, const Matrix& weight, const Lin
     const uint64_t bytes = kMaxBlockRows * kPanelColumns * sizeof(float);
     PREFIXD_ASSIGN_OR_RETURN(buffer, AllocateZeroed(bytes, MemoryUse::kDense, "accumulators"));
   }
-  const auto run_item = [&](int64_t item, int thread) {
-    const int64_t panel = item / num_blocks;
-    const int64_t row = item % num_blocks * block_rows;
+  const auto multiply = [&](int64_t panel, int64_t row, int thread) {
     const int64_t column = panel * kPanelColumns;
     kernels_->panel_product(
         {.x = RowOf(x, row),
@@ -96,11 +101,19 @@ absl::Status CpuBackend::Linear(const Tensor& x, const Matrix& weight, const Lin
          .cols = static_cast<int>(std::min<int64_t>(kPanelColumns, y.cols - column)),
          .accumulators = reinterpret_cast<float*>(accumulators_[thread].data())});
   };
-  const int64_t num_items = matrix.num_panels() * num_blocks;
+  const int64_t panels_per_item = PanelsPerItem(matrix, num_blocks, pool_.num_threads());
+  const auto run_item = [&](int64_t item, int thread) {
+    const int64_t begin = item / num_blocks * panels_per_item;
+    const int64_t end = std::min(begin + panels_per_item, matrix.num_panels());
+    for (int64_t panel = begin; panel < end; ++panel) {
+      multiply(panel, item % num_blocks * block_rows, thread);
+    }
+  };
+  const int64_t groups = (matrix.num_panels() + panels_per_item - 1) / panels_per_item;
   if (x.rows * x.cols * y.cols < kInlineProducts) {
-    for (int64_t item = 0; item < num_items; ++item) run_item(item, 0);
+    for (int64_t item = 0; item < groups * num_blocks; ++item) run_item(item, 0);
   } else {
-    pool_.Run(num_items, run_item);
+    pool_.Run(groups * num_blocks, run_item);
   }
   return absl::OkStatus();
 }
