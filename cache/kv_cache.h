@@ -31,18 +31,19 @@ class KvCache {
     std::vector<int32_t> first_visible;             // [num_layers]: slots the first row sees.
   };
 
-  // Adds `count` tokens to every layer of `sequence`. Page copies to make before the writes are added
-  // to copies(). Returns false, and changes nothing, if pages lack.
+  // Adds `count` tokens to every layer of `sequence`. Page copies to make before the writes are
+  // added to copies(). Returns false, and changes nothing, if pages lack.
   bool Append(KvSequence* sequence, int32_t count, Placement* placement);
 
   // A sequence with the same tokens, sharing every page; the first write of either copies.
+  // Requires: no copy for `sequence` is pending, that is, its last step has cleared the copies.
   KvSequence Fork(const KvSequence& sequence) const;
 
   // Pages that Append(count) would take now.
-  int32_t PagesToAppend(const KvSequence& sequence, int32_t count) const;
+  int64_t PagesToAppend(const KvSequence& sequence, int32_t count) const;
 
-  // Copies to make before the step's writes, in order. The step that made them calls ClearCopies;
-  // until then the sources stay allocated.
+  // Copies to make before the step's writes, in any order: no page is both a source and a
+  // destination. The step that made them calls ClearCopies; until then the sources stay allocated.
   absl::Span<const PendingCopy> copies() const { return copies_; }
   void ClearCopies();
 
@@ -54,7 +55,7 @@ class KvCache {
   const int num_layers_;
   PagePool pool_;
   std::vector<PendingCopy> copies_;
-  std::vector<PageRef> copy_sources_;  // Keeps the sources of copies_ alive.
+  std::vector<PageHold> copy_sources_;  // Keeps the sources of copies_ alive.
 };
 
 }  // namespace prefixd

@@ -1,5 +1,5 @@
-// The slots of one (sequence, layer): which pages hold them and which position each holds. Live slots
-// are [0, length). Layers of one sequence may have unequal lengths. Engine thread only.
+// The slots of one (sequence, layer): which pages hold them and which position each holds. Live
+// slots are [0, length). Layers of one sequence may have unequal lengths. Engine thread only.
 #ifndef PREFIXD_CACHE_LAYER_TABLE_H_
 #define PREFIXD_CACHE_LAYER_TABLE_H_
 
@@ -30,14 +30,14 @@ class LayerTable {
   absl::Span<const int32_t> positions() const { return positions_; }
 
   // Pages that Append(count) would take from the pool, a copy on write included.
-  int32_t PagesToAppend(int32_t count) const;
+  int64_t PagesToAppend(int32_t count) const;
 
   // Adds `count` slots for positions first_position, first_position + 1, ... and writes their slot
-  // numbers to `slots` ([count]). A partly filled last page that is shared is replaced by a private one;
-  // the copy to make is added to `copies`, which also keeps the source alive until it is cleared.
-  // Requires: the pool has PagesToAppend(count) free pages.
+  // numbers to `slots` ([count]). A partly filled last page that is shared is replaced by a private
+  // one; the copy to make is added to `copies`, and a hold on its source to `sources`. Requires:
+  // the pool has PagesToAppend(count) free pages.
   void Append(int32_t count, int32_t first_position, PagePool* pool, absl::Span<int32_t> slots,
-              std::vector<PendingCopy>* copies, std::vector<PageRef>* released);
+              std::vector<PendingCopy>* copies, std::vector<PageHold>* sources);
 
   // A table with the same slots, sharing every page.
   LayerTable Fork() const;
