@@ -1,0 +1,18 @@
+// Attention in double precision, one query vector at a time.
+#ifndef PREFIXD_ENGINE_BACKEND_REF_REF_ATTENTION_H_
+#define PREFIXD_ENGINE_BACKEND_REF_REF_ATTENTION_H_
+
+#include <functional>
+
+#include "absl/types/span.h"
+
+namespace prefixd::ref {
+
+// y = sum_j softmax_j(scale * q . key(j)) value(j) over j in [0, count). q, y: [head_dim].
+void AttendOne(absl::Span<const double> q, int count, double scale,
+               const std::function<const double*(int)>& key,
+               const std::function<const double*(int)>& value, double* y);
+
+}  // namespace prefixd::ref
+
+#endif  // PREFIXD_ENGINE_BACKEND_REF_REF_ATTENTION_H_
