@@ -11,10 +11,11 @@ namespace {
 struct Vec {
   using F = __m256;
   static constexpr int kWidth = 8;
-  static constexpr int kScorePages = 1;
-  static constexpr int kValueVectors = 2;
   static constexpr int kAttentionRows = 6;
+  // Vectors of columns, pages of slots and vectors of values per register tile of so many rows.
   static constexpr int TileVectors(int rows) { return rows == 1 ? 8 : rows == 2 ? 4 : 2; }
+  static constexpr int ScorePages(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
+  static constexpr int ValueVectors(int rows) { return rows == 1 ? 8 : rows <= 3 ? 4 : 2; }
 
   static F Zero() { return _mm256_setzero_ps(); }
   static F Set1(float x) { return _mm256_set1_ps(x); }

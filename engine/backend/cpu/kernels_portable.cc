@@ -10,10 +10,11 @@ struct Vec {
   typedef float F __attribute__((vector_size(16)));
   typedef uint32_t Bits __attribute__((vector_size(16)));
   static constexpr int kWidth = 4;
-  static constexpr int kScorePages = 1;
-  static constexpr int kValueVectors = 2;
   static constexpr int kAttentionRows = 3;
+  // Vectors of columns, pages of slots and vectors of values per register tile of so many rows.
   static constexpr int TileVectors(int rows) { return rows == 1 ? 8 : rows == 2 ? 4 : 2; }
+  static constexpr int ScorePages(int rows) { return rows == 1 ? 2 : 1; }
+  static constexpr int ValueVectors(int rows) { return rows == 1 ? 8 : rows == 2 ? 4 : 2; }
 
   static F Zero() { return F{0, 0, 0, 0}; }
   static F Set1(float x) { return F{x, x, x, x}; }
