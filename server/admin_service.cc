@@ -1,0 +1,119 @@
+#include "server/admin_service.h"
+
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "engine/error_reasons.h"
+#include "server/convert.h"
+#include "server/paging.h"
+#include "server/to_proto.h"
+#include "server/unary.h"
+
+namespace prefixd {
+namespace {
+
+void FillServerLimits(const ServingContext& context, v1::ServerLimits* out) {
+  const ServerOptions& options = context.options;
+  out->set_max_running(options.engine.max_running);
+  out->set_max_queue(options.engine.max_queue);
+  out->set_max_batch_tokens(options.engine.max_batch_tokens);
+  out->set_max_request_bytes(options.max_request_bytes);
+  out->set_max_connection_memory_bytes(options.max_connection_memory);
+  out->set_max_streams_per_connection(options.max_streams);
+  ToProto(options.default_deadline, out->mutable_default_deadline());
+  ToProto(options.max_deadline, out->mutable_max_deadline());
+}
+
+absl::Status FillRequests(const v1::ListRequestsRequest& message, const EngineStats& stats,
+                          v1::ListRequestsResponse* response) {
+  PREFIXD_ASSIGN_OR_RETURN(const Page page, ChoosePage(message.page_size(), message.page_token(),
+                                                       stats.requests.size()));
+  for (size_t i = page.begin; i < page.end; ++i) {
+    ToProto(stats.requests[i], response->add_requests());
+  }
+  response->set_next_page_token(page.next_token);
+  response->set_waiting(stats.waiting);
+  response->set_running(stats.running);
+  return absl::OkStatus();
+}
+
+absl::Status Abort(const std::string& request_id, Engine* engine) {
+  if (!IsRequestId(request_id)) {
+    Violations violations;
+    violations.Add(reason::kParameterOutOfRange, "request_id",
+                   "a request id has 1..128 characters of [A-Za-z0-9._:/-]");
+    return violations.ToStatus();
+  }
+  const absl::Status status = engine->Cancel(request_id);
+  if (!absl::IsNotFound(status)) return status;
+  return MakeError(absl::StatusCode::kNotFound, reason::kRequestNotFound,
+                   absl::StrCat("request ", request_id, " does not live here"),
+                   {{"request_id", request_id}});
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* AdminService::GetServerInfo(grpc::CallbackServerContext* call,
+                                                      const v1::GetServerInfoRequest*,
+                                                      v1::GetServerInfoResponse* response) {
+  const std::shared_ptr<const EngineStats> stats = context_.engine->Stats();
+  response->set_version(PREFIXD_VERSION);
+  response->set_schema_revision(kSchemaRevision);
+  const absl::Duration since_epoch = context_.wall_start - absl::UnixEpoch();
+  response->mutable_start_time()->set_seconds(absl::ToInt64Seconds(since_epoch));
+  ToProto(context_.clock->Now() - context_.start, response->mutable_uptime());
+  response->set_listen(context_.listen);
+  response->set_state(ToServerState(stats->state));
+  FillEngineInfo(context_.engine->runtime_info(), *stats, response->mutable_engine());
+  FillServerLimits(context_, response->mutable_limits());
+  response->set_load_bytes_done(context_.load_bytes_done.load());
+  response->set_load_bytes_total(context_.load_bytes_total.load());
+  return FinishUnary(call, absl::OkStatus());
+}
+
+grpc::ServerUnaryReactor* AdminService::GetCacheStats(grpc::CallbackServerContext* call,
+                                                      const v1::GetCacheStatsRequest*,
+                                                      v1::GetCacheStatsResponse* response) {
+  const std::shared_ptr<const EngineStats> stats = context_.engine->Stats();
+  const uint64_t total = static_cast<uint64_t>(stats->total_pages);
+  const uint64_t used = static_cast<uint64_t>(stats->total_pages - stats->free_pages);
+  response->set_total_pages(stats->total_pages);
+  response->set_free_pages(stats->free_pages);
+  response->set_reserved_pages(stats->reserved_pages);
+  response->set_page_bytes(stats->page_bytes);
+  response->set_page_slots(stats->page_slots);
+  response->set_total_bytes(total * stats->page_bytes);
+  response->set_used_bytes(used * stats->page_bytes);
+  return FinishUnary(call, absl::OkStatus());
+}
+
+grpc::ServerUnaryReactor* AdminService::ListRequests(grpc::CallbackServerContext* call,
+                                                     const v1::ListRequestsRequest* message,
+                                                     v1::ListRequestsResponse* response) {
+  return FinishUnary(call, FillRequests(*message, *context_.engine->Stats(), response));
+}
+
+grpc::ServerUnaryReactor* AdminService::AbortRequest(grpc::CallbackServerContext* call,
+                                                     const v1::AbortRequestRequest* message,
+                                                     v1::AbortRequestResponse*) {
+  const absl::Status status = Abort(message->request_id(), context_.engine);
+  if (status.ok()) PREFIXD_LOG(kInfo, "req=", message->request_id(), " abort asked by operator");
+  return FinishUnary(call, status);
+}
+
+grpc::ServerUnaryReactor* AdminService::Drain(grpc::CallbackServerContext* call,
+                                              const v1::DrainRequest*,
+                                              v1::DrainResponse* response) {
+  PREFIXD_LOG(kInfo, "drain asked by operator");
+  if (context_.on_drain) context_.on_drain();
+  context_.engine->Drain();
+  const std::shared_ptr<const EngineStats> stats = context_.engine->Stats();
+  response->set_waiting(stats->waiting);
+  response->set_running(stats->running);
+  return FinishUnary(call, absl::OkStatus());
+}
+
+}  // namespace prefixd

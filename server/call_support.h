@@ -1,0 +1,37 @@
+// What every call needs: an id, a deadline on the engine's clock, a status with its trailers.
+#ifndef PREFIXD_SERVER_CALL_SUPPORT_H_
+#define PREFIXD_SERVER_CALL_SUPPORT_H_
+
+#include <string>
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/status.h>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "server/grpc_status.h"
+#include "server/request_limits.h"
+
+namespace prefixd {
+
+// A random id of 128 bits, hexadecimal.
+std::string DrawRequestId();
+
+// The id of a call: `from_body`, else metadata `x-request-id`, else drawn.
+// Errors: INVALID_ARGUMENT for a malformed metadata value (`from_body` is checked elsewhere).
+absl::StatusOr<std::string> ChooseRequestId(const std::string& from_body,
+                                            const grpc::ServerContextBase& context);
+
+// Time until the call's deadline, within the limits; the default if it has none. Never negative.
+absl::Duration TimeLeft(const grpc::ServerContextBase& context, const RequestLimits& limits);
+
+// As ToGrpcError, with random jitter, and adds the trailers `x-request-id` and, where there is one,
+// `grpc-retry-pushback-ms`. Call it before Finish.
+GrpcError PrepareError(const absl::Status& status, absl::string_view request_id,
+                       grpc::ServerContextBase* context);
+
+}  // namespace prefixd
+
+#endif  // PREFIXD_SERVER_CALL_SUPPORT_H_

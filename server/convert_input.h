@@ -1,0 +1,51 @@
+// The input part of convert.h.
+#ifndef PREFIXD_SERVER_CONVERT_INPUT_H_
+#define PREFIXD_SERVER_CONVERT_INPUT_H_
+
+#include "absl/status/status.h"
+#include "engine/engine.h"
+#include "engine/request.h"
+#include "google/protobuf/message.h"
+#include "prefixd/v1/input.pb.h"
+#include "server/request_limits.h"
+#include "server/violations.h"
+
+namespace prefixd {
+
+// Converts one form of input at a time; counts texts and images over all its parts.
+class InputConverter {
+ public:
+  // The arguments must outlive the converter.
+  InputConverter(const EngineModelInfo& model, const RequestLimits& limits, Violations* violations)
+      : model_(model), limits_(limits), violations_(*violations) {}
+
+  ChatInput Chat(v1::ChatInput* chat);
+  PromptInput Prompt(v1::PromptInput* prompt);
+  TokenInput Tokens(v1::TokenInput* tokens);
+
+  // What is wrong beyond single fields: a feature that the model (FAILED_PRECONDITION) or the
+  // server (UNIMPLEMENTED) lacks. Call it last.
+  absl::Status Finish();
+
+  // Notes UNIMPLEMENTED if `message` carries one of the reserved fields [first, last].
+  void RefuseReserved(const google::protobuf::Message& message, const std::string& path, int first,
+                      int last);
+
+ private:
+  std::vector<Part> Parts(google::protobuf::RepeatedPtrField<v1::Part>* parts,
+                          const std::string& path);
+  ImagePart Image(v1::Image* image, const std::string& path);
+  void CheckTokenIds(const v1::TokenInput& tokens);
+  Role ConvertRole(const v1::ChatMessage& message, int index, const std::string& path);
+
+  const EngineModelInfo& model_;
+  const RequestLimits& limits_;
+  Violations& violations_;
+  uint64_t text_bytes_ = 0;
+  int num_images_ = 0;
+  absl::Status unsupported_;
+};
+
+}  // namespace prefixd
+
+#endif  // PREFIXD_SERVER_CONVERT_INPUT_H_

@@ -1,0 +1,132 @@
+#include "server/daemon.h"
+
+#include <exception>
+#include <string>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/types/span.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "server/grpc_server.h"
+#include "server/serving_context.h"
+
+namespace prefixd {
+namespace {
+
+constexpr absl::Duration kForever = absl::Hours(24 * 365 * 100);
+constexpr absl::Duration kProgressPeriod = absl::Seconds(5);
+constexpr absl::Duration kStatePeriod = absl::Seconds(1);
+constexpr absl::Duration kShutdownGrace = absl::Seconds(2);
+
+int FailConfig(const absl::Status& status) {
+  PREFIXD_LOG(kError, "cannot start: ", status.message());
+  return kExitConfig;
+}
+
+absl::Status WritePortFile(const std::string& path, int port) {
+  if (path.empty()) return absl::OkStatus();
+  const std::string text = absl::StrCat(port, "\n");
+  return WriteFileAtomically(
+      path, absl::MakeSpan(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
+}
+
+// Reads the weights, with a line of progress now and then. A request to stop gives up.
+absl::Status LoadWeights(ServingContext* context, StopSignal* stop) {
+  const absl::Time start = context->clock->Now();
+  absl::Time last = start;
+  PREFIXD_RETURN_IF_ERROR(context->engine->LoadWeights([&](uint64_t done, uint64_t total) {
+    context->load_bytes_done = done;
+    context->load_bytes_total = total;
+    const absl::Time now = context->clock->Now();
+    if (now - last >= kProgressPeriod && total > 0) {
+      last = now;
+      PREFIXD_LOG(kInfo, "loading weights done_bytes=", done, " total_bytes=", total, " percent=",
+                  static_cast<int>(100.0 * static_cast<double>(done) / static_cast<double>(total)));
+    }
+    return stop->count() == 0;
+  }));
+  PREFIXD_LOG(kInfo, "weights loaded bytes=", context->load_bytes_done.load(),
+              " ms=", absl::ToInt64Milliseconds(context->clock->Now() - start));
+  return absl::OkStatus();
+}
+
+// Waits for a request to stop. Returns false if the engine failed first.
+bool ServeUntilStopped(const ServingContext& context, StopSignal* stop) {
+  while (!stop->Wait(1, kStatePeriod)) {
+    if (context.engine->Stats()->state == EngineState::kFailed) return false;
+  }
+  return true;
+}
+
+// Ends what was accepted: `timeout`, or kShortDrain after one more request to stop.
+void DrainEngine(ServingContext* context, StopSignal* stop, absl::Duration timeout) {
+  const absl::Time start = context->clock->Now();
+  context->engine->Drain();
+  bool drained = false;
+  int cut = 0;
+  std::thread waiter([&] {
+    try {
+      cut = context->engine->WaitDrained(timeout);
+    } catch (const std::exception& e) {
+      PREFIXD_LOG(kError, "drain ended: ", e.what());
+    }
+    stop->SetAndWake(&drained);
+  });
+  int cut_short = 0;
+  if (stop->Wait(2, kForever, &drained)) {
+    PREFIXD_LOG(kInfo, "second signal: draining for at most ", absl::FormatDuration(kShortDrain));
+    cut_short = context->engine->WaitDrained(std::min(kShortDrain, timeout));
+  }
+  waiter.join();
+  PREFIXD_LOG(kInfo, "drained cut=", cut + cut_short,
+              " ms=", absl::ToInt64Milliseconds(context->clock->Now() - start));
+}
+
+}  // namespace
+
+int RunDaemon(const ServerOptions& options, const EngineFactory& open_engine, const Clock* clock,
+              StopSignal* stop) {
+  const absl::Time start = clock->Now();
+  absl::StatusOr<std::unique_ptr<Engine>> engine = open_engine(options.engine, clock);
+  if (!engine.ok()) return FailConfig(engine.status());
+  ServingContext context(engine->get(), clock, options);
+  context.start = start;
+  context.wall_start = absl::Now();
+  absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start(&context);
+  if (!server.ok()) return FailConfig(server.status());
+  context.on_drain = [&] { (*server)->SetReady(false); };
+  if (const absl::Status status = WritePortFile(options.port_file, (*server)->port());
+      !status.ok()) {
+    return FailConfig(status);
+  }
+  PREFIXD_LOG(kInfo, "listening on ", context.listen, " model=", (*engine)->model_info().name);
+
+  const absl::Status loaded = LoadWeights(&context, stop);
+  if (stop->count() > 0) {
+    (*server)->Shutdown(absl::ZeroDuration());
+    PREFIXD_LOG(kInfo, "stopped before serving");
+    return kExitOk;
+  }
+  if (!loaded.ok()) return FailConfig(loaded);
+  (*server)->SetReady(true);
+  PREFIXD_LOG(kInfo, "ready in ",
+              absl::FormatDuration(absl::Trunc(clock->Now() - start, absl::Milliseconds(1))));
+
+  const bool healthy = ServeUntilStopped(context, stop);
+  (*server)->SetReady(false);
+  if (healthy) {
+    PREFIXD_LOG(kInfo, "stopping: serving on for ", absl::FormatDuration(options.drain_delay));
+    stop->Wait(2, options.drain_delay);
+    DrainEngine(&context, stop, options.drain_timeout);
+  } else {
+    PREFIXD_LOG(kError, "the engine failed; leaving for the supervisor to start afresh");
+  }
+  (*server)->Shutdown(kShutdownGrace);
+  PREFIXD_LOG(kInfo, "stopped");
+  return healthy ? kExitOk : kExitEngineFailed;
+}
+
+}  // namespace prefixd

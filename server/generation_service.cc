@@ -1,0 +1,139 @@
+#include "server/generation_service.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/error.h"
+#include "engine/error_reasons.h"
+#include "server/call_support.h"
+#include "server/convert.h"
+#include "server/generate_stream.h"
+
+namespace prefixd {
+namespace {
+
+absl::Status BudgetUsedUp() {
+  return MakeError(absl::StatusCode::kResourceExhausted,
+                   "the messages of live requests use up the server's memory for them",
+                   ErrorDetail{.reason = reason::kQueueFull, .retry_after = absl::Seconds(1)});
+}
+
+// Takes the content of a received message. gRPC keeps the message until the call ends; emptying it
+// spares a copy of the images for all that time. The object is not const where it was made.
+template <typename Message>
+Message TakeMessage(const Message* message) {
+  Message taken;
+  taken.Swap(const_cast<Message*>(message));
+  return taken;
+}
+
+// gRPC's end of a Generate call. Deletes itself in OnDone.
+class GenerateReactor final : public GenerateStream::Reactor {
+ public:
+  GenerateReactor(ServingContext* context, grpc::CallbackServerContext* call,
+                  std::string request_id)
+      : context_(*context),
+        deadline_(context->clock->Now() + TimeLeft(*call, context->limits)),
+        stream_(std::make_shared<GenerateStream>(context, this, call, request_id, deadline_)),
+        request_id_(std::move(request_id)) {}
+
+  std::shared_ptr<GenerateStream> stream() const { return stream_; }
+
+  // Hands the request to the engine, or refuses the call.
+  void Start(v1::GenerateRequest message, const absl::Status& id_status) {
+    const uint64_t bytes = message.ByteSizeLong();
+    if (!id_status.ok()) return stream_->Refuse(id_status);
+    if (!context_.budget.Take(bytes)) return stream_->Refuse(BudgetUsedUp());
+    taken_bytes_ = bytes;
+    holds_budget_ = true;
+    absl::StatusOr<Request> request =
+        ConvertGenerateRequest(std::move(message), context_.engine->model_info(), context_.limits);
+    if (!request.ok()) return stream_->Refuse(request.status());
+    request->id = request_id_;
+    request->deadline = deadline_;
+    // The call may be over when Submit returns: only what is held here is touched after it.
+    const std::shared_ptr<GenerateStream> stream = stream_;
+    const absl::Status status = context_.engine->Submit(*std::move(request), stream);
+    if (status.ok()) {
+      stream->Submitted();
+    } else {
+      stream->Refuse(status);
+    }
+  }
+
+  void OnWriteDone(bool ok) override { stream_->OnWriteDone(ok); }
+  void OnCancel() override { stream_->OnCancel(); }
+  void OnDone() override {
+    stream_->OnDone();
+    if (holds_budget_) context_.budget.Give(taken_bytes_);
+    delete this;
+  }
+
+ private:
+  ServingContext& context_;
+  const absl::Time deadline_;
+  const std::shared_ptr<GenerateStream> stream_;
+  const std::string request_id_;
+  uint64_t taken_bytes_ = 0;
+  bool holds_budget_ = false;
+};
+
+}  // namespace
+
+GenerationService::GenerationService(ServingContext* context)
+    : context_(*context),
+      watch_(context->clock, std::min(absl::Seconds(1), context->options.slow_reader_timeout / 4)) {
+}
+
+grpc::ServerWriteReactor<v1::GenerateResponse>* GenerationService::Generate(
+    grpc::CallbackServerContext* call, const v1::GenerateRequest* message) {
+  // A malformed id in the body is reported with all other violations, under a drawn one.
+  const bool usable = message->request_id().empty() || IsRequestId(message->request_id());
+  absl::StatusOr<std::string> id =
+      usable ? ChooseRequestId(message->request_id(), *call) : DrawRequestId();
+  auto* reactor = new GenerateReactor(&context_, call, id.ok() ? *id : DrawRequestId());
+  watch_.Add(reactor->stream());
+  reactor->Start(TakeMessage(message), id.status());
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* GenerationService::CountTokens(grpc::CallbackServerContext* call,
+                                                         const v1::CountTokensRequest* message,
+                                                         v1::CountTokensResponse* response) {
+  grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+  const absl::StatusOr<std::string> id = ChooseRequestId("", *call);
+  const std::string request_id = id.ok() ? *id : DrawRequestId();
+  const auto refuse = [&](const absl::Status& status) {
+    reactor->Finish(PrepareError(status, request_id, call).status);
+    return reactor;
+  };
+  if (!id.ok()) return refuse(id.status());
+  const uint64_t bytes = message->ByteSizeLong();
+  if (!context_.budget.Take(bytes)) return refuse(BudgetUsedUp());
+  absl::StatusOr<Input> input = ConvertCountTokensRequest(
+      TakeMessage(message), context_.engine->model_info(), context_.limits);
+  if (!input.ok()) {
+    context_.budget.Give(bytes);
+    return refuse(input.status());
+  }
+  // The response and the call live until Finish, which comes from a prep thread.
+  context_.engine->CountTokens(
+      *std::move(input), [this, reactor, response, call, request_id,
+                          bytes](const absl::StatusOr<TokenCounts>& counts) {
+        context_.budget.Give(bytes);
+        if (!counts.ok()) {
+          reactor->Finish(PrepareError(counts.status(), request_id, call).status);
+          return;
+        }
+        response->set_prompt_tokens(counts->prompt_tokens);
+        response->set_image_tokens(counts->image_tokens);
+        response->set_cached_prompt_tokens(counts->cached_prompt_tokens);
+        response->set_num_images(counts->num_images);
+        reactor->Finish(grpc::Status::OK);
+      });
+  return reactor;
+}
+
+}  // namespace prefixd

@@ -1,0 +1,55 @@
+#include "server/stream_watch.h"
+
+#include <exception>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+
+namespace prefixd {
+
+StreamWatch::StreamWatch(const Clock* clock, absl::Duration period)
+    : clock_(*clock), period_(period), thread_([this] {
+        try {
+          Run();
+        } catch (const std::exception& e) {
+          PREFIXD_LOG(kError, "stream watch ended: ", e.what());
+        }
+      }) {}
+
+StreamWatch::~StreamWatch() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  thread_.join();
+}
+
+void StreamWatch::Add(std::shared_ptr<GenerateStream> stream) {
+  absl::MutexLock lock(&mutex_);
+  streams_.push_back(std::move(stream));
+}
+
+void StreamWatch::Run() {
+  const auto has_work = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || !streams_.empty();
+  };
+  while (true) {
+    std::vector<std::shared_ptr<GenerateStream>> streams;
+    {
+      absl::MutexLock lock(&mutex_);
+      mutex_.Await(absl::Condition(&has_work));
+      mutex_.AwaitWithTimeout(absl::Condition(&stopping_), period_);
+      if (stopping_) return;
+      streams.swap(streams_);
+    }
+    std::vector<std::shared_ptr<GenerateStream>> live;
+    for (std::shared_ptr<GenerateStream>& stream : streams) {
+      if (stream->CheckStall(clock_.Now())) live.push_back(std::move(stream));
+    }
+    absl::MutexLock lock(&mutex_);
+    streams_.insert(streams_.end(), live.begin(), live.end());
+  }
+}
+
+}  // namespace prefixd

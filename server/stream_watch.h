@@ -1,0 +1,40 @@
+// Looks at live streams about once a second and ends those whose reader takes nothing. Its thread
+// sleeps while there are none. Thread-safe.
+#ifndef PREFIXD_SERVER_STREAM_WATCH_H_
+#define PREFIXD_SERVER_STREAM_WATCH_H_
+
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "server/generate_stream.h"
+
+namespace prefixd {
+
+class StreamWatch {
+ public:
+  // `clock` must outlive the watch.
+  StreamWatch(const Clock* clock, absl::Duration period);
+  ~StreamWatch();
+
+  void Add(std::shared_ptr<GenerateStream> stream);
+
+ private:
+  void Run();
+
+  const Clock& clock_;
+  const absl::Duration period_;
+  absl::Mutex mutex_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  // Shared: the watch may be looking at a stream when its call ends.
+  std::vector<std::shared_ptr<GenerateStream>> streams_ ABSL_GUARDED_BY(mutex_);
+  std::thread thread_;
+};
+
+}  // namespace prefixd
+
+#endif  // PREFIXD_SERVER_STREAM_WATCH_H_
