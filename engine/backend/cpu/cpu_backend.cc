@@ -16,8 +16,11 @@
 namespace prefixd {
 namespace cpu {
 
-CpuBackend::CpuBackend(const Level& level, int num_threads)
-    : kernels_(level.kernels), pool_(num_threads), attention_(level.kernels, &pool_) {
+CpuBackend::CpuBackend(const Level& level, int num_threads, bool round_activations)
+    : round_activations_(round_activations),
+      kernels_(level.kernels),
+      pool_(num_threads),
+      attention_(level.kernels, &pool_) {
   info_.name = "cpu";
   info_.level = level.name;
   info_.num_threads = pool_.num_threads();
@@ -85,13 +88,16 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateCpuBackend(const BackendOptions& 
         absl::StrCat("num_threads ", options.num_threads, " is outside [0, 256]"));
   }
   PREFIXD_ASSIGN_OR_RETURN(const cpu::Level level, cpu::SelectLevel(options.cpu_level));
-  if (options.activation_dtype != DType::kF32) {
-    return absl::UnimplementedError(absl::StrCat(
-        "the cpu backend has no ", DTypeName(options.activation_dtype), " activations, only f32"));
+  const bool round_activations = options.activation_dtype == DType::kBF16;
+  if (options.activation_dtype != DType::kF32 &&
+      !(round_activations && level.kernels->pair_product != nullptr)) {
+    return absl::UnimplementedError(
+        absl::StrCat("level ", level.name, " of the cpu backend has no ",
+                     DTypeName(options.activation_dtype), " activations, only f32"));
   }
   const int num_threads =
       options.num_threads > 0 ? options.num_threads : std::min(256, cpu::NumUsableCpus());
-  return std::make_unique<cpu::CpuBackend>(level, num_threads);
+  return std::make_unique<cpu::CpuBackend>(level, num_threads, round_activations);
 }
 
 }  // namespace prefixd

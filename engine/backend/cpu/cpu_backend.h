@@ -11,7 +11,9 @@
 
 namespace prefixd {
 
-// Ignores `options.name`. Errors: INVALID_ARGUMENT for an unknown level or a thread count outside
+// Ignores `options.name`. With activation dtype bf16 (level avx512bf16 only) Linear rounds its
+// input to bf16 where the weights are bf16; tensors and info().activation_dtype stay f32.
+//  Errors: INVALID_ARGUMENT for an unknown level or a thread count outside
 // [0, 256]; FAILED_PRECONDITION for a level that this CPU cannot run; UNIMPLEMENTED for an
 // activation dtype that the level lacks; RESOURCE_EXHAUSTED.
 absl::StatusOr<std::unique_ptr<Backend>> CreateCpuBackend(const BackendOptions& options);

@@ -21,7 +21,9 @@ namespace prefixd::cpu {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const Level& level, int num_threads);
+  // With `round_activations`, Linear rounds x to bf16 where the weights are bf16; tensors stay f32.
+  // Requires then: level.kernels has pair_product.
+  CpuBackend(const Level& level, int num_threads, bool round_activations);
 
   const BackendInfo& info() const override { return info_; }
 
@@ -60,11 +62,16 @@ class CpuBackend final : public Backend {
   // Calls body(row) for every row, on all threads if the work (in elements) is worth it.
   void ForRows(int64_t rows, int64_t elements_per_row, absl::FunctionRef<void(int64_t)> body);
 
+  // The rows of x as bf16 pairs, in scratch. Errors: RESOURCE_EXHAUSTED.
+  absl::StatusOr<Tensor> PackPairs(const Tensor& x);
+
   BackendInfo info_;
+  const bool round_activations_;
   const Kernels* const kernels_;
   ThreadPool pool_;
   Attention attention_;
   std::vector<Buffer> accumulators_;  // One per thread, for Linear.
+  Buffer pairs_;                      // Rounded activations; only grows.
   Buffer vision_pages_;               // K and V of an image in page layout; only grows.
   struct RowOfSegment {
     const KvSegment* segment;

@@ -71,6 +71,20 @@ absl::Status CpuBackend::CopyRows(const Tensor& x, absl::Span<const int32_t> x_r
   return absl::OkStatus();
 }
 
+absl::StatusOr<Tensor> CpuBackend::PackPairs(const Tensor& x) {
+  const int64_t num_pairs = (x.cols + 1) / 2;
+  const auto bytes =
+      SizeProduct({static_cast<uint64_t>(x.rows), static_cast<uint64_t>(num_pairs), 4});
+  if (!bytes.has_value() || pairs_.size_bytes() < *bytes) {
+    pairs_ = Buffer();
+    PREFIXD_ASSIGN_OR_RETURN(pairs_, AllocateZeroed(bytes, MemoryUse::kDense, "rounded rows"));
+  }
+  const Tensor pairs = {pairs_.data(), DType::kF32, x.rows, num_pairs, num_pairs};
+  ForRows(x.rows, x.cols,
+          [&](int64_t row) { kernels_->pack_pairs(RowOf(x, row), x.cols, RowOf(pairs, row)); });
+  return pairs;
+}
+
 absl::Status CpuBackend::Linear(const Tensor& x, const Matrix& weight, const LinearOptions& options,
                                 const Tensor& y) {
   PREFIXD_CHECK(x.cols == weight.cols() && y.cols == weight.rows() && x.rows == y.rows);
@@ -84,22 +98,27 @@ absl::Status CpuBackend::Linear(const Tensor& x, const Matrix& weight, const Lin
     const uint64_t bytes = kMaxBlockRows * kPanelColumns * sizeof(float);
     PREFIXD_ASSIGN_OR_RETURN(buffer, AllocateZeroed(bytes, MemoryUse::kDense, "accumulators"));
   }
+  const bool pairs = round_activations_ && matrix.type() == ElementType::kBF16;
+  Tensor left = x;
+  if (pairs) {
+    PREFIXD_ASSIGN_OR_RETURN(left, PackPairs(x));
+  }
+  const auto kernel = pairs ? kernels_->pair_product : kernels_->panel_product;
   const auto multiply = [&](int64_t panel, int64_t row, int thread) {
     const int64_t column = panel * kPanelColumns;
-    kernels_->panel_product(
-        {.x = RowOf(x, row),
-         .x_stride = x.row_stride,
-         .rows = std::min(block_rows, x.rows - row),
-         .depth = x.cols,
-         .panel = matrix.panel(panel),
-         .type = matrix.type(),
-         .bias = options.bias == nullptr ? nullptr : RowOf(*options.bias, 0) + column,
-         .activation = static_cast<KernelActivation>(options.activation),
-         .accumulate = options.accumulate,
-         .y = RowOf(y, row) + column,
-         .y_stride = y.row_stride,
-         .cols = static_cast<int>(std::min<int64_t>(kPanelColumns, y.cols - column)),
-         .accumulators = reinterpret_cast<float*>(accumulators_[thread].data())});
+    kernel({.x = RowOf(left, row),
+            .x_stride = left.row_stride,
+            .rows = std::min(block_rows, x.rows - row),
+            .depth = left.cols,
+            .panel = matrix.panel(panel),
+            .type = matrix.type(),
+            .bias = options.bias == nullptr ? nullptr : RowOf(*options.bias, 0) + column,
+            .activation = static_cast<KernelActivation>(options.activation),
+            .accumulate = options.accumulate,
+            .y = RowOf(y, row) + column,
+            .y_stride = y.row_stride,
+            .cols = static_cast<int>(std::min<int64_t>(kPanelColumns, y.cols - column)),
+            .accumulators = reinterpret_cast<float*>(accumulators_[thread].data())});
   };
   const int64_t panels_per_item = PanelsPerItem(matrix, num_blocks, pool_.num_threads());
   const auto run_item = [&](int64_t item, int thread) {

@@ -70,8 +70,10 @@ struct AttentionBlock {
 struct Kernels {
   void (*panel_product)(const PanelProduct& product);
 
-  // The same for activations that are bf16 as well: an "element" of x is a pair of them in 32 bits,
-  // and depth counts pairs. The type must be kBF16. Null if the level has no such instruction.
+  // bf16 activations; both null if the level has no such instructions. pack_pairs rounds n floats
+  // to bf16 and stores ceil(n / 2) pairs of 32 bits. pair_product is panel_product with an
+  // "element" of x being such a pair, depth counting pairs, and type kBF16.
+  void (*pack_pairs)(const float* x, int64_t n, float* pairs);
   void (*pair_product)(const PanelProduct& product);
 
   void (*attention_block)(const AttentionBlock& block);
