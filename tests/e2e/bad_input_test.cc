@@ -1,93 +1,25 @@
 // Requests that are wrong on purpose. Each must get its code and a reason, and leave the daemon as
 // it was: same process, serving, every page and request slot back, and a control stream unharmed.
 #include <cmath>
-#include <functional>
 #include <limits>
 
 #include <gtest/gtest.h>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/file.h"
-#include "tests/e2e/daemon.h"
+#include "tests/e2e/bad_request_fixture.h"
 
 namespace prefixd::testing {
 namespace {
 
 using grpc::StatusCode;
+using BadInput = BadRequestTest;
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr int kContext = 2048;  // Of the demo model.
 constexpr int kVocabulary = 576;
 constexpr int kImageToken = 566;
-
-using Edit = std::function<void(v1::GenerateRequest*)>;
-
-struct Row {
-  std::string id;  // Names the row of the catalogue that it stands for.
-  Edit edit;       // Applied to a valid request.
-  StatusCode code = StatusCode::INVALID_ARGUMENT;
-  std::string field;  // Must be among the violated fields; empty: not checked.
-};
-
-class BadInput : public ::testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    daemon_ = new Daemon();
-    picture_ = *ReadFile(SourcePath("models/demo/pictures/picture-15.png"), 1 << 20);
-    control_ = daemon_->Generate(Ask("Describe the image.", picture_)).text();
-    ASSERT_FALSE(control_.empty());
-    before_ = daemon_->Measure();
-  }
-  static void TearDownTestSuite() { delete daemon_; }
-
-  static v1::GenerateRequest Valid() {
-    v1::GenerateRequest request = Ask("How many objects can you see?", picture_);
-    request.mutable_stopping()->set_max_tokens(4);
-    return request;
-  }
-
-  // What holds after every row, whatever it was.
-  static void ExpectUnharmed(const std::string& id) {
-    ASSERT_TRUE(daemon_->Running()) << id;
-    EXPECT_TRUE(daemon_->Serving()) << id;
-    EXPECT_TRUE(daemon_->ReturnsTo(before_)) << id;
-    EXPECT_EQ(daemon_->Generate(Ask("Describe the image.", picture_)).text(), control_) << id;
-  }
-
-  static void ExpectMessageIsClean(const Answer& answer, const std::string& id) {
-    const std::string& message = answer.status.error_message();
-    EXPECT_FALSE(message.empty()) << id;
-    EXPECT_LE(message.size(), 1024u) << id;
-    EXPECT_FALSE(absl::StrContains(message, "0x")) << id << message;
-    EXPECT_FALSE(absl::StrContains(message, "/")) << id << message;
-  }
-
-  static void Check(const Row& row) {
-    v1::GenerateRequest request = Valid();
-    row.edit(&request);
-    const Answer answer = daemon_->Generate(request);
-    EXPECT_EQ(answer.status.error_code(), row.code)
-        << row.id << ": " << answer.status.error_message();
-    EXPECT_FALSE(answer.got_headers) << row.id;
-    EXPECT_FALSE(answer.reason().empty()) << row.id;
-    if (!row.field.empty()) {
-      EXPECT_TRUE(absl::StrContains(answer.fields(), row.field))
-          << row.id << ": " << answer.fields() << ": " << answer.status.error_message();
-    }
-    ExpectMessageIsClean(answer, row.id);
-    ExpectUnharmed(row.id);
-  }
-
-  static Daemon* daemon_;
-  static std::string picture_, control_;
-  static Footprint before_;
-};
-
-Daemon* BadInput::daemon_ = nullptr;
-std::string BadInput::picture_, BadInput::control_;
-Footprint BadInput::before_;
 
 // A text of exactly `tokens` tokens, found through CountTokens.
 v1::GenerateRequest PromptOfTokens(int tokens) {

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -209,6 +211,7 @@ class FakeModel final : public Model {
       PREFIXD_CHECK(backend_->Upload(row, logits.Rows(static_cast<int64_t>(i), 1)).ok());
     }
     largest_batch = std::max(largest_batch, ids.size());
+    if (on_forward) on_forward(static_cast<int>(ids.size()));
     return fail_forward ? absl::InternalError("injected") : absl::OkStatus();
   }
 
@@ -220,6 +223,7 @@ class FakeModel final : public Model {
 
   bool fail_forward = false, fail_logits = false, fail_image = false;
   size_t largest_batch = 0;
+  std::function<void(int num_rows)> on_forward;
 
  private:
   static void Write(const KvSegment& segment, const std::vector<int32_t>& ids, FakeKvPool* pool) {

@@ -174,16 +174,21 @@ TEST_F(StepLoopTest, ADeadlineEndsWaitingAndRunningRequests) {
 
 TEST_F(StepLoopTest, RefusesADeadlineThatTheQueueCannotMeet) {
   Build({.max_batch_tokens = 8, .max_running = 4}, 4000);
-  Submit(MakeRequest(PromptOf(400, 1), 4));
-  for (int i = 0; i < 5;
-       ++i) {  // 8 rows each take 1 ms on the hand-moved clock: time is added below.
-    loop_->Step();
-  }
-  // No time passed during the steps, so the rate is unknown and nothing is refused.
-  auto request = MakeRequest(PromptOf(100, 2), 4);
-  request->request.deadline = clock_.Now() + absl::Milliseconds(1);
-  const auto sink = Submit(std::move(request));
-  EXPECT_FALSE(sink->ended);
+  model_->on_forward = [this](int num_rows) { clock_.Advance(absl::Milliseconds(num_rows)); };
+  const auto busy = Submit(MakeRequest(PromptOf(400, 1), 4));
+  for (int i = 0; i < 5; ++i) loop_->Step();  // A row takes a millisecond; 360 are left.
+
+  auto hopeless = MakeRequest(PromptOf(100, 2), 4);
+  hopeless->request.deadline = clock_.Now() + absl::Milliseconds(400);
+  const auto refused = Submit(std::move(hopeless));
+  auto possible = MakeRequest(PromptOf(100, 2), 4);
+  possible->request.deadline = clock_.Now() + absl::Milliseconds(500);
+  const auto accepted = Submit(std::move(possible));
+
+  EXPECT_EQ(refused->status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(GetErrorDetail(refused->status)->reason, "DEADLINE_UNREACHABLE");
+  EXPECT_TRUE(GetErrorDetail(refused->status)->retry_after.has_value());
+  EXPECT_FALSE(accepted->ended);
 }
 
 TEST_F(StepLoopTest, ASoftTimeLimitKeepsWhatThereIs) {
