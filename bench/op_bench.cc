@@ -48,7 +48,7 @@ std::unique_ptr<Matrix> RandomMatrix(Backend* backend, DType dtype, int64_t rows
   // Random mantissas under the exponents of numbers between 1/4 and 1/2.
   for (size_t i = 0; i < bytes.size(); i += DTypeSize(dtype)) {
     const uint32_t bits = 0x3E800000 | (random() & 0x807FFFFF);
-    const uint32_t stored = dtype == DType::kF32 ? bits : bits >> 16;
+    const uint64_t stored = dtype == DType::kF32 ? bits : bits >> 16;
     std::memcpy(&bytes[i], &stored, DTypeSize(dtype));
   }
   auto matrix = backend->CreateMatrix(dtype, rows, cols).value();

@@ -1,0 +1,79 @@
+// Ops of a warm backend take no memory from the heap.
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "engine/backend/cpu/cpu_backend.h"
+#include "gtest/gtest.h"
+
+namespace {
+std::atomic<int64_t> allocations{0};
+}  // namespace
+
+void* operator new(size_t size) {
+  allocations.fetch_add(1);
+  void* data = std::malloc(size);
+  if (data == nullptr) std::abort();
+  return data;
+}
+void operator delete(void* data) noexcept { std::free(data); }
+void operator delete(void* data, size_t) noexcept { std::free(data); }
+
+namespace prefixd {
+namespace {
+
+constexpr int kHeads = 4, kKvHeads = 2, kHeadDim = 16, kContext = 600;
+constexpr int kQkvCols = (kHeads + 2 * kKvHeads) * kHeadDim;
+
+class WarmOps : public testing::Test {
+ protected:
+  Tensor New(int64_t rows, int64_t cols) {
+    buffers_.push_back(backend_->Allocate(rows * cols * sizeof(float)).value());
+    return {buffers_.back().data(), DType::kF32, rows, cols, cols};
+  }
+
+  const std::unique_ptr<Backend> backend_ = CreateCpuBackend({.num_threads = 2}).value();
+  std::vector<Buffer> buffers_;
+};
+
+TEST_F(WarmOps, AllocateNothing) {
+  const auto weight = backend_->CreateMatrix(DType::kBF16, kQkvCols, 512).value();
+  const auto pool = backend_->CreateKvPool({40, kKvHeads, kHeadDim, DType::kF32}).value();
+  const Tensor hidden = New(kContext, 512), norm = New(kContext, 512), scale = New(1, 512);
+  const Tensor qkv = New(kContext, kQkvCols), out = New(kContext, kHeads * kHeadDim);
+  const Tensor angles = New(kContext, kHeadDim);
+  const Tensor image = New(40, 3 * kHeads * kHeadDim), features = New(40, kHeads * kHeadDim);
+  std::vector<int32_t> pages(40), slots(kContext);
+  for (int i = 0; i < 40; ++i) pages[i] = 39 - i;
+  for (int i = 0; i < kContext; ++i) slots[i] = i;
+  const std::vector<float> frequencies(kHeadDim / 2, 0.5f);
+  const KvSegment prefill = {0, kContext, pages, slots, 1};
+  const KvSegment decode = {0, 1, pages, absl::MakeConstSpan(slots).first(1), kContext};
+  const auto step = [&](const KvSegment& segment) {
+    const Tensor rows = hidden.Rows(0, segment.num_rows);
+    const auto segments = absl::MakeConstSpan(&segment, 1);
+    bool ok = backend_->RmsNorm(rows, scale, 1e-5f, norm.Rows(0, rows.rows)).ok();
+    ok &= backend_->Linear(norm.Rows(0, rows.rows), *weight, {}, qkv.Rows(0, rows.rows)).ok();
+    ok &= backend_
+              ->RotaryAngles(absl::MakeConstSpan(slots).first(rows.rows), frequencies,
+                             angles.Rows(0, rows.rows))
+              .ok();
+    const Tensor row_angles = angles.Rows(0, rows.rows);
+    ok &= backend_->WriteKv(qkv.Rows(0, rows.rows), &row_angles, kHeads, segments, pool.get()).ok();
+    ok &= backend_
+              ->PagedAttention(qkv.Rows(0, rows.rows), *pool, kHeads, 0.25f, segments,
+                               out.Rows(0, rows.rows))
+              .ok();
+    return ok && backend_->VisionAttention(image, kHeads, 0.25f, features).ok();
+  };
+  ASSERT_TRUE(step(prefill) && step(decode));
+  const int64_t before = allocations.load();
+  EXPECT_GT(before, 0);
+  ASSERT_TRUE(step(prefill) && step(decode));
+  EXPECT_EQ(allocations.load() - before, 0);
+}
+
+}  // namespace
+}  // namespace prefixd
