@@ -126,9 +126,9 @@ TEST_F(StepLoopTest, StopsAtMaxTokensContextAndStopTokens) {
 
 TEST_F(StepLoopTest, AStopStringEndsTheTextInFrontOfIt) {
   Build({}, 1000);
-  const std::string text = tokenizer_.Decode(LonelyRun(PromptOf(30, 4), 20), true);
+  const std::string text = tokenizer_.Decode(LonelyRun(PromptOf(21, 6), 30), true);
   ASSERT_GT(text.size(), 8u);
-  auto request = MakeRequest(PromptOf(30, 4), 20);
+  auto request = MakeRequest(PromptOf(21, 6), 30);
   request->request.stopping.stop = {text.substr(4, 3)};
   const auto sink = Submit(std::move(request));
   RunToEnd();
