@@ -178,7 +178,7 @@ void Attention::ComputeBlock(const Tile& tile, int block, const ThreadScratch& s
   for (int i = 0; i < num_pages; ++i) {
     const int index = block * kBlockPages + i;
     const int64_t id = tile.rows.page_ids == nullptr ? index : tile.rows.page_ids[index];
-    keys[i] = call_.pages + id * call_.page_bytes + layout.head_bytes() * tile.kv_head;
+    keys[i] = call_.pages + id * call_.page_bytes + call_.head_bytes * tile.kv_head;
     values[i] = keys[i] + layout.key_bytes;
   }
   kernels_->attention_block({.q = scratch.q + int64_t{first} * query_stride_,

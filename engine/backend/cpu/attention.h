@@ -30,8 +30,9 @@ struct AttentionCall {
   int num_kv_heads = 0;
   float scale = 0;
   PageLayout layout{ElementType::kF32, 0};
-  const std::byte* pages = nullptr;  // Page id p at pages + p * page_bytes, kv heads in order.
+  const std::byte* pages = nullptr;  // Head h of page p at pages + p * page_bytes + h * head_bytes.
   int64_t page_bytes = 0;
+  int64_t head_bytes = 0;
 };
 
 // Consecutive rows; row i sees slots [0, first_visible + i * visible_step).

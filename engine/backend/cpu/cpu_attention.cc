@@ -78,7 +78,8 @@ absl::Status CpuBackend::PagedAttention(const Tensor& q, const KvPool& pool, int
                     .scale = scale,
                     .layout = pages.layout(),
                     .pages = pages.page(0),
-                    .page_bytes = pages.page_bytes()});
+                    .page_bytes = pages.page_bytes(),
+                    .head_bytes = pages.layout().head_bytes()});
   for (const KvSegment& segment : segments) {
     CheckSegment(segment, q.rows, shape);
     const int64_t last_visible = int64_t{segment.first_visible} + segment.num_rows - 1;
@@ -101,9 +102,9 @@ absl::Status CpuBackend::VisionAttention(const Tensor& qkv, int num_heads, float
   const int head_dim = static_cast<int>(y.cols / num_heads);
   const PageLayout layout(ElementType::kF32, head_dim);
   const int64_t num_pages = (qkv.rows + kPageSlots - 1) / kPageSlots;
-  const int64_t page_bytes = layout.head_bytes() * num_heads;
+  const int64_t head_bytes = num_pages * layout.head_bytes();  // The pages of a head lie together.
   const auto bytes =
-      SizeProduct({static_cast<uint64_t>(num_pages), static_cast<uint64_t>(page_bytes)});
+      SizeProduct({static_cast<uint64_t>(num_heads), static_cast<uint64_t>(head_bytes)});
   if (!bytes.has_value() || vision_pages_.size_bytes() < *bytes) {
     vision_pages_ = Buffer();
     PREFIXD_ASSIGN_OR_RETURN(vision_pages_,
@@ -112,8 +113,8 @@ absl::Status CpuBackend::VisionAttention(const Tensor& qkv, int num_heads, float
   ForRows(qkv.rows, 4 * y.cols, [&](int64_t row) {
     const float* k = RowOf(qkv, row) + y.cols;
     const float* v = k + y.cols;
-    std::byte* head = vision_pages_.data() + row / kPageSlots * page_bytes;
-    for (int h = 0; h < num_heads; ++h, head += layout.head_bytes()) {
+    std::byte* head = vision_pages_.data() + row / kPageSlots * layout.head_bytes();
+    for (int h = 0; h < num_heads; ++h, head += head_bytes) {
       const int64_t column = int64_t{h} * head_dim;
       layout.WriteSlot(static_cast<int>(row % kPageSlots), k + column, v + column, head);
     }
@@ -127,7 +128,8 @@ absl::Status CpuBackend::VisionAttention(const Tensor& qkv, int num_heads, float
                     .scale = scale,
                     .layout = layout,
                     .pages = vision_pages_.data(),
-                    .page_bytes = page_bytes});
+                    .page_bytes = layout.head_bytes(),
+                    .head_bytes = head_bytes});
   attention_.AddRows({.row_begin = 0,
                       .num_rows = static_cast<int>(qkv.rows),
                       .first_visible = static_cast<int>(qkv.rows),
