@@ -1,5 +1,8 @@
 #include "engine/backend/cpu/level.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <sched.h>
 
 #include <algorithm>
@@ -19,31 +22,35 @@ struct LevelEntry {
   const Kernels& (*kernels)();
 };
 
-// Slowest first. __builtin_cpu_supports also asks whether the system saves the registers.
-const LevelEntry kLevels[] = {
-    {"portable", [] { return true; }, PortableKernels},
+bool HasPortable() { return true; }
+
 #if defined(__x86_64__)
-    {"avx2",
-     [] {
-       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-              __builtin_cpu_supports("f16c");
-     },
-     Avx2Kernels},
-    {"avx512",
-     [] {
-       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-              __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-     },
-     Avx512Kernels},
-    {"avx512bf16",
-     [] {
-       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-              __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
-              __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
-     },
-     Avx512Bf16Kernels},
+// __builtin_cpu_supports also asks whether the system saves the registers. clang 14 does not know
+// "f16c" there.
+bool HasAvx2() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  const bool f16c = __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+  return f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+bool HasAvx512() {
+  return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+bool HasAvx512Bf16() {
+  return HasAvx512() && __builtin_cpu_supports("avx512bf16") &&
+         __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+// Slowest first.
+const LevelEntry kLevels[] = {
+    {"portable", HasPortable, PortableKernels},
+#if defined(__x86_64__)
+    {"avx2", HasAvx2, Avx2Kernels},
+    {"avx512", HasAvx512, Avx512Kernels},
+    {"avx512bf16", HasAvx512Bf16, Avx512Bf16Kernels},
 #endif
 };
 
