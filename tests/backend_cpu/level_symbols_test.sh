@@ -1,6 +1,6 @@
 #!/bin/sh
-# Fails if an object kernels_*.o among the arguments defines a global symbol besides the function that
-# returns its table. (DW.ref.* is the compiler's pointer to its personality function, not code.)
+# Fails if an object kernels_*.o among the arguments defines a global symbol besides the function
+# that returns its table. (DW.ref.* is the compiler's pointer to its personality function, not code.)
 found=0
 status=0
 for object in "$@"; do
