@@ -1,0 +1,62 @@
+#include "engine/models/weight_names.h"
+
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+
+namespace prefixd {
+
+absl::StatusOr<WeightNames> WeightNames::Create(const Checkpoint& checkpoint, Canonical canonical) {
+  WeightNames names(checkpoint);
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
+    const auto [it, inserted] = names.by_name_.emplace(canonical(name), &tensor);
+    if (!inserted) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          checkpoint.file_path(tensor), ": tensors \"", absl::CHexEscape(it->second->name),
+          "\" and \"", absl::CHexEscape(name), "\" are the same weight"));
+    }
+  }
+  return names;
+}
+
+absl::StatusOr<const TensorInfo*> WeightNames::Find(absl::string_view name,
+                                                    absl::Span<const int64_t> shape) {
+  const auto it = by_name_.find(std::string(name));
+  if (it == by_name_.end()) {
+    return absl::InvalidArgumentError(absl::StrCat(checkpoint_->directory(), ": tensor ", name, " ",
+                                                   ShapeString(shape), " is missing"));
+  }
+  const TensorInfo* const tensor = it->second;
+  const std::string where =
+      absl::StrCat(checkpoint_->file_path(*tensor), ": tensor ", tensor->name);
+  if (absl::MakeConstSpan(tensor->shape) != shape) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": shape ", ShapeString(tensor->shape),
+                                                   ", expected ", ShapeString(shape)));
+  }
+  if (!ComputableDType(tensor->dtype).has_value()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": dtype ", tensor->dtype, ", expected F32, F16 or BF16"));
+  }
+  if (used_.insert(tensor).second) {
+    used_elements_ += NumElements(tensor->shape);
+    used_bytes_ += tensor->size_bytes;
+  }
+  return tensor;
+}
+
+void WeightNames::WarnOfUnused(bool (*is_known_unused)(absl::string_view)) const {
+  constexpr size_t kMaxNamed = 8;
+  size_t count = 0;
+  for (const auto& [name, tensor] : by_name_) {
+    if (used_.contains(tensor) || is_known_unused(name)) continue;
+    if (++count <= kMaxNamed) {
+      PREFIXD_LOG(kWarn, "weights ignored=", absl::CHexEscape(tensor->name.substr(0, 200)),
+                  " reason=not_in_model file=", checkpoint_->file_path(*tensor));
+    }
+  }
+  if (count > kMaxNamed) PREFIXD_LOG(kWarn, "weights ignored_in_all=", count);
+}
+
+}  // namespace prefixd
