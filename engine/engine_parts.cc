@@ -120,12 +120,14 @@ absl::Status OpenBackend(EngineParts* parts) {
                      .num_kv_heads = spec.num_kv_heads,
                      .head_dim = spec.head_dim,
                      .dtype = kv_dtype};
-  parts->runtime_info = {.backend = info.name,
-                         .level = info.level,
-                         .threads = info.num_threads,
-                         .kv_dtype = std::string(DTypeName(stored)),
-                         .activation_dtype = std::string(DTypeName(info.activation_dtype)),
-                         .kv_memory_bytes = num_pages * parts->page_bytes};
+  parts->runtime_info = {
+      .backend = info.name,
+      .level = info.level,
+      .threads = info.num_threads,
+      .kv_dtype = std::string(DTypeName(stored)),
+      .activation_dtype =
+          std::string(DTypeName(info.name == "ref" ? info.activation_dtype : activation_dtype)),
+      .kv_memory_bytes = num_pages * parts->page_bytes};
   return absl::OkStatus();
 }
 
