@@ -1,63 +1,339 @@
 #include "engine/backend/ref/ref_backend.h"
 
-#include <utility>
+#include <sys/mman.h>
 
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
-#include "engine/backend/cpu/memory.h"
-#include "engine/backend/ref/ref_backend_impl.h"
-#include "engine/backend/ref/ref_memory.h"
+#include "engine/backend/ref/ref_attention.h"
+#include "engine/backend/ref/ref_storage.h"
 
 namespace prefixd {
+namespace {
 
-absl::StatusOr<std::unique_ptr<Backend>> CreateRefBackend(const BackendOptions& /*options*/) {
-  return std::make_unique<ref::RefBackend>();
-}
+using ref::AttendOne;
+using ref::RefKvPool;
+using ref::RefMatrix;
+using ref::RowOf;
 
-namespace ref {
-
-RefBackend::RefBackend() : info_{.name = "ref", .activation_dtype = DType::kF64} {}
-
-absl::StatusOr<Buffer> RefBackend::Allocate(size_t size_bytes) {
-  return cpu::AllocateZeroed(size_bytes, cpu::MemoryUse::kDense, "a tensor");
-}
-
-absl::StatusOr<std::unique_ptr<Matrix>> RefBackend::CreateMatrix(DType dtype, int64_t rows,
-                                                                 int64_t cols) {
-  PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<Matrix> matrix, RefMatrix::Create(dtype, rows, cols));
-  return matrix;
-}
-
-absl::Status RefBackend::WriteMatrixRows(int64_t row_begin, absl::Span<const uint8_t> bytes,
-                                         Matrix* matrix) {
-  static_cast<RefMatrix*>(matrix)->WriteRows(row_begin, bytes);
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::unique_ptr<KvPool>> RefBackend::CreateKvPool(const KvPoolShape& shape) {
-  PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<KvPool> pool, RefKvPool::Create(shape));
-  return pool;
-}
-
-absl::Status RefBackend::Upload(absl::Span<const float> x, const Tensor& y) {
-  PREFIXD_CHECK(static_cast<int64_t>(x.size()) == y.rows * y.cols);
-  for (int64_t t = 0; t < y.rows; ++t) {
-    double* const row = RowOf(y, t);
-    for (int64_t i = 0; i < y.cols; ++i) row[i] = x[t * y.cols + i];
+double Activate(Activation activation, double x) {
+  switch (activation) {
+    case Activation::kNone:
+      return x;
+    case Activation::kRelu:
+      return x > 0 ? x : 0;
+    case Activation::kSilu:
+      return x / (1 + std::exp(-x));
+    case Activation::kQuickGelu:
+      return x / (1 + std::exp(-1.702 * x));
+    case Activation::kGelu:
+      return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
+    case Activation::kGeluTanh:
+      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
   }
-  return absl::OkStatus();
+  return x;
 }
 
-absl::Status RefBackend::Download(const Tensor& x, absl::Span<float> y) {
-  PREFIXD_CHECK(static_cast<int64_t>(y.size()) == x.rows * x.cols);
-  for (int64_t t = 0; t < x.rows; ++t) {
-    const double* const row = RowOf(x, t);
-    for (int64_t i = 0; i < x.cols; ++i) y[t * x.cols + i] = static_cast<float>(row[i]);
+// Element `index` of little-endian bytes that may be unaligned.
+float WidenElement(DType dtype, const uint8_t* bytes, int64_t index) {
+  if (dtype == DType::kF32) {
+    float value;
+    std::memcpy(&value, bytes + index * 4, sizeof(value));
+    return value;
   }
-  return absl::OkStatus();
+  uint16_t bits;
+  std::memcpy(&bits, bytes + index * 2, sizeof(bits));
+  return dtype == DType::kBF16 ? BF16ToFloat(bits) : F16ToFloat(bits);
 }
 
-absl::Status RefBackend::Synchronize() { return absl::OkStatus(); }
+class RefBackend final : public Backend {
+ public:
+  const BackendInfo& info() const override { return info_; }
 
-}  // namespace ref
+  absl::StatusOr<Buffer> Allocate(size_t size_bytes) override {
+    // Fresh mappings are zero, page-aligned and cost nothing until touched.
+    const size_t mapped = std::max<size_t>(size_bytes, 1);
+    void* const data = mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (data == MAP_FAILED) {
+      return absl::ResourceExhaustedError(absl::StrCat("cannot allocate ", size_bytes, " bytes"));
+    }
+    const Buffer::Free unmap = [](void*, std::byte* memory, size_t size) {
+      munmap(memory, std::max<size_t>(size, 1));
+    };
+    return Buffer(static_cast<std::byte*>(data), size_bytes, unmap, nullptr);
+  }
+
+  absl::StatusOr<std::unique_ptr<Matrix>> CreateMatrix(DType dtype, int64_t rows,
+                                                       int64_t cols) override {
+    PREFIXD_CHECK(dtype != DType::kF64 && rows > 0 && cols > 0);
+    return std::make_unique<RefMatrix>(dtype, rows, cols);
+  }
+
+  absl::Status WriteMatrixRows(int64_t row_begin, absl::Span<const uint8_t> bytes,
+                               Matrix* matrix) override {
+    auto* const target = static_cast<RefMatrix*>(matrix);
+    const int64_t cols = target->cols();
+    const int64_t row_bytes = cols * static_cast<int64_t>(DTypeSize(target->dtype()));
+    const int64_t num_rows = static_cast<int64_t>(bytes.size()) / row_bytes;
+    PREFIXD_CHECK(num_rows * row_bytes == static_cast<int64_t>(bytes.size()));
+    PREFIXD_CHECK(row_begin >= 0 && row_begin + num_rows <= target->rows());
+    for (int64_t r = 0; r < num_rows; ++r) {
+      float* const row = target->row(row_begin + r);
+      for (int64_t c = 0; c < cols; ++c) {
+        row[c] = WidenElement(target->dtype(), bytes.data() + r * row_bytes, c);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::unique_ptr<KvPool>> CreateKvPool(const KvPoolShape& shape) override {
+    KvPoolShape stored = shape;
+    stored.dtype = DType::kF64;
+    const uint64_t bytes =
+        RefKvPool::PageValues(stored) * sizeof(double) * static_cast<uint64_t>(stored.num_pages);
+    PREFIXD_ASSIGN_OR_RETURN(Buffer memory, Allocate(bytes));
+    return std::make_unique<RefKvPool>(stored, std::move(memory));
+  }
+
+  absl::Status Upload(absl::Span<const float> x, const Tensor& y) override {
+    PREFIXD_CHECK(static_cast<int64_t>(x.size()) == y.rows * y.cols);
+    for (int64_t t = 0; t < y.rows; ++t) {
+      for (int64_t c = 0; c < y.cols; ++c) RowOf(y, t)[c] = x[static_cast<size_t>(t * y.cols + c)];
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Download(const Tensor& x, absl::Span<float> y) override {
+    PREFIXD_CHECK(static_cast<int64_t>(y.size()) == x.rows * x.cols);
+    for (int64_t t = 0; t < x.rows; ++t) {
+      for (int64_t c = 0; c < x.cols; ++c) {
+        y[static_cast<size_t>(t * x.cols + c)] = static_cast<float>(RowOf(x, t)[c]);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Synchronize() override { return absl::OkStatus(); }
+
+  absl::Status Embed(const Matrix& table, absl::Span<const int32_t> ids, const Tensor& y) override {
+    PREFIXD_CHECK(static_cast<int64_t>(ids.size()) == y.rows && y.cols == table.cols());
+    for (int64_t t = 0; t < y.rows; ++t) {
+      PREFIXD_CHECK(ids[t] >= 0 && ids[t] < table.rows());
+      const float* const row = static_cast<const RefMatrix&>(table).row(ids[t]);
+      for (int64_t c = 0; c < y.cols; ++c) RowOf(y, t)[c] = row[c];
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CopyRows(const Tensor& x, absl::Span<const int32_t> x_rows,
+                        absl::Span<const int32_t> y_rows, const Tensor& y) override {
+    PREFIXD_CHECK(x_rows.size() == y_rows.size() && x.cols == y.cols);
+    for (size_t i = 0; i < x_rows.size(); ++i) {
+      std::copy_n(RowOf(x, x_rows[i]), x.cols, RowOf(y, y_rows[i]));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Linear(const Tensor& x, const Matrix& weight, const LinearOptions& options,
+                      const Tensor& y) override {
+    PREFIXD_CHECK(x.cols == weight.cols() && y.cols == weight.rows() && x.rows == y.rows);
+    const auto& matrix = static_cast<const RefMatrix&>(weight);
+    for (int64_t t = 0; t < x.rows; ++t) {
+      const double* const in = RowOf(x, t);
+      double* const out = RowOf(y, t);
+      for (int64_t n = 0; n < y.cols; ++n) {
+        const float* const row = matrix.row(n);
+        double sum = 0;
+        for (int64_t k = 0; k < x.cols; ++k) sum += in[k] * row[k];
+        if (options.bias != nullptr) sum += RowOf(*options.bias, 0)[n];
+        sum = Activate(options.activation, sum);
+        out[n] = options.accumulate ? out[n] + sum : sum;
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status RmsNorm(const Tensor& x, const Tensor& weight, float eps, const Tensor& y) override {
+    PREFIXD_CHECK(x.cols == weight.cols && x.cols == y.cols && x.rows == y.rows);
+    for (int64_t t = 0; t < x.rows; ++t) {
+      double squares = 0;
+      for (int64_t c = 0; c < x.cols; ++c) squares += RowOf(x, t)[c] * RowOf(x, t)[c];
+      const double factor = 1 / std::sqrt(squares / static_cast<double>(x.cols) + eps);
+      for (int64_t c = 0; c < x.cols; ++c) {
+        RowOf(y, t)[c] = RowOf(x, t)[c] * factor * RowOf(weight, 0)[c];
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status LayerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps,
+                         const Tensor& y) override {
+    PREFIXD_CHECK(x.cols == weight.cols && x.cols == bias.cols && x.cols == y.cols);
+    const double count = static_cast<double>(x.cols);
+    for (int64_t t = 0; t < x.rows; ++t) {
+      const double* const in = RowOf(x, t);
+      double sum = 0, squares = 0;
+      for (int64_t c = 0; c < x.cols; ++c) sum += in[c];
+      const double mean = sum / count;
+      for (int64_t c = 0; c < x.cols; ++c) squares += (in[c] - mean) * (in[c] - mean);
+      const double factor = 1 / std::sqrt(squares / count + eps);
+      for (int64_t c = 0; c < x.cols; ++c) {
+        RowOf(y, t)[c] = (in[c] - mean) * factor * RowOf(weight, 0)[c] + RowOf(bias, 0)[c];
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status GatedActivation(const Tensor& x, Activation activation, const Tensor& y) override {
+    PREFIXD_CHECK(x.cols == 2 * y.cols && x.rows == y.rows);
+    for (int64_t t = 0; t < x.rows; ++t) {
+      for (int64_t c = 0; c < y.cols; ++c) {
+        RowOf(y, t)[c] = Activate(activation, RowOf(x, t)[c]) * RowOf(x, t)[y.cols + c];
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Add(const Tensor& x, const Tensor& y) override {
+    PREFIXD_CHECK(x.cols == y.cols && (x.rows == y.rows || x.rows == 1));
+    for (int64_t t = 0; t < y.rows; ++t) {
+      for (int64_t c = 0; c < y.cols; ++c) RowOf(y, t)[c] += RowOf(x, x.rows == 1 ? 0 : t)[c];
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status RotaryAngles(absl::Span<const int32_t> positions,
+                            absl::Span<const float> inverse_frequencies, const Tensor& y) override {
+    const int64_t half = static_cast<int64_t>(inverse_frequencies.size());
+    PREFIXD_CHECK(static_cast<int64_t>(positions.size()) == y.rows && y.cols == 2 * half);
+    for (int64_t t = 0; t < y.rows; ++t) {
+      for (int64_t i = 0; i < half; ++i) {
+        const float angle = static_cast<float>(positions[t]) * inverse_frequencies[i];
+        RowOf(y, t)[i] = std::cos(static_cast<double>(angle));
+        RowOf(y, t)[half + i] = std::sin(static_cast<double>(angle));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status WriteKv(const Tensor& qkv, const Tensor* angles, int num_heads,
+                       absl::Span<const KvSegment> segments, KvPool* pool) override {
+    auto* const pages = static_cast<RefKvPool*>(pool);
+    const int dim = pool->shape().head_dim;
+    const int kv_heads = pool->shape().num_kv_heads;
+    PREFIXD_CHECK(qkv.cols == int64_t{num_heads + 2 * kv_heads} * dim);
+    for (const KvSegment& segment : segments) {
+      for (int32_t i = 0; i < segment.num_rows; ++i) {
+        const int64_t t = segment.row_begin + i;
+        double* const row = RowOf(qkv, t);
+        if (angles != nullptr) {
+          for (int h = 0; h < num_heads + kv_heads; ++h)
+            Rotate(RowOf(*angles, t), dim, row + h * dim);
+        }
+        const int32_t page = segment.pages[segment.write_slots[i] / kPageSlots];
+        const int32_t slot = segment.write_slots[i] % kPageSlots;
+        for (int h = 0; h < kv_heads; ++h) {
+          std::copy_n(row + (num_heads + h) * dim, dim, pages->at(page, RefKvPool::kKey, h, slot));
+          std::copy_n(row + (num_heads + kv_heads + h) * dim, dim,
+                      pages->at(page, RefKvPool::kValue, h, slot));
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status PagedAttention(const Tensor& q, const KvPool& pool, int num_heads, float scale,
+                              absl::Span<const KvSegment> segments, const Tensor& y) override {
+    const auto& pages = static_cast<const RefKvPool&>(pool);
+    const int dim = pool.shape().head_dim;
+    const int group = num_heads / pool.shape().num_kv_heads;
+    PREFIXD_CHECK(q.cols >= int64_t{num_heads} * dim && y.cols == int64_t{num_heads} * dim);
+    for (const KvSegment& segment : segments) {
+      const auto part = [&](RefKvPool::Part which, int head) {
+        return [&pages, &segment, which, head](int slot) {
+          return pages.at(segment.pages[slot / kPageSlots], which, head, slot % kPageSlots);
+        };
+      };
+      for (int32_t i = 0; i < segment.num_rows; ++i) {
+        const int64_t t = segment.row_begin + i;
+        for (int h = 0; h < num_heads; ++h) {
+          AttendOne({RowOf(q, t) + h * dim, static_cast<size_t>(dim)}, segment.first_visible + i,
+                    scale, part(RefKvPool::kKey, h / group), part(RefKvPool::kValue, h / group),
+                    RowOf(y, t) + h * dim);
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status VisionAttention(const Tensor& qkv, int num_heads, float scale,
+                               const Tensor& y) override {
+    const int64_t width = y.cols;
+    const int64_t dim = width / num_heads;
+    PREFIXD_CHECK(qkv.cols == 3 * width && qkv.rows == y.rows && dim * num_heads == width);
+    for (int64_t t = 0; t < y.rows; ++t) {
+      for (int h = 0; h < num_heads; ++h) {
+        AttendOne(
+            {RowOf(qkv, t) + h * dim, static_cast<size_t>(dim)}, static_cast<int>(y.rows), scale,
+            [&](int j) { return RowOf(qkv, j) + width + h * dim; },
+            [&](int j) { return RowOf(qkv, j) + 2 * width + h * dim; }, RowOf(y, t) + h * dim);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Patchify(const Tensor& pixels, int patch_size, const Tensor& y) override {
+    const int64_t side = static_cast<int64_t>(std::llround(std::sqrt(pixels.cols)));
+    const int64_t patch = patch_size, grid = side / patch;
+    PREFIXD_CHECK(pixels.rows == 3 && side * side == pixels.cols);
+    PREFIXD_CHECK(y.rows == grid * grid && y.cols == 3 * patch * patch);
+    for (int64_t t = 0; t < y.rows; ++t) {
+      for (int64_t i = 0; i < y.cols; ++i) {
+        const int64_t channel = i / (patch * patch);
+        const int64_t line = t / grid * patch + i / patch % patch;
+        const int64_t column = t % grid * patch + i % patch;
+        RowOf(y, t)[i] = RowOf(pixels, channel)[line * side + column];
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CopyPages(absl::Span<const PageCopy> copies, KvPool* pool) override {
+    auto* const pages = static_cast<RefKvPool*>(pool);
+    for (const PageCopy& copy : copies) {
+      std::copy_n(pages->page(copy.source), pages->page_values(), pages->page(copy.destination));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  // Rotate-half: pairs (i, i + n), n = dim / 2.
+  static void Rotate(const double* angles, int dim, double* x) {
+    const int half = dim / 2;
+    for (int i = 0; i < half; ++i) {
+      const double c = angles[i], s = angles[half + i], a = x[i], b = x[i + half];
+      x[i] = a * c - b * s;
+      x[i + half] = b * c + a * s;
+    }
+  }
+
+  const BackendInfo info_{.name = "ref", .activation_dtype = DType::kF64};
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> CreateRefBackend(const BackendOptions& options) {
+  if (options.activation_dtype != DType::kF32) {
+    return absl::InvalidArgumentError("backend ref has f64 activations only");
+  }
+  return std::make_unique<RefBackend>();
+}
+
 }  // namespace prefixd

@@ -1,6 +1,5 @@
-// The reference backend: every op as its formula reads, in double precision, on one thread. It is
-// the specification that the other backends are compared with. Activations and KV are kF64; weights
-// keep their dtype and are widened. Clear before fast, and fast enough for the demo model.
+// The specification of every op: plain loops in double precision. Slow, single-threaded, for tests
+// and goldens only.
 #ifndef PREFIXD_ENGINE_BACKEND_REF_REF_BACKEND_H_
 #define PREFIXD_ENGINE_BACKEND_REF_REF_BACKEND_H_
 
@@ -12,7 +11,8 @@
 
 namespace prefixd {
 
-// Ignores everything in `options`: there is one precision, one thread and one level.
+// A backend whose activations and KV are kF64; weights keep their dtype and are widened exactly.
+// Errors: INVALID_ARGUMENT for another activation dtype than the default.
 absl::StatusOr<std::unique_ptr<Backend>> CreateRefBackend(const BackendOptions& options);
 
 }  // namespace prefixd
