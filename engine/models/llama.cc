@@ -59,17 +59,6 @@ LlamaConfig ReadLlamaConfig(const ConfigReader& config) {
 
 namespace {
 
-// Finds `name`.weight and, if wanted, `name`.bias of a linear map.
-absl::StatusOr<LlamaTensors::Linear> FindLinear(const std::string& name, int64_t rows, int64_t cols,
-                                                bool has_bias, WeightNames* names) {
-  LlamaTensors::Linear linear;
-  PREFIXD_ASSIGN_OR_RETURN(linear.weight, names->Find(name + ".weight", {rows, cols}));
-  if (has_bias) {
-    PREFIXD_ASSIGN_OR_RETURN(linear.bias, names->Find(name + ".bias", {rows}));
-  }
-  return linear;
-}
-
 absl::StatusOr<LlamaTensors::Layer> FindLayer(const LlamaConfig& config, const std::string& prefix,
                                               WeightNames* names) {
   const int64_t D = config.hidden_size, I = config.intermediate_size;

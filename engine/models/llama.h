@@ -42,13 +42,9 @@ LlamaConfig ReadLlamaConfig(const ConfigReader& config);
 
 // Where the weights lie in the checkpoint. Biases are null where the configuration has none.
 struct LlamaTensors {
-  struct Linear {
-    const TensorInfo* weight = nullptr;
-    const TensorInfo* bias = nullptr;
-  };
   struct Layer {
     const TensorInfo *attention_norm, *mlp_norm;
-    Linear q, k, v, o, gate, up, down;
+    TensorPair q, k, v, o, gate, up, down;
   };
   const TensorInfo* embedding = nullptr;
   std::vector<Layer> layers;

@@ -17,6 +17,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "engine/layers/clip.h"
+#include "engine/models/clip_tower.h"
 #include "engine/models/families.h"
 #include "engine/models/generation_config.h"
 #include "engine/models/llama.h"
@@ -51,82 +52,17 @@ bool IsKnownUnused(absl::string_view name) {
          absl::EndsWith(name, "rotary_emb.inv_freq");
 }
 
-struct PairTensors {
-  const TensorInfo *weight = nullptr, *bias = nullptr;
-};
-
-struct VisionTensors {
-  struct Layer {
-    PairTensors norm1, norm2, q, k, v, output, fc1, fc2;
-  };
-  const TensorInfo *class_row = nullptr, *patch_embedding = nullptr, *positions = nullptr;
-  PairTensors norm;
-  std::vector<Layer> layers;  // Those that run.
-};
-
 struct LlavaTensors {
-  VisionTensors vision;
-  PairTensors projector1, projector2;  // Biases may be null.
+  ClipTensors vision;
+  TensorPair projector1, projector2;  // Biases may be null.
   LlamaTensors text;
 };
-
-absl::StatusOr<PairTensors> FindNorm(const std::string& name, int64_t size, WeightNames* names) {
-  PairTensors norm;
-  PREFIXD_ASSIGN_OR_RETURN(norm.weight, names->Find(name + ".weight", {size}));
-  PREFIXD_ASSIGN_OR_RETURN(norm.bias, names->Find(name + ".bias", {size}));
-  return norm;
-}
-
-absl::StatusOr<PairTensors> FindLinear(const std::string& name, int64_t rows, int64_t cols,
-                                       bool has_bias, WeightNames* names) {
-  PairTensors linear;
-  PREFIXD_ASSIGN_OR_RETURN(linear.weight, names->Find(name + ".weight", {rows, cols}));
-  if (has_bias) {
-    PREFIXD_ASSIGN_OR_RETURN(linear.bias, names->Find(name + ".bias", {rows}));
-  }
-  return linear;
-}
-
-absl::StatusOr<VisionTensors::Layer> FindVisionLayer(const ClipShape& shape,
-                                                     const std::string& prefix,
-                                                     WeightNames* names) {
-  const int64_t D = shape.hidden_size, I = shape.intermediate_size;
-  const std::string attention = prefix + "self_attn.";
-  VisionTensors::Layer layer;
-  PREFIXD_ASSIGN_OR_RETURN(layer.norm1, FindNorm(prefix + "layer_norm1", D, names));
-  PREFIXD_ASSIGN_OR_RETURN(layer.q, FindLinear(attention + "q_proj", D, D, true, names));
-  PREFIXD_ASSIGN_OR_RETURN(layer.k, FindLinear(attention + "k_proj", D, D, true, names));
-  PREFIXD_ASSIGN_OR_RETURN(layer.v, FindLinear(attention + "v_proj", D, D, true, names));
-  PREFIXD_ASSIGN_OR_RETURN(layer.output, FindLinear(attention + "out_proj", D, D, true, names));
-  PREFIXD_ASSIGN_OR_RETURN(layer.norm2, FindNorm(prefix + "layer_norm2", D, names));
-  PREFIXD_ASSIGN_OR_RETURN(layer.fc1, FindLinear(prefix + "mlp.fc1", I, D, true, names));
-  PREFIXD_ASSIGN_OR_RETURN(layer.fc2, FindLinear(prefix + "mlp.fc2", D, I, true, names));
-  return layer;
-}
-
-absl::StatusOr<VisionTensors> FindVisionTensors(const LlavaConfig& config, WeightNames* names) {
-  const ClipShape& shape = config.vision;
-  const int64_t D = shape.hidden_size, P = shape.patch_size;
-  const std::string embeddings = "vision.embeddings.";
-  VisionTensors vision;
-  PREFIXD_ASSIGN_OR_RETURN(vision.class_row, names->Find(embeddings + "class_embedding", {D}));
-  PREFIXD_ASSIGN_OR_RETURN(vision.patch_embedding,
-                           names->Find(embeddings + "patch_embedding.weight", {D, 3, P, P}));
-  PREFIXD_ASSIGN_OR_RETURN(vision.positions, names->Find(embeddings + "position_embedding.weight",
-                                                         {shape.num_rows(), D}));
-  PREFIXD_ASSIGN_OR_RETURN(vision.norm, FindNorm("vision.pre_layrnorm", D, names));
-  for (int i = 0; i < config.num_layers_to_run(); ++i) {
-    PREFIXD_ASSIGN_OR_RETURN(
-        auto layer, FindVisionLayer(shape, absl::StrCat("vision.encoder.layers.", i, "."), names));
-    vision.layers.push_back(layer);
-  }
-  return vision;
-}
 
 absl::StatusOr<LlavaTensors> FindLlavaTensors(const LlavaConfig& config, WeightNames* names) {
   const int64_t D = config.text.hidden_size;
   LlavaTensors tensors;
-  PREFIXD_ASSIGN_OR_RETURN(tensors.vision, FindVisionTensors(config, names));
+  PREFIXD_ASSIGN_OR_RETURN(
+      tensors.vision, FindClipTensors(config.vision, config.num_layers_to_run(), "vision.", names));
   PREFIXD_ASSIGN_OR_RETURN(tensors.projector1,
                            FindLinear("multi_modal_projector.linear_1", D, config.feature_size(),
                                       config.projector_bias, names));
@@ -138,60 +74,17 @@ absl::StatusOr<LlavaTensors> FindLlavaTensors(const LlavaConfig& config, WeightN
 
 // --- Weights
 
-absl::StatusOr<LayerNormWeights> ReadNorm(const PairTensors& in, WeightReader* reader) {
-  LayerNormWeights norm;
-  const int64_t size = in.weight->shape[0];
-  PREFIXD_ASSIGN_OR_RETURN(norm.weight, reader->ReadTensor(1, size, {in.weight}));
-  PREFIXD_ASSIGN_OR_RETURN(norm.bias, reader->ReadTensor(1, size, {in.bias}));
-  return norm;
-}
-
-absl::StatusOr<LinearWeights> ReadLinear(const PairTensors& in, WeightReader* reader) {
-  LinearWeights linear;
-  PREFIXD_ASSIGN_OR_RETURN(linear.weight, reader->ReadMatrix({in.weight}));
-  PREFIXD_ASSIGN_OR_RETURN(linear.bias, reader->ReadTensor(1, in.weight->shape[0], {in.bias}));
-  return linear;
-}
-
-absl::StatusOr<ClipLayer> ReadVisionLayer(const VisionTensors::Layer& in, WeightReader* reader) {
-  ClipLayer layer;
-  const int64_t D = in.norm1.weight->shape[0];
-  PREFIXD_ASSIGN_OR_RETURN(layer.norm1, ReadNorm(in.norm1, reader));
-  PREFIXD_ASSIGN_OR_RETURN(layer.qkv.weight,
-                           reader->ReadMatrix({in.q.weight, in.k.weight, in.v.weight}));
-  PREFIXD_ASSIGN_OR_RETURN(layer.qkv.bias,
-                           reader->ReadTensor(1, 3 * D, {in.q.bias, in.k.bias, in.v.bias}));
-  PREFIXD_ASSIGN_OR_RETURN(layer.output, ReadLinear(in.output, reader));
-  PREFIXD_ASSIGN_OR_RETURN(layer.norm2, ReadNorm(in.norm2, reader));
-  PREFIXD_ASSIGN_OR_RETURN(layer.fc1, ReadLinear(in.fc1, reader));
-  PREFIXD_ASSIGN_OR_RETURN(layer.fc2, ReadLinear(in.fc2, reader));
-  return layer;
-}
-
-// The tower and the projector with their shared scratch. Scratch lives within one step only, so
-// that encodings may be interleaved or dropped at any point.
+// The tower and the projector. `projected` is scratch of one step, as the tower's.
 struct VisionModel {
   LlavaConfig config;
   Backend* backend = nullptr;
-  ClipEmbeddings embeddings;
-  std::vector<ClipLayer> layers;
+  ClipTower tower;
   std::unique_ptr<Matrix> projector1, projector2;
   std::optional<OwnedTensor> projector_bias1, projector_bias2;
-  ClipScratch scratch;
   OwnedTensor projected;               // [tokens_per_image, D].
   std::vector<int32_t> selected_rows;  // Rows of a hidden state that become features.
   std::vector<int32_t> feature_rows;   // 0, 1, 2, ...
 };
-
-absl::Status ReadEmbeddings(const ClipShape& shape, const VisionTensors& in, WeightReader* reader,
-                            ClipEmbeddings* out) {
-  const int64_t D = shape.hidden_size;
-  PREFIXD_ASSIGN_OR_RETURN(out->class_row, reader->ReadTensor(1, D, {in.class_row}));
-  PREFIXD_ASSIGN_OR_RETURN(out->positions, reader->ReadTensor(shape.num_rows(), D, {in.positions}));
-  PREFIXD_ASSIGN_OR_RETURN(out->patch_embedding, reader->ReadMatrix({in.patch_embedding}));
-  PREFIXD_ASSIGN_OR_RETURN(out->norm, ReadNorm(in.norm, reader));
-  return absl::OkStatus();
-}
 
 absl::Status ReadProjector(const LlavaTensors& in, int64_t hidden_size, WeightReader* reader,
                            VisionModel* out) {
@@ -208,14 +101,8 @@ absl::Status ReadProjector(const LlavaTensors& in, int64_t hidden_size, WeightRe
 absl::StatusOr<VisionModel> LoadVision(const LlavaConfig& config, const LlavaTensors& tensors,
                                        WeightReader* reader) {
   VisionModel vision{.config = config, .backend = reader->backend()};
-  PREFIXD_RETURN_IF_ERROR(
-      ReadEmbeddings(config.vision, tensors.vision, reader, &vision.embeddings));
-  for (const VisionTensors::Layer& layer : tensors.vision.layers) {
-    PREFIXD_ASSIGN_OR_RETURN(ClipLayer loaded, ReadVisionLayer(layer, reader));
-    vision.layers.push_back(std::move(loaded));
-  }
+  PREFIXD_ASSIGN_OR_RETURN(vision.tower, LoadClipTower(config.vision, tensors.vision, reader));
   PREFIXD_RETURN_IF_ERROR(ReadProjector(tensors, config.text.hidden_size, reader, &vision));
-  PREFIXD_ASSIGN_OR_RETURN(vision.scratch, ClipScratch::Allocate(config.vision, vision.backend));
   const int64_t num_tokens = config.tokens_per_image();
   PREFIXD_ASSIGN_OR_RETURN(vision.projected,
                            vision.backend->NewTensor(num_tokens, config.text.hidden_size));
@@ -258,13 +145,13 @@ class LlavaEncoding final : public ImageEncoding {
     const ClipShape& shape = vision_->config.vision;
     Backend* const backend = vision_->backend;
     if (steps_done_ == 0) {
-      PREFIXD_RETURN_IF_ERROR(ClipEmbed(shape, vision_->embeddings, pixels_.view, vision_->scratch,
-                                        backend, hidden_.view));
+      PREFIXD_RETURN_IF_ERROR(ClipEmbed(shape, vision_->tower.embeddings, pixels_.view,
+                                        vision_->tower.scratch, backend, hidden_.view));
       PREFIXD_RETURN_IF_ERROR(Select(0));
     }
-    if (steps_done_ < static_cast<int>(vision_->layers.size())) {
-      PREFIXD_RETURN_IF_ERROR(ClipLayerForward(shape, vision_->layers[steps_done_],
-                                               vision_->scratch, backend, hidden_.view));
+    if (steps_done_ < static_cast<int>(vision_->tower.layers.size())) {
+      PREFIXD_RETURN_IF_ERROR(ClipLayerForward(shape, vision_->tower.layers[steps_done_],
+                                               vision_->tower.scratch, backend, hidden_.view));
       PREFIXD_RETURN_IF_ERROR(Select(steps_done_ + 1));
     }
     ++steps_done_;
@@ -278,7 +165,8 @@ class LlavaEncoding final : public ImageEncoding {
 
  private:
   explicit LlavaEncoding(const VisionModel* vision)
-      : vision_(vision), num_steps_(std::max<int>(1, static_cast<int>(vision->layers.size()))) {}
+      : vision_(vision),
+        num_steps_(std::max<int>(1, static_cast<int>(vision->tower.layers.size()))) {}
 
   // Copies hidden_states[state] to its columns of the selected features, wherever it is wanted.
   absl::Status Select(int state) {

@@ -5,6 +5,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "base/status_macros.h"
 
 namespace prefixd {
 
@@ -57,6 +58,16 @@ void WeightNames::WarnOfUnused(bool (*is_known_unused)(absl::string_view)) const
     }
   }
   if (count > kMaxNamed) PREFIXD_LOG(kWarn, "weights ignored_in_all=", count);
+}
+
+absl::StatusOr<TensorPair> FindLinear(const std::string& name, int64_t rows, int64_t cols,
+                                      bool has_bias, WeightNames* names) {
+  TensorPair linear;
+  PREFIXD_ASSIGN_OR_RETURN(linear.weight, names->Find(name + ".weight", {rows, cols}));
+  if (has_bias) {
+    PREFIXD_ASSIGN_OR_RETURN(linear.bias, names->Find(name + ".bias", {rows}));
+  }
+  return linear;
 }
 
 }  // namespace prefixd

@@ -46,6 +46,16 @@ class WeightNames {
   uint64_t used_bytes_ = 0;
 };
 
+// Where a weight and its bias lie in the checkpoint.
+struct TensorPair {
+  const TensorInfo* weight = nullptr;
+  const TensorInfo* bias = nullptr;  // Null for a linear map without bias.
+};
+
+// Finds `name`.weight [rows, cols] and, if wanted, `name`.bias [rows].
+absl::StatusOr<TensorPair> FindLinear(const std::string& name, int64_t rows, int64_t cols,
+                                      bool has_bias, WeightNames* names);
+
 }  // namespace prefixd
 
 #endif  // PREFIXD_ENGINE_MODELS_WEIGHT_NAMES_H_
