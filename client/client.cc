@@ -1,0 +1,208 @@
+#include "client/client.h"
+
+#include <utility>
+
+#include <grpcpp/client_context.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/support/channel_arguments.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/error.h"
+#include "base/status_macros.h"
+#include "client/call_deadline.h"
+#include "client/call_status.h"
+#include "client/service_config.h"
+#include "prefixd/v1/admin_service.grpc.pb.h"
+#include "prefixd/v1/generation_service.grpc.pb.h"
+#include "prefixd/v1/model_service.grpc.pb.h"
+
+namespace prefixd {
+namespace {
+
+constexpr int kPageSize = 1000;
+// A server that never ends a list is broken; this many pages are read.
+constexpr int kMaxPages = 1000;
+
+absl::Status CheckAddress(const std::string& server) {
+  if (absl::StartsWith(server, "unix:") && server.size() > 5) return absl::OkStatus();
+  const size_t colon = server.rfind(':');
+  int port = 0;
+  if (colon == std::string::npos || colon == 0 ||
+      !absl::SimpleAtoi(absl::string_view(server).substr(colon + 1), &port) || port < 1 ||
+      port > 65535) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "server address \"", server, "\": expected HOST:PORT, with a port from 1 to 65535"));
+  }
+  const absl::string_view host = absl::string_view(server).substr(0, colon);
+  const bool bracketed = host.front() == '[' && host.back() == ']';
+  if (absl::StrContains(host, ":") && !bracketed) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "server address \"", server, "\": an IPv6 address goes into brackets, as in [::1]:50051"));
+  }
+  return absl::OkStatus();
+}
+
+bool IsLocal(absl::string_view server) {
+  return absl::StartsWith(server, "unix:") || absl::StartsWith(server, "127.") ||
+         absl::StartsWith(server, "localhost:") || absl::StartsWith(server, "[::1]:");
+}
+
+grpc::ChannelArguments ChannelArgumentsOf(const std::string& server, const ClientOptions& options) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(options.max_message_bytes);
+  arguments.SetMaxSendMessageSize(options.max_message_bytes);
+  // Beyond this size (256 KiB unless set) a call is never retried: one picture would be enough.
+  arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, options.max_message_bytes);
+  arguments.SetServiceConfigJSON(kServiceConfig);
+  // A service config from DNS would replace ours.
+  arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS,
+                   static_cast<int>(absl::ToInt64Milliseconds(options.keepalive)));
+  const int backoff_ms = static_cast<int>(absl::ToInt64Milliseconds(options.reconnect_backoff));
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, backoff_ms);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  // A proxy for the outside world does not know this machine.
+  if (IsLocal(server)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  return arguments;
+}
+
+}  // namespace
+
+struct Client::Stubs {
+  explicit Stubs(const std::shared_ptr<grpc::Channel>& channel)
+      : generation(channel), models(channel), admin(channel) {}
+
+  v1::GenerationService::Stub generation;
+  v1::ModelService::Stub models;
+  v1::AdminService::Stub admin;
+};
+
+absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& server,
+                                                        const ClientOptions& options) {
+  PREFIXD_RETURN_IF_ERROR(CheckAddress(server));
+  if (options.max_message_bytes < 1 || options.keepalive < absl::Seconds(20) ||
+      options.keepalive > absl::Hours(24) || options.reconnect_backoff < absl::Milliseconds(1) ||
+      options.reconnect_backoff > absl::Hours(1)) {
+    return absl::InvalidArgumentError(
+        "client options: max_message_bytes must be positive, keepalive from 20 s to 24 h, "
+        "reconnect_backoff from 1 ms to 1 h");
+  }
+  auto channel = grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(),
+                                           ChannelArgumentsOf(server, options));
+  return std::unique_ptr<Client>(new Client(std::move(channel), options));
+}
+
+Client::Client(std::shared_ptr<grpc::Channel> channel, const ClientOptions& options)
+    : channel_(std::move(channel)), options_(options), stubs_(std::make_unique<Stubs>(channel_)) {}
+
+Client::~Client() = default;
+
+absl::StatusOr<std::unique_ptr<GenerateStream>> Client::Generate(const v1::GenerateRequest& request,
+                                                                 absl::Duration timeout) {
+  const size_t bytes = request.ByteSizeLong();
+  if (bytes > static_cast<size_t>(options_.max_message_bytes)) {
+    const std::string limit = absl::StrCat(options_.max_message_bytes);
+    return MakeError(absl::StatusCode::kInvalidArgument, "REQUEST_TOO_LARGE",
+                     absl::StrCat("the request has ", bytes, " bytes, the limit is ", limit),
+                     {{"bytes", absl::StrCat(bytes)}, {"limit_bytes", limit}});
+  }
+  auto context = std::make_unique<grpc::ClientContext>();
+  SetTimeout(timeout, context.get());
+  auto reader = stubs_->generation.Generate(context.get(), request);
+  return std::make_unique<GenerateStream>(std::move(context), std::move(reader));
+}
+
+absl::StatusOr<v1::CountTokensResponse> Client::CountTokens(const v1::CountTokensRequest& request) {
+  grpc::ClientContext context;
+  SetTimeout(options_.unary_timeout, &context);
+  v1::CountTokensResponse response;
+  PREFIXD_RETURN_IF_ERROR(
+      FromGrpcStatus(stubs_->generation.CountTokens(&context, request, &response)));
+  return response;
+}
+
+absl::StatusOr<std::vector<v1::Model>> Client::ListModels() {
+  std::vector<v1::Model> models;
+  v1::ListModelsRequest request;
+  request.set_page_size(kPageSize);
+  for (int page = 0; page < kMaxPages; ++page) {
+    grpc::ClientContext context;
+    SetTimeout(options_.unary_timeout, &context);
+    v1::ListModelsResponse response;
+    PREFIXD_RETURN_IF_ERROR(
+        FromGrpcStatus(stubs_->models.ListModels(&context, request, &response)));
+    models.insert(models.end(), response.models().begin(), response.models().end());
+    if (response.next_page_token().empty()) return models;
+    request.set_page_token(response.next_page_token());
+  }
+  return absl::DataLossError("the server's list of models has no end");
+}
+
+absl::StatusOr<v1::Model> Client::GetModel(const std::string& name) {
+  grpc::ClientContext context;
+  SetTimeout(options_.unary_timeout, &context);
+  v1::GetModelRequest request;
+  request.set_name(name);
+  v1::GetModelResponse response;
+  PREFIXD_RETURN_IF_ERROR(FromGrpcStatus(stubs_->models.GetModel(&context, request, &response)));
+  return response.model();
+}
+
+absl::StatusOr<v1::GetServerInfoResponse> Client::GetServerInfo() {
+  grpc::ClientContext context;
+  SetTimeout(options_.unary_timeout, &context);
+  v1::GetServerInfoResponse response;
+  PREFIXD_RETURN_IF_ERROR(FromGrpcStatus(stubs_->admin.GetServerInfo(&context, {}, &response)));
+  return response;
+}
+
+absl::StatusOr<v1::GetCacheStatsResponse> Client::GetCacheStats() {
+  grpc::ClientContext context;
+  SetTimeout(options_.unary_timeout, &context);
+  v1::GetCacheStatsResponse response;
+  PREFIXD_RETURN_IF_ERROR(FromGrpcStatus(stubs_->admin.GetCacheStats(&context, {}, &response)));
+  return response;
+}
+
+absl::StatusOr<v1::ListRequestsResponse> Client::ListRequests() {
+  v1::ListRequestsResponse all;
+  v1::ListRequestsRequest request;
+  request.set_page_size(kPageSize);
+  for (int page = 0; page < kMaxPages; ++page) {
+    grpc::ClientContext context;
+    SetTimeout(options_.unary_timeout, &context);
+    v1::ListRequestsResponse response;
+    PREFIXD_RETURN_IF_ERROR(
+        FromGrpcStatus(stubs_->admin.ListRequests(&context, request, &response)));
+    all.mutable_requests()->MergeFrom(response.requests());
+    all.set_waiting(response.waiting());
+    all.set_running(response.running());
+    if (response.next_page_token().empty()) return all;
+    request.set_page_token(response.next_page_token());
+  }
+  return absl::DataLossError("the server's list of requests has no end");
+}
+
+absl::Status Client::AbortRequest(const std::string& request_id) {
+  grpc::ClientContext context;
+  SetTimeout(options_.unary_timeout, &context);
+  v1::AbortRequestRequest request;
+  request.set_request_id(request_id);
+  v1::AbortRequestResponse response;
+  return FromGrpcStatus(stubs_->admin.AbortRequest(&context, request, &response));
+}
+
+absl::StatusOr<Health> Client::CheckHealth(const std::string& service) {
+  return prefixd::CheckHealth(channel_, service, options_.unary_timeout);
+}
+
+absl::Status Client::WatchHealth(const std::string& service, absl::Duration timeout,
+                                 const std::function<bool(Health)>& on_change) {
+  return prefixd::WatchHealth(channel_, service, timeout, on_change);
+}
+
+}  // namespace prefixd

@@ -1,0 +1,89 @@
+// A connection to a prefixd server. Requests and answers are the messages of prefixd.v1; errors are
+// absl::Status with the detail of base/error.h (GetErrorDetail) and a request id (GetRequestId).
+//
+//   auto client = prefixd::Client::Connect("127.0.0.1:50051");
+//   prefixd::v1::GenerateRequest request;
+//   *request.mutable_chat()->add_messages() = prefixd::UserMessage("What is this?", {png_bytes});
+//   auto stream = (*client)->Generate(request);
+//   for (prefixd::v1::GenerateResponse event; stream->Read(&event);) std::cout <<
+//   event.delta().text(); absl::Status status = stream->Finish();
+#ifndef PREFIXD_CLIENT_CLIENT_H_
+#define PREFIXD_CLIENT_CLIENT_H_
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <grpcpp/channel.h>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/generate_stream.h"
+#include "client/health.h"
+#include "prefixd/v1/admin_service.pb.h"
+#include "prefixd/v1/generation_service.pb.h"
+#include "prefixd/v1/model_service.pb.h"
+
+namespace prefixd {
+
+struct ClientOptions {
+  // The largest message either way, and what a call may keep for its retries.
+  int max_message_bytes = 32 << 20;
+  // A ping after this much silence finds dead connections. The server tolerates 20 s and more.
+  absl::Duration keepalive = absl::Seconds(30);
+  // Deadline of every call but Generate and WatchHealth.
+  absl::Duration unary_timeout = absl::Seconds(10);
+  // How soon a lost or refused connection is tried again; doubles up to 2 s.
+  absl::Duration reconnect_backoff = absl::Milliseconds(100);
+};
+
+// Thread-safe. A call that the server refuses with UNAVAILABLE before it began is tried up to three
+// times (client/service_config.json). Streams may outlive the client.
+class Client {
+ public:
+  // `server`: HOST:PORT, [IPV6]:PORT or unix:PATH. Returns at once; the first call connects.
+  // Errors: INVALID_ARGUMENT for another form or bad options.
+  static absl::StatusOr<std::unique_ptr<Client>> Connect(const std::string& server,
+                                                         const ClientOptions& options = {});
+  ~Client();
+
+  // Starts generating. `timeout` is sent as the deadline; infinite: the server's default holds.
+  // A request above `max_message_bytes` is refused here with INVALID_ARGUMENT, REQUEST_TOO_LARGE.
+  absl::StatusOr<std::unique_ptr<GenerateStream>> Generate(
+      const v1::GenerateRequest& request, absl::Duration timeout = absl::InfiniteDuration());
+
+  absl::StatusOr<v1::CountTokensResponse> CountTokens(const v1::CountTokensRequest& request);
+
+  // All pages of the list.
+  absl::StatusOr<std::vector<v1::Model>> ListModels();
+  // An empty name is the only model.
+  absl::StatusOr<v1::Model> GetModel(const std::string& name);
+
+  absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo();
+  absl::StatusOr<v1::GetCacheStatsResponse> GetCacheStats();
+  // All pages of the list, in one response.
+  absl::StatusOr<v1::ListRequestsResponse> ListRequests();
+  absl::Status AbortRequest(const std::string& request_id);
+
+  // Names: "" (the process lives), "ready" (it answers). Errors: NOT_FOUND for an unknown name.
+  absl::StatusOr<Health> CheckHealth(const std::string& service);
+  // See client/health.h.
+  absl::Status WatchHealth(const std::string& service, absl::Duration timeout,
+                           const std::function<bool(Health)>& on_change);
+
+ private:
+  struct Stubs;
+
+  Client(std::shared_ptr<grpc::Channel> channel, const ClientOptions& options);
+
+  const std::shared_ptr<grpc::Channel> channel_;
+  const ClientOptions options_;
+  const std::unique_ptr<Stubs> stubs_;
+};
+
+}  // namespace prefixd
+
+#endif  // PREFIXD_CLIENT_CLIENT_H_

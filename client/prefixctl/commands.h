@@ -1,0 +1,21 @@
+// The commands of prefixctl. Each returns the exit code.
+#ifndef PREFIXD_CLIENT_PREFIXCTL_COMMANDS_H_
+#define PREFIXD_CLIENT_PREFIXCTL_COMMANDS_H_
+
+#include "client/prefixctl/session.h"
+
+namespace prefixd::ctl {
+
+int RunAsk(Session* session);         // run: one question, or the conversation of repl.h.
+int RunCount(Session* session);       // count
+int RunModelsList(Session* session);  // models, models list
+int RunModelsShow(Session* session);  // models show
+int RunPs(Session* session);          // ps
+int RunHealth(Session* session);      // health
+int RunWait(Session* session);        // wait
+int RunVersion(Session* session);     // version
+int RunDoctor(Session* session);      // doctor
+
+}  // namespace prefixd::ctl
+
+#endif  // PREFIXD_CLIENT_PREFIXCTL_COMMANDS_H_

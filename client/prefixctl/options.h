@@ -1,0 +1,85 @@
+// The command line of prefixctl.
+#ifndef PREFIXD_CLIENT_PREFIXCTL_OPTIONS_H_
+#define PREFIXD_CLIENT_PREFIXCTL_OPTIONS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "prefixd/v1/params.pb.h"
+
+namespace prefixd::ctl {
+
+enum class Command {
+  kRun,
+  kCount,
+  kModelsList,
+  kModelsShow,
+  kPs,
+  kHealth,
+  kWait,
+  kVersion,
+  kDoctor,
+};
+
+// How an answer is generated. What is not set is the server's to choose.
+struct Generation {
+  std::optional<int32_t> max_tokens;
+  std::optional<float> temperature;
+  std::optional<float> top_p;
+  std::optional<int32_t> top_k;
+  std::optional<uint64_t> seed;
+  std::optional<int32_t> logprobs;
+  std::vector<std::string> stop;
+};
+
+// Writes what is set into the three messages of a request.
+void Apply(const Generation& generation, v1::SamplingParams* sampling, v1::StoppingParams* stopping,
+           v1::OutputParams* output);
+
+struct Options {
+  Command command = Command::kRun;
+
+  // All commands.
+  std::string server = "127.0.0.1:50051";
+  bool json = false;
+  bool quiet = false;
+  bool verbose = false;
+  bool no_color = false;
+  std::optional<absl::Duration> timeout;
+
+  // run and count; `model` also in `models show`.
+  std::string model;
+  std::optional<std::string> prompt;
+  std::vector<std::string> images;  // Paths; "-" is stdin.
+  std::string system;
+  Generation generation;
+  bool no_wrap = false;
+
+  // health
+  std::string service = "ready";
+  // doctor: a model directory to look at; empty: none.
+  std::string model_directory;
+};
+
+// What is printed instead of running a command: help, version, a usage error.
+struct EarlyExit {
+  int exit_code = 0;
+  std::string out;
+  std::string err;
+};
+
+// Parses the arguments after the program's name. `server` comes from PREFIXD_SERVER where the flag
+// is absent.
+std::variant<Options, EarlyExit> ParseOptions(const std::vector<std::string>& arguments);
+
+// The candidate nearest to `word` if it is near enough to be meant; empty if none is.
+std::string Suggest(absl::string_view word, const std::vector<std::string>& candidates);
+
+}  // namespace prefixd::ctl
+
+#endif  // PREFIXD_CLIENT_PREFIXCTL_OPTIONS_H_

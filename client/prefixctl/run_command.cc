@@ -1,0 +1,95 @@
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "client/input.h"
+#include "client/prefixctl/ask.h"
+#include "client/prefixctl/commands.h"
+#include "client/prefixctl/exit_code.h"
+#include "client/prefixctl/json_events.h"
+#include "client/prefixctl/repl.h"
+
+namespace prefixd::ctl {
+namespace {
+
+constexpr size_t kMaxPromptBytes = size_t{1} << 20;
+
+// The argument, or stdin without its last line feed.
+absl::StatusOr<std::string> Prompt(const Options& options) {
+  if (options.prompt) return *options.prompt;
+  PREFIXD_ASSIGN_OR_RETURN(std::string text, ReadStdin(kMaxPromptBytes));
+  if (absl::EndsWith(text, "\n")) text.pop_back();
+  if (text.empty()) return absl::InvalidArgumentError("the prompt from stdin is empty");
+  return text;
+}
+
+absl::StatusOr<v1::ChatInput> Input(const Options& options) {
+  v1::ChatInput chat;
+  if (!options.system.empty()) {
+    *chat.add_messages() = TextMessage(v1::ROLE_SYSTEM, options.system);
+  }
+  PREFIXD_ASSIGN_OR_RETURN(const std::string prompt, Prompt(options));
+  std::vector<std::string> images;
+  for (const std::string& path : options.images) {
+    PREFIXD_ASSIGN_OR_RETURN(std::string bytes, ReadImage(path));
+    images.push_back(std::move(bytes));
+  }
+  *chat.add_messages() = UserMessage(prompt, std::move(images));
+  return chat;
+}
+
+// Without a prompt it must come from a pipe; says so where there is none.
+bool PromptIsMissing(const Session& session) {
+  return !session.options.prompt && session.terminal.stdin_tty;
+}
+
+int MissingPrompt(const Session& session, absl::string_view command) {
+  session.messages.Error("the prompt is missing",
+                         absl::StrCat("prefixctl ", command, " \"What is this?\" -i cat.jpg"));
+  return kExitUsage;
+}
+
+}  // namespace
+
+int RunAsk(Session* session) {
+  const Options& options = session->options;
+  if (PromptIsMissing(*session)) {
+    if (session->terminal.stdout_tty && !options.json) return RunRepl(session);
+    return MissingPrompt(*session, "run");
+  }
+  absl::StatusOr<v1::ChatInput> input = Input(options);
+  if (!input.ok()) return Fail(session, input.status());
+  v1::GenerateRequest request;
+  request.set_model(options.model);
+  *request.mutable_chat() = *std::move(input);
+  Apply(options.generation, request.mutable_sampling(), request.mutable_stopping(),
+        request.mutable_output());
+  Answer answer;
+  const absl::Status status = Ask(session, request, &answer);
+  if (status.ok()) return kExitOk;
+  const int exit_code = Fail(session, status);
+  return absl::IsCancelled(status) ? kExitInterrupted : exit_code;
+}
+
+int RunCount(Session* session) {
+  if (PromptIsMissing(*session)) return MissingPrompt(*session, "count");
+  absl::StatusOr<v1::ChatInput> input = Input(session->options);
+  if (!input.ok()) return Fail(session, input.status());
+  v1::CountTokensRequest request;
+  request.set_model(session->options.model);
+  *request.mutable_chat() = *std::move(input);
+  const auto count = session->client->CountTokens(request);
+  if (!count.ok()) return Fail(session, count.status());
+  if (session->options.json) {
+    PrintLine(TokenCountLine(*count));
+  } else {
+    PrintLine(absl::StrCat(count->prompt_tokens(), " tokens, ", count->image_tokens(),
+                           " of them for ", count->num_images(), " images"));
+  }
+  return kExitOk;
+}
+
+}  // namespace prefixd::ctl
