@@ -41,6 +41,10 @@ class Tokenizer {
   // for log-probs and incremental decoding. Special tokens: their content. Unknown ids: empty.
   virtual std::string TokenBytes(int32_t id) const = 0;
 
+  // Whether `id` is a byte of the fallback alphabet (`<0x0A>`): a run of these is decoded as a
+  // whole. Bytes of byte-level tokenizers are not.
+  virtual bool IsByteToken(int32_t /*id*/) const { return false; }
+
   virtual bool IsSpecial(int32_t id) const = 0;
   virtual std::optional<int32_t> TokenToId(absl::string_view token) const = 0;
 
