@@ -90,14 +90,16 @@ def make_png():
             alpha = rng.integers(0, 256, (height, width, 1), dtype=np.uint8)
             decode_case(f"rgb8_{tag}.png", png(width, height, 8, 2, rgb, adam7=adam7))
             decode_case(f"rgba8_{tag}.png",
-                        png(width, height, 8, 6, np.concatenate([rgb, alpha], -1), adam7=adam7))
+                        png(width, height, 8, 4, np.concatenate([rgb[..., :1], alpha], -1),
+                            adam7=adam7))
             decode_case(f"la8_{tag}.png",
                         png(width, height, 8, 4, np.concatenate([rgb[..., :1], alpha], -1), adam7=adam7))
             wide = rng.integers(0, 65536, (height, width, 3))
             decode_case(f"rgb16_{tag}.png", png(width, height, 16, 2, wide, adam7=adam7))
             for depth in (1, 2, 4, 8):
                 grey = rng.integers(0, 1 << depth, (height, width, 1))
-                decode_case(f"grey{depth}_{tag}.png", png(width, height, depth, 0, grey, adam7=adam7))
+                decode_case(f"grey{depth}_{tag}.png",
+                            png(width, height, depth, 0, grey, adam7=adam7))
                 colors = rng.integers(0, 256, (1 << depth, 3), dtype=np.uint8)
                 plte = chunk(b"PLTE", colors.tobytes())
                 trns = chunk(b"tRNS", bytes(rng.integers(0, 256, 1 << depth, dtype=np.uint8)))
