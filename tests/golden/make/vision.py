@@ -89,11 +89,10 @@ def make_png():
             rgb = picture(width, height)
             alpha = rng.integers(0, 256, (height, width, 1), dtype=np.uint8)
             decode_case(f"rgb8_{tag}.png", png(width, height, 8, 2, rgb, adam7=adam7))
-            decode_case(f"rgba8_{tag}.png",
-                        png(width, height, 8, 4, np.concatenate([rgb[..., :1], alpha], -1),
-                            adam7=adam7))
-            decode_case(f"la8_{tag}.png",
-                        png(width, height, 8, 4, np.concatenate([rgb[..., :1], alpha], -1), adam7=adam7))
+            rgba = np.concatenate([rgb, alpha], -1)
+            decode_case(f"rgba8_{tag}.png", png(width, height, 8, 6, rgba, adam7=adam7))
+            grey_alpha = np.concatenate([rgb[..., :1], alpha], -1)
+            decode_case(f"la8_{tag}.png", png(width, height, 8, 4, grey_alpha, adam7=adam7))
             wide = rng.integers(0, 65536, (height, width, 3))
             decode_case(f"rgb16_{tag}.png", png(width, height, 16, 2, wide, adam7=adam7))
             for depth in (1, 2, 4, 8):
