@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
 
 #include "absl/time/time.h"
 #include "prefixd/v1/admin_service.grpc.pb.h"

@@ -114,7 +114,7 @@ TEST(Lifecycle, ASecondSignalShortensTheDrain) {
 
 // Starting with something wrong ends within five seconds with status 78 and one line that names it.
 void ExpectRefused(const std::vector<std::string>& flags, const std::string& named) {
-  std::vector<std::string> command = {BinaryPath("prefixd"), "--listen", "127.0.0.1:0"};
+  std::vector<std::string> command = {BinaryPath("prefixd")};
   command.insert(command.end(), flags.begin(), flags.end());
   const RunResult run = RunProgram(command, absl::Seconds(5));
   EXPECT_EQ(run.exit_status, 78) << run.err;
