@@ -4,80 +4,73 @@
 #include <utility>
 
 #include "absl/strings/match.h"
-#include "absl/strings/string_view.h"
+#include "base/check.h"
+#include "engine/tokenizer/unicode.h"
 
 namespace prefixd {
 namespace {
 
-constexpr char kReplacement[] = "\xEF\xBF\xBD";  // U+FFFD.
-
-struct Decoded {
-  size_t size = 0;  // Bytes of the character, or of the maximal invalid subpart.
-  bool valid = false;
-  bool complete = true;  // False: more bytes could make a character.
-};
-
-// The character at the start of `bytes` (not empty); well-formed sequences as in Unicode, table
-// 3-7.
-Decoded DecodeOne(absl::string_view bytes) {
-  const auto at = [&](size_t i) { return static_cast<uint8_t>(bytes[i]); };
-  const uint8_t first = at(0);
-  if (first < 0x80) return {.size = 1, .valid = true};
-  size_t length = 0;
-  uint8_t low = 0x80, high = 0xBF;  // Range of the second byte.
-  if (first >= 0xC2 && first <= 0xDF) {
-    length = 2;
-  } else if (first >= 0xE0 && first <= 0xEF) {
-    length = 3;
-    if (first == 0xE0) low = 0xA0;
-    if (first == 0xED) high = 0x9F;
-  } else if (first >= 0xF0 && first <= 0xF4) {
-    length = 4;
-    if (first == 0xF0) low = 0x90;
-    if (first == 0xF4) high = 0x8F;
-  } else {
-    return {.size = 1};
+// Removes the complete characters from the front of `bytes` and returns them. An invalid subpart is
+// one U+FFFD, or one for each of its bytes.
+std::string TakeComplete(std::string* bytes, bool one_a_byte) {
+  std::string text;
+  absl::string_view rest(*bytes);
+  while (!rest.empty()) {
+    const Utf8Prefix prefix = ScanUtf8(rest);
+    if (prefix.kind == Utf8Prefix::Kind::kIncomplete) break;
+    if (prefix.kind == Utf8Prefix::Kind::kComplete) {
+      text.append(rest.data(), prefix.num_bytes);
+    } else {
+      for (size_t i = 0; i < (one_a_byte ? prefix.num_bytes : 1); ++i) {
+        text += kReplacementCharacter;
+      }
+    }
+    rest.remove_prefix(prefix.num_bytes);
   }
-  for (size_t i = 1; i < length; ++i) {
-    if (i == bytes.size()) return {.size = i, .complete = false};
-    if (at(i) < low || at(i) > high) return {.size = i};
-    low = 0x80;
-    high = 0xBF;
-  }
-  return {.size = length, .valid = true};
+  bytes->erase(0, bytes->size() - rest.size());
+  return text;
+}
+
+std::string ReplacementCharacters(size_t count) {
+  std::string text;
+  for (size_t i = 0; i < count; ++i) text += kReplacementCharacter;
+  return text;
 }
 
 }  // namespace
 
 TextStreamer::TextStreamer(const Tokenizer* tokenizer, Options options)
-    : tokenizer_(tokenizer), options_(std::move(options)) {}
+    : tokenizer_(tokenizer), options_(std::move(options)) {
+  for (const std::string& stop : options_.stop) PREFIXD_CHECK(!stop.empty());
+}
 
 std::string TextStreamer::Push(int32_t token_id) {
   if (!matched_stop_.empty() || tokenizer_->IsSpecial(token_id)) return "";
-  pending_bytes_ += tokenizer_->TokenBytes(token_id);
-  return Release(DecodeComplete(/*at_end=*/false), /*at_end=*/false);
+  const std::string bytes = tokenizer_->TokenBytes(token_id);
+  if (bytes.empty()) return "";
+  if (tokenizer_->IsByteToken(token_id)) {
+    return Release(AddByteToken(token_id, bytes), /*at_end=*/false);
+  }
+  std::string text = EndRun();
+  text += AddText(token_id, bytes);
+  return Release(text, /*at_end=*/false);
 }
 
 std::string TextStreamer::Finish() {
   if (!matched_stop_.empty()) return "";
-  return Release(DecodeComplete(/*at_end=*/true), /*at_end=*/true);
+  std::string text = EndRun();
+  if (!pending_bytes_.empty()) text += kReplacementCharacter;  // One maximal subpart.
+  pending_bytes_.clear();
+  return Release(text, /*at_end=*/true);
 }
 
-// Takes the complete characters from the front of pending_bytes_.
-std::string TextStreamer::DecodeComplete(bool at_end) {
-  std::string text;
-  absl::string_view rest(pending_bytes_);
-  while (!rest.empty()) {
-    const Decoded one = DecodeOne(rest);
-    if (!one.complete && !at_end) break;
-    if (one.valid) {
-      text.append(rest.data(), one.size);
-    } else {
-      text += kReplacement;
-    }
-    rest.remove_prefix(one.size);
-  }
-  pending_bytes_.erase(0, pending_bytes_.size() - rest.size());
+std::string TextStreamer::AddByteToken(int32_t token_id, absl::string_view byte) {
+  run_ids_.push_back(token_id);
+  run_bytes_.append(byte.data(), byte.size());
+  if (!run_is_long_ && run_ids_.size() <= kMaxHeldRun) return "";
+  run_is_long_ = true;
+  run_ids_.clear();
+  std::string text = TakeComplete(&run_bytes_, /*one_a_byte=*/true);
   if (at_text_start_ && !text.empty()) {
     at_text_start_ = false;
     if (tokenizer_->strips_leading_space() && text[0] == ' ') text.erase(0, 1);
@@ -85,33 +78,67 @@ std::string TextStreamer::DecodeComplete(bool at_end) {
   return text;
 }
 
-// Returns what can no longer become part of a stop string.
-std::string TextStreamer::Release(std::string text, bool at_end) {
-  held_text_ += text;
-  size_t found = std::string::npos;
+std::string TextStreamer::EndRun() {
+  if (run_bytes_.empty()) {
+    run_is_long_ = false;
+    return "";
+  }
+  std::string text;
+  if (at_text_start_ && !run_is_long_) {
+    text = tokenizer_->Decode(run_ids_, /*skip_special_tokens=*/true);
+  } else if (!run_is_long_ && IsValidUtf8(run_bytes_)) {
+    text = run_bytes_;
+  } else {
+    text = ReplacementCharacters(run_bytes_.size());
+  }
+  at_text_start_ = false;
+  run_is_long_ = false;
+  run_ids_.clear();
+  run_bytes_.clear();
+  return text;
+}
+
+std::string TextStreamer::AddText(int32_t token_id, absl::string_view bytes) {
+  const bool is_first = std::exchange(at_text_start_, false);
+  if (is_first && tokenizer_->strips_leading_space()) {
+    return tokenizer_->Decode({token_id}, /*skip_special_tokens=*/true);
+  }
+  pending_bytes_.append(bytes.data(), bytes.size());
+  return TakeComplete(&pending_bytes_, /*one_a_byte=*/false);
+}
+
+std::string TextStreamer::Release(absl::string_view text, bool at_end) {
+  held_text_.append(text.data(), text.size());
+  size_t match_end = std::string::npos;
   for (const std::string& stop : options_.stop) {
-    const size_t at = held_text_.find(stop);
-    if (at < found) {
-      found = at;
-      matched_stop_ = stop;
-    }
+    const size_t begin = held_text_.find(stop);
+    if (begin == std::string::npos) continue;
+    const size_t end = begin + stop.size();
+    const bool longer = end == match_end && stop.size() > matched_stop_.size();
+    if (end > match_end || (end == match_end && !longer)) continue;
+    match_end = end;
+    matched_stop_ = stop;
   }
   size_t size = held_text_.size();
-  if (found != std::string::npos) {
-    size = found + (options_.include_stop ? matched_stop_.size() : 0);
+  if (match_end != std::string::npos) {
+    size = match_end - (options_.include_stop ? 0 : matched_stop_.size());
   } else if (!at_end) {
-    size_t held = 0;  // The longest end of the text that begins a stop string.
-    for (const std::string& stop : options_.stop) {
-      for (size_t n = std::min(stop.size() - 1, held_text_.size()); n > held; --n) {
-        if (absl::EndsWith(held_text_, absl::string_view(stop).substr(0, n))) held = n;
-      }
-    }
-    size -= held;
+    size -= HeldBytes();
   }
   std::string released = held_text_.substr(0, size);
   held_text_.erase(0, size);
-  if (!matched_stop_.empty()) held_text_.clear();
   return released;
+}
+
+// The longest end of the text that begins a stop string.
+size_t TextStreamer::HeldBytes() const {
+  size_t held = 0;
+  for (const std::string& stop : options_.stop) {
+    for (size_t size = std::min(stop.size() - 1, held_text_.size()); size > held; --size) {
+      if (absl::EndsWith(held_text_, absl::string_view(stop).substr(0, size))) held = size;
+    }
+  }
+  return held;
 }
 
 }  // namespace prefixd

@@ -37,7 +37,7 @@ class BpeTokenizer final : public Tokenizer {
   std::string Decode(absl::Span<const int32_t> ids, bool skip_special_tokens) const override;
   std::string TokenBytes(int32_t id) const override;
   bool IsByteToken(int32_t id) const override {
-    return id >= 0 && id < vocab_size() && FindAdded(id) == nullptr &&
+    return id >= 0 && id < vocab_size() && !IsSpecial(id) &&
            decoder_->FallbackByte(tokens_[static_cast<size_t>(id)]).has_value();
   }
   bool IsSpecial(int32_t id) const override {
@@ -55,6 +55,7 @@ class BpeTokenizer final : public Tokenizer {
   absl::Status ReadComponents(const JsonField& file);
   absl::Status ReadAddedTokens(const JsonField& list, const std::vector<AddedToken>& more);
   absl::Status AddToken(const JsonField& where, const AddedToken& token);
+  std::string PatternOf(const AddedToken& token) const;
   absl::Status IndexTokens(const JsonField& file);
   absl::Status ApplyConfig(const JsonField& file, const TokenizerConfig& config);
 
@@ -119,15 +120,17 @@ absl::Status BpeTokenizer::ReadAddedTokens(const JsonField& list,
   std::sort(ordered.begin(), ordered.end(),
             [](const AddedToken* a, const AddedToken* b) { return a->id < b->id; });
   for (const AddedToken* token : ordered) {
-    if (!token->normalized) {
-      raw_matcher_.Add(*token, token->content);
-      continue;
-    }
-    const TracedText pattern = normalizer_.Apply(
-        {token->content, std::vector<int32_t>(token->content.size(), kUntrusted)});
-    if (!pattern.text.empty()) normalized_matcher_.Add(*token, pattern.text);
+    const std::string pattern = PatternOf(*token);
+    if (pattern.empty()) continue;
+    (token->normalized ? normalized_matcher_ : raw_matcher_).Add(*token, pattern);
   }
   return absl::OkStatus();
+}
+
+std::string BpeTokenizer::PatternOf(const AddedToken& token) const {
+  if (!token.normalized) return token.content;
+  std::vector<int32_t> owner(token.content.size(), kUntrusted);
+  return normalizer_.Apply({token.content, std::move(owner)}).text;
 }
 
 absl::Status BpeTokenizer::AddToken(const JsonField& where, const AddedToken& token) {
@@ -162,7 +165,8 @@ absl::Status BpeTokenizer::IndexTokens(const JsonField& file) {
                                                        "\" in model.vocab and \"",
                                                        token.content.substr(0, 64), "\" here"));
     }
-    slot = token.content;
+    // The reference decodes a normalised token as its pattern: with the space before it.
+    slot = token.special ? token.content : PatternOf(token);
   }
   return absl::OkStatus();
 }
@@ -242,7 +246,7 @@ std::string BpeTokenizer::Decode(absl::Span<const int32_t> ids, bool skip_specia
 std::string BpeTokenizer::TokenBytes(int32_t id) const {
   if (id < 0 || id >= vocab_size()) return "";
   const std::string& token = tokens_[static_cast<size_t>(id)];
-  return FindAdded(id) != nullptr ? token : decoder_->TokenBytes(token);
+  return IsSpecial(id) ? token : decoder_->TokenBytes(token);
 }
 
 std::optional<int32_t> BpeTokenizer::TokenToId(absl::string_view token) const {

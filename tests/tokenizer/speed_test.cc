@@ -1,0 +1,49 @@
+// Time stays near linear on texts that make naive tokenizers quadratic. The bound is 200 ms of CPU
+// for 1 MiB; sanitizers and busy machines get room.
+#include <gtest/gtest.h>
+
+#include <ctime>
+
+#include "tests/tokenizer/tokenizer_files.h"
+
+namespace prefixd {
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(NDEBUG)
+constexpr double kMaxSeconds = 20;
+#else
+constexpr double kMaxSeconds = 1;
+#endif
+
+std::string Repeated(const std::string& text) {
+  std::string repeated;
+  while (repeated.size() + text.size() <= size_t{1} << 20) repeated += text;
+  return repeated;
+}
+
+class HostileText : public testing::TestWithParam<const char*> {};
+
+TEST_P(HostileText, IsEncodedInBoundedTime) {
+  const auto tokenizer = LoadGolden(GetParam());
+  ASSERT_NE(tokenizer, nullptr);
+  for (const char* unit : {"a", " ", "\n", "<", "the", "<image>", "1", "'", "\xCC\x81",
+                           "\xCC\x81\xCC\xA3", "\xF0\x9F\x91\xA8\xE2\x80\x8D", " a"}) {
+    const std::string text = Repeated(unit);
+    const std::clock_t begin = std::clock();
+    const auto ids = tokenizer->Encode({{text, false}}, true);
+    const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+    ASSERT_TRUE(ids.ok()) << ids.status();
+    EXPECT_LT(seconds, kMaxSeconds) << unit;
+    if (seconds > 0.15) {
+      RecordProperty(unit, absl::StrCat(seconds));
+      std::printf("%s: 1 MiB of \"%s\": %.3f s\n", GetParam(), unit, seconds);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, HostileText,
+                         testing::Values("demo", "gemma", "smollm2", "llama3", "neox_nfc"),
+                         [](const auto& info) { return std::string(info.param); });
+
+}  // namespace
+}  // namespace prefixd
