@@ -29,7 +29,8 @@ constexpr size_t kLongestWord = 64;
 std::string Suggest(absl::string_view word, const std::vector<std::string>& candidates) {
   if (word.empty() || word.size() > kLongestWord) return "";
   std::string best;
-  size_t best_distance = 1 + std::max<size_t>(1, word.size() / 3);
+  // Two swapped letters count as two edits.
+  size_t best_distance = 1 + (word.size() < 4 ? 1 : std::max<size_t>(2, word.size() / 3));
   for (const std::string& candidate : candidates) {
     const size_t distance = Distance(word, candidate);
     if (distance < best_distance) {

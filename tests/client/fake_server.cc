@@ -1,0 +1,219 @@
+#include "tests/client/fake_server.h"
+
+#include <chrono>
+#include <utility>
+
+#include <grpcpp/health_check_service_interface.h>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+
+namespace prefixd::testing {
+namespace {
+
+void SetMicros(int64_t micros, google::protobuf::Duration* out) {
+  out->set_seconds(micros / 1'000'000);
+  out->set_nanos(static_cast<int32_t>(micros % 1'000'000) * 1000);
+}
+
+v1::Model DemoModel() {
+  v1::Model model;
+  model.set_name("demo");
+  model.set_state(v1::MODEL_STATE_SERVING);
+  model.set_family("llava");
+  model.set_weights_dtype("bf16");
+  model.set_num_parameters(3'200'000);
+  model.set_weight_bytes(6'500'000);
+  model.mutable_capabilities()->set_chat(true);
+  model.mutable_capabilities()->set_images(true);
+  model.mutable_limits()->set_context_length(2048);
+  return model;
+}
+
+}  // namespace
+
+GenerateHandler AnswerWith(std::vector<std::string> deltas) {
+  return [deltas = std::move(deltas)](grpc::ServerContext*, const v1::GenerateRequest&,
+                                      Writer* writer) {
+    v1::GenerateResponse event;
+    v1::Started* const started = event.mutable_started();
+    started->set_request_id("req-1");
+    started->set_model("demo");
+    started->set_prompt_tokens(20);
+    started->set_cached_prompt_tokens(4);
+    started->set_image_tokens(9);
+    started->set_seed(42);
+    started->set_max_tokens(100);
+    writer->Write(event);
+    for (const std::string& delta : deltas) {
+      event.mutable_delta()->set_text(delta);
+      writer->Write(event);
+    }
+    event.mutable_choice_finished()->set_reason(v1::FINISH_REASON_EOS);
+    event.mutable_choice_finished()->set_stop_token_id(2);
+    writer->Write(event);
+    v1::Finished* const finished = event.mutable_finished();
+    finished->mutable_usage()->set_prompt_tokens(20);
+    finished->mutable_usage()->set_cached_prompt_tokens(4);
+    finished->mutable_usage()->set_image_tokens(9);
+    finished->mutable_usage()->set_completion_tokens(static_cast<int32_t>(deltas.size()));
+    SetMicros(1'000, finished->mutable_timings()->mutable_queue());
+    SetMicros(20'000, finished->mutable_timings()->mutable_prefill());
+    SetMicros(22'500, finished->mutable_timings()->mutable_first_token());
+    SetMicros(40'000, finished->mutable_timings()->mutable_total());
+    writer->Write(event);
+    return grpc::Status::OK;
+  };
+}
+
+grpc::Status ToStatus(const Refusal& refusal) {
+  google::rpc::Status rich;
+  rich.set_code(refusal.code);
+  rich.set_message(refusal.message);
+  google::rpc::ErrorInfo info;
+  info.set_reason(refusal.reason);
+  info.set_domain("prefixd");
+  for (const auto& [key, value] : refusal.metadata) (*info.mutable_metadata())[key] = value;
+  rich.add_details()->PackFrom(info);
+  if (!refusal.violations.empty()) {
+    google::rpc::BadRequest bad;
+    for (const auto& [field, description] : refusal.violations) {
+      auto* const violation = bad.add_field_violations();
+      violation->set_field(field);
+      violation->set_description(description);
+    }
+    rich.add_details()->PackFrom(bad);
+  }
+  if (refusal.retry_after_ms > 0) {
+    google::rpc::RetryInfo retry;
+    SetMicros(refusal.retry_after_ms * 1000, retry.mutable_retry_delay());
+    rich.add_details()->PackFrom(retry);
+  }
+  if (!refusal.request_id.empty()) {
+    google::rpc::RequestInfo request;
+    request.set_request_id(refusal.request_id);
+    rich.add_details()->PackFrom(request);
+  }
+  return grpc::Status(refusal.code, refusal.message, rich.SerializeAsString());
+}
+
+GenerateHandler RefuseWith(Refusal refusal) {
+  return [status = ToStatus(refusal)](grpc::ServerContext*, const v1::GenerateRequest&, Writer*) {
+    return status;
+  };
+}
+
+FakeServer::FakeServer() : handler_(AnswerWith({"It is ", "a cat."})) {
+  info_.set_version("9.8.7");
+  info_.set_schema_revision(1);
+  info_.set_state(v1::SERVER_STATE_SERVING);
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.SetMaxReceiveMessageSize(32 << 20);
+  builder.RegisterService(static_cast<v1::GenerationService::Service*>(this));
+  builder.RegisterService(static_cast<v1::ModelService::Service*>(this));
+  builder.RegisterService(static_cast<v1::AdminService::Service*>(this));
+  server_ = builder.BuildAndStart();
+  PREFIXD_CHECK(server_ != nullptr);
+  address_ = absl::StrCat("127.0.0.1:", port);
+  server_->GetHealthCheckService()->SetServingStatus("ready", true);
+}
+
+FakeServer::~FakeServer() { server_->Shutdown(std::chrono::system_clock::now()); }
+
+void FakeServer::OnGenerate(GenerateHandler handler) {
+  absl::MutexLock lock(&mutex_);
+  handler_ = std::move(handler);
+}
+
+void FakeServer::SetReady(bool ready) {
+  {
+    absl::MutexLock lock(&mutex_);
+    info_.set_state(ready ? v1::SERVER_STATE_SERVING : v1::SERVER_STATE_LOADING);
+  }
+  server_->GetHealthCheckService()->SetServingStatus("ready", ready);
+}
+
+void FakeServer::SetLoad(uint64_t bytes_done, uint64_t bytes_total) {
+  absl::MutexLock lock(&mutex_);
+  info_.set_load_bytes_done(bytes_done);
+  info_.set_load_bytes_total(bytes_total);
+}
+
+void FakeServer::AddRequest(const std::string& id, v1::RequestState state) {
+  absl::MutexLock lock(&mutex_);
+  v1::RequestSummary* const request = live_.add_requests();
+  request->set_request_id(id);
+  request->set_state(state);
+  request->set_prompt_tokens(171);
+  request->set_generated_tokens(5);
+  request->mutable_age()->set_seconds(3);
+  live_.set_running(live_.running() + 1);
+}
+
+std::vector<v1::GenerateRequest> FakeServer::requests() const {
+  absl::MutexLock lock(&mutex_);
+  return requests_;
+}
+
+grpc::Status FakeServer::Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
+                                  Writer* writer) {
+  GenerateHandler handler;
+  {
+    absl::MutexLock lock(&mutex_);
+    requests_.push_back(*request);
+    handler = handler_;
+  }
+  return handler(context, *request, writer);
+}
+
+grpc::Status FakeServer::CountTokens(grpc::ServerContext*, const v1::CountTokensRequest*,
+                                     v1::CountTokensResponse* response) {
+  response->set_prompt_tokens(171);
+  response->set_image_tokens(144);
+  response->set_num_images(1);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::ListModels(grpc::ServerContext*, const v1::ListModelsRequest* request,
+                                    v1::ListModelsResponse* response) {
+  // Two pages, so that the client must ask twice.
+  *response->add_models() = DemoModel();
+  if (request->page_token().empty()) {
+    response->set_next_page_token("2");
+  } else {
+    response->mutable_models(0)->set_name("other");
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::GetModel(grpc::ServerContext*, const v1::GetModelRequest* request,
+                                  v1::GetModelResponse* response) {
+  if (!request->name().empty() && request->name() != "demo") {
+    return ToStatus({.code = grpc::StatusCode::NOT_FOUND,
+                     .message = absl::StrCat("no model named ", request->name()),
+                     .reason = "MODEL_NOT_FOUND"});
+  }
+  *response->mutable_model() = DemoModel();
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::GetServerInfo(grpc::ServerContext*, const v1::GetServerInfoRequest*,
+                                       v1::GetServerInfoResponse* response) {
+  absl::MutexLock lock(&mutex_);
+  *response = info_;
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::ListRequests(grpc::ServerContext*, const v1::ListRequestsRequest*,
+                                      v1::ListRequestsResponse* response) {
+  absl::MutexLock lock(&mutex_);
+  *response = live_;
+  return grpc::Status::OK;
+}
+
+}  // namespace prefixd::testing

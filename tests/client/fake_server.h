@@ -1,0 +1,90 @@
+// A gRPC server in the test's process that speaks prefixd.v1 and says what the test wants.
+#ifndef PREFIXD_TESTS_CLIENT_FAKE_SERVER_H_
+#define PREFIXD_TESTS_CLIENT_FAKE_SERVER_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <grpcpp/grpcpp.h>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "prefixd/v1/admin_service.grpc.pb.h"
+#include "prefixd/v1/generation_service.grpc.pb.h"
+#include "prefixd/v1/model_service.grpc.pb.h"
+
+namespace prefixd::testing {
+
+using Writer = grpc::ServerWriter<v1::GenerateResponse>;
+
+// What Generate does: writes events, returns the status.
+using GenerateHandler =
+    std::function<grpc::Status(grpc::ServerContext*, const v1::GenerateRequest&, Writer*)>;
+
+// A whole answer in these deltas: 20 prompt tokens (4 cached, 9 of images), one token a delta, seed
+// 42, queue 1 ms, prefill 20 ms, first token 22.5 ms, total 40 ms, end-of-sequence id 2.
+GenerateHandler AnswerWith(std::vector<std::string> deltas);
+
+// Refuses with a status that carries google.rpc details, as the real server does.
+struct Refusal {
+  grpc::StatusCode code = grpc::StatusCode::INVALID_ARGUMENT;
+  std::string message;
+  std::string reason;
+  std::vector<std::pair<std::string, std::string>> metadata;
+  std::vector<std::pair<std::string, std::string>> violations;
+  int retry_after_ms = 0;  // 0: none.
+  std::string request_id;
+};
+grpc::Status ToStatus(const Refusal& refusal);
+GenerateHandler RefuseWith(Refusal refusal);
+
+// Thread-safe.
+class FakeServer : public v1::GenerationService::Service,
+                   public v1::ModelService::Service,
+                   public v1::AdminService::Service {
+ public:
+  // Listens on a free loopback port; ready; one model named "demo".
+  FakeServer();
+  ~FakeServer() override;
+
+  const std::string& address() const { return address_; }
+
+  void OnGenerate(GenerateHandler handler);
+  // Sets the health of "ready" and the state in GetServerInfo.
+  void SetReady(bool ready);
+  void SetLoad(uint64_t bytes_done, uint64_t bytes_total);
+  void AddRequest(const std::string& id, v1::RequestState state);
+
+  // The requests that Generate got, in order.
+  std::vector<v1::GenerateRequest> requests() const;
+  v1::GenerateRequest last_request() const { return requests().at(requests().size() - 1); }
+
+ private:
+  grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
+                        Writer* writer) override;
+  grpc::Status CountTokens(grpc::ServerContext* context, const v1::CountTokensRequest* request,
+                           v1::CountTokensResponse* response) override;
+  grpc::Status ListModels(grpc::ServerContext* context, const v1::ListModelsRequest* request,
+                          v1::ListModelsResponse* response) override;
+  grpc::Status GetModel(grpc::ServerContext* context, const v1::GetModelRequest* request,
+                        v1::GetModelResponse* response) override;
+  grpc::Status GetServerInfo(grpc::ServerContext* context, const v1::GetServerInfoRequest* request,
+                             v1::GetServerInfoResponse* response) override;
+  grpc::Status ListRequests(grpc::ServerContext* context, const v1::ListRequestsRequest* request,
+                            v1::ListRequestsResponse* response) override;
+
+  mutable absl::Mutex mutex_;
+  GenerateHandler handler_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::GenerateRequest> requests_ ABSL_GUARDED_BY(mutex_);
+  v1::GetServerInfoResponse info_ ABSL_GUARDED_BY(mutex_);
+  v1::ListRequestsResponse live_ ABSL_GUARDED_BY(mutex_);
+  std::string address_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace prefixd::testing
+
+#endif  // PREFIXD_TESTS_CLIENT_FAKE_SERVER_H_

@@ -1,0 +1,145 @@
+// The conversation of prefixctl on a terminal, against a server in this process.
+#include <atomic>
+
+#include <gtest/gtest.h>
+
+#include "absl/strings/match.h"
+#include "absl/time/clock.h"
+#include "tests/client/fake_server.h"
+#include "tests/client/run_prefixctl.h"
+
+namespace prefixd::testing {
+namespace {
+
+constexpr char kPrompt[] = ">>> ";
+constexpr char kCtrlC[] = "\x03";
+constexpr char kCtrlD[] = "\x04";
+
+class ReplTest : public ::testing::Test {
+ protected:
+  Prefixctl Start(std::vector<std::string> arguments = {}, int columns = 80) {
+    arguments.insert(arguments.begin(), {"run", "--server", server_.address()});
+    return Prefixctl::OnTerminal(arguments, columns);
+  }
+
+  // An answer that goes on until the call is cancelled.
+  void AnswerEndlessly(std::atomic<bool>* cancelled) {
+    server_.OnGenerate(
+        [cancelled](grpc::ServerContext* context, const v1::GenerateRequest&, Writer* writer) {
+          v1::GenerateResponse event;
+          event.mutable_delta()->set_text("and so on ");
+          const absl::Time end = absl::Now() + absl::Seconds(20);
+          while (!context->IsCancelled() && absl::Now() < end && writer->Write(event)) {
+            absl::SleepFor(absl::Milliseconds(20));
+          }
+          *cancelled = true;
+          return grpc::Status::OK;
+        });
+  }
+
+  FakeServer server_;
+};
+
+TEST_F(ReplTest, HoldsAConversation) {
+  Prefixctl program = Start();
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  program.Type("What is it?\n");
+  ASSERT_TRUE(program.WaitFor("It is a cat."));
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  program.Type("Sure?\n");
+  ASSERT_TRUE(program.WaitFor("It is a cat."));
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  program.Type("/bye\n");
+  EXPECT_EQ(program.Wait().exit_status, 0);
+  const v1::ChatInput chat = server_.last_request().chat();
+  ASSERT_EQ(chat.messages_size(), 3);
+  EXPECT_EQ(chat.messages(0).parts(0).text(), "What is it?");
+  EXPECT_EQ(chat.messages(1).parts(0).text(), "It is a cat.");
+  EXPECT_EQ(chat.messages(2).parts(0).text(), "Sure?");
+}
+
+TEST_F(ReplTest, ForgetsSetsAndHelps) {
+  Prefixctl program = Start();
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  program.Type("a\n");
+  ASSERT_TRUE(program.WaitFor("cat."));
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  program.Type("/help\n");
+  ASSERT_TRUE(program.WaitFor("/image FILE"));
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  program.Type("/clear\n");
+  ASSERT_TRUE(program.WaitFor("forgotten"));
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  program.Type("/set seed 7\n");
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  program.Type("/image /nowhere.png\n");
+  ASSERT_TRUE(program.WaitFor("image /nowhere.png: "));
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  program.Type("/claer\n");
+  ASSERT_TRUE(program.WaitFor("did you mean /clear?"));
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  program.Type("b\n");
+  ASSERT_TRUE(program.WaitFor("cat."));
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  program.Type(kCtrlD);
+  EXPECT_EQ(program.Wait().exit_status, 0);
+  EXPECT_EQ(server_.last_request().chat().messages_size(), 1);
+  EXPECT_EQ(server_.last_request().sampling().seed(), 7u);
+}
+
+TEST_F(ReplTest, TakesAQuestionOfSeveralLines) {
+  Prefixctl program = Start();
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  program.Type("\"\"\"one\n");
+  ASSERT_TRUE(program.WaitFor("... "));
+  program.Type("two\"\"\"\n");
+  ASSERT_TRUE(program.WaitFor("cat."));
+  EXPECT_EQ(server_.last_request().chat().messages(0).parts(0).text(), "one\ntwo");
+}
+
+TEST_F(ReplTest, StopsAnAnswerAtTheFirstCtrlCAndGoesOn) {
+  std::atomic<bool> cancelled = false;
+  AnswerEndlessly(&cancelled);
+  Prefixctl program = Start();
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  program.Type("go\n");
+  ASSERT_TRUE(program.WaitFor("and so on"));
+  program.Type(kCtrlC);
+  ASSERT_TRUE(program.WaitFor("(stopped; this turn is forgotten)"));
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  server_.OnGenerate(AnswerWith({"Still here."}));
+  program.Type("again\n");
+  ASSERT_TRUE(program.WaitFor("Still here."));
+  EXPECT_EQ(server_.last_request().chat().messages_size(), 1);
+}
+
+TEST_F(ReplTest, LeavesAtTwoCtrlCs) {
+  Prefixctl program = Start();
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  program.Type(kCtrlC);
+  ASSERT_TRUE(program.WaitFor("to leave"));
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  program.Type(kCtrlC);
+  EXPECT_EQ(program.Wait().exit_status, 130);
+}
+
+TEST_F(ReplTest, GoesOnAfterAnError) {
+  server_.OnGenerate(RefuseWith({.message = "too much", .reason = "CONTEXT_LENGTH_EXCEEDED"}));
+  Prefixctl program = Start();
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  program.Type("a\n");
+  ASSERT_TRUE(program.WaitFor("too much"));
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  program.Type("/bye\n");
+  EXPECT_EQ(program.Wait().exit_status, 0);
+}
+
+TEST_F(ReplTest, WrapsAtWordsOnATerminal) {
+  server_.OnGenerate(AnswerWith({"the quick bro", "wn fox jumps over"}));
+  const RunResult run = Start({"hi"}, 20).Wait();
+  EXPECT_EQ(run.exit_status, 0);
+  EXPECT_EQ(run.out, "the quick brown fox\r\njumps over\r\n");
+}
+
+}  // namespace
+}  // namespace prefixd::testing
