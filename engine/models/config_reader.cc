@@ -6,7 +6,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/json.h"
 #include "base/status_macros.h"
@@ -20,8 +19,8 @@ constexpr size_t kMaxConfigBytes = 1 << 20;
 
 // The value for an error message: short and printable.
 std::string Show(const json& value) {
-  const std::string text = value.dump(-1, ' ', true);
-  return absl::StrCat(absl::CHexEscape(text.substr(0, 60)), text.size() > 60 ? "..." : "");
+  const std::string text = value.dump(-1, ' ', true);  // In ASCII.
+  return absl::StrCat(text.substr(0, 60), text.size() > 60 ? "..." : "");
 }
 
 std::optional<int64_t> AsInteger(const json& value) {

@@ -113,7 +113,7 @@ TemporaryDirectory::TemporaryDirectory() {
 }
 
 TemporaryDirectory::TemporaryDirectory(const std::string& copy_of) : TemporaryDirectory() {
-  std::filesystem::copy(copy_of, path_, std::filesystem::copy_options::overwrite_existing);
+  std::filesystem::copy(copy_of, path_, std::filesystem::copy_options::recursive);
 }
 
 TemporaryDirectory::~TemporaryDirectory() {
