@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "base/check.h"
 
@@ -13,14 +14,14 @@ constexpr float kGreedyBelow = 1e-6f;
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 constexpr double kMassScale = 0x1p40;
 
-using Candidate = std::pair<float, int32_t>;  // Logit, id.
+using Candidate = SampleScratch::Candidate;
 
 // Whether `a` is less likely than `b`; among equals the higher id.
 bool LessLikely(const Candidate& a, const Candidate& b) {
   return a.first != b.first ? a.first < b.first : a.second > b.second;
 }
 
-bool ById(const Candidate& a, const Candidate& b) { return a.second < b.second; }
+bool Likelier(const Candidate& a, const Candidate& b) { return LessLikely(b, a); }
 
 void ApplyPenalties(const SamplingParams& params, const TokenCounter& counts,
                     absl::Span<float> logits) {
@@ -39,60 +40,98 @@ int32_t ArgMax(absl::Span<const float> logits) {
   return *best == kNever ? -1 : static_cast<int32_t>(best - logits.begin());
 }
 
-// Keeps the k largest and everything equal to the k-th.
-void KeepTopK(int32_t k, std::vector<Candidate>* candidates) {
-  if (k <= 0 || static_cast<size_t>(k) >= candidates->size()) return;
-  const auto larger = [](const Candidate& a, const Candidate& b) { return a.first > b.first; };
-  std::nth_element(candidates->begin(), candidates->begin() + k - 1, candidates->end(), larger);
-  const float least = (*candidates)[static_cast<size_t>(k) - 1].first;
-  std::erase_if(*candidates, [least](const Candidate& c) { return c.first < least; });
+// The k-th largest score, so that the tokens equal to it can be kept; -inf when there are no more.
+float KthLargest(absl::Span<const float> scores, int32_t k, std::vector<Candidate>* heap) {
+  if (static_cast<size_t>(k) >= scores.size()) return kNever;
+  heap->clear();  // Its front is the least likely of the k best so far.
+  for (size_t id = 0; id < scores.size(); ++id) {
+    const Candidate candidate{scores[id], static_cast<int32_t>(id)};
+    if (heap->size() < static_cast<size_t>(k)) {
+      heap->push_back(candidate);
+      std::push_heap(heap->begin(), heap->end(), Likelier);
+    } else if (candidate.first > heap->front().first) {
+      std::pop_heap(heap->begin(), heap->end(), Likelier);
+      heap->back() = candidate;
+      std::push_heap(heap->begin(), heap->end(), Likelier);
+    }
+  }
+  return heap->front().first;
 }
 
-double SumOfExp(const std::vector<Candidate>& candidates, float largest) {
-  double sum = 0;
-  for (const Candidate& c : candidates) sum += std::exp(static_cast<double>(c.first) - largest);
-  return sum;
+// Takes the scores that top-k leaves, in id order, and weighs them. False if there is none.
+bool TakeCandidates(int32_t top_k, SampleScratch* scratch) {
+  const std::vector<float>& scores = scratch->logits;
+  const float least = top_k > 0 ? KthLargest(scores, top_k, &scratch->ranked) : kNever;
+  scratch->candidates.clear();
+  scratch->weights.clear();
+  float largest = kNever;
+  for (size_t id = 0; id < scores.size(); ++id) {
+    if (scores[id] == kNever || scores[id] < least) continue;
+    scratch->candidates.emplace_back(scores[id], static_cast<int32_t>(id));
+    largest = std::max(largest, scores[id]);
+  }
+  if (!std::isfinite(largest)) return false;
+  for (const Candidate& c : scratch->candidates) {
+    scratch->weights.push_back(std::exp(static_cast<double>(c.first) - largest));
+  }
+  return true;
+}
+
+double Sum(const std::vector<double>& weights) {
+  return std::accumulate(weights.begin(), weights.end(), 0.0);
+}
+
+// Drops the candidates for which `keep(candidate, weight)` is false; the others stay in order.
+template <typename Keep>
+void Filter(const Keep& keep, SampleScratch* scratch) {
+  size_t kept = 0;
+  for (size_t i = 0; i < scratch->candidates.size(); ++i) {
+    if (!keep(scratch->candidates[i], scratch->weights[i])) continue;
+    scratch->candidates[kept] = scratch->candidates[i];
+    scratch->weights[kept] = scratch->weights[i];
+    ++kept;
+  }
+  scratch->candidates.resize(kept);
+  scratch->weights.resize(kept);
 }
 
 // Keeps the most likely tokens until those before them hold top_p of the probability; at least one.
-void KeepTopP(float top_p, float largest, std::vector<Candidate>* candidates) {
+// Orders only as many as that takes, in blocks that grow: most rows need few.
+void KeepTopP(float top_p, SampleScratch* scratch) {
   if (top_p >= 1.0f) return;
-  std::sort(candidates->begin(), candidates->end(), ById);  // A fixed order for the sum.
-  const double limit = static_cast<double>(top_p) * SumOfExp(*candidates, largest);
-  std::make_heap(candidates->begin(), candidates->end(), LessLikely);
-  auto rest = candidates->end();  // The kept ones gather behind the heap.
+  const double limit = static_cast<double>(top_p) * Sum(scratch->weights);
+  std::vector<Candidate>& ranked = scratch->ranked;
+  ranked.assign(scratch->candidates.begin(), scratch->candidates.end());
+  const float largest = std::max_element(ranked.begin(), ranked.end(), LessLikely)->first;
+  Candidate last;
   double before = 0;
-  while (rest != candidates->begin() && (before < limit || rest == candidates->end())) {
-    std::pop_heap(candidates->begin(), rest, LessLikely);
-    --rest;
-    before += std::exp(static_cast<double>(rest->first) - largest);
-  }
-  candidates->erase(candidates->begin(), rest);
-}
-
-void KeepMinP(float min_p, float largest, std::vector<Candidate>* candidates) {
-  if (min_p <= 0.0f) return;
-  std::erase_if(*candidates, [=](const Candidate& c) {
-    return std::exp(static_cast<double>(c.first) - largest) < static_cast<double>(min_p);
-  });
+  auto next = ranked.begin(), ordered = ranked.begin();
+  int64_t block = 64;
+  do {
+    if (next == ordered) {
+      ordered += std::min<int64_t>(block, ranked.end() - ordered);
+      block *= 4;
+      if (ordered != ranked.end()) std::nth_element(next, ordered, ranked.end(), Likelier);
+      std::sort(next, ordered, Likelier);
+    }
+    last = *next++;
+    before += std::exp(static_cast<double>(last.first) - largest);
+  } while (before < limit && next != ranked.end());
+  Filter([&](const Candidate& c, double) { return !LessLikely(c, last); }, scratch);
 }
 
 // Inverse CDF over integer masses in id order.
-int32_t Draw(const SampleRow& row, float largest, std::vector<Candidate>* candidates) {
-  std::sort(candidates->begin(), candidates->end(), ById);
-  const double sum = SumOfExp(*candidates, largest);
-  const auto mass_of = [=](const Candidate& c) {
-    return static_cast<uint64_t>(std::exp(static_cast<double>(c.first) - largest) / sum *
-                                 kMassScale);
-  };
+int32_t Draw(const SampleRow& row, const SampleScratch& scratch) {
+  const double scale = kMassScale / Sum(scratch.weights);
+  const auto mass_of = [scale](double weight) { return static_cast<uint64_t>(weight * scale); };
   uint64_t total = 0;
-  for (const Candidate& c : *candidates) total += mass_of(c);
+  for (const double weight : scratch.weights) total += mass_of(weight);
   const std::array<uint32_t, 4> bits = Philox4x32(row.seed, {row.step, row.choice, 0, 0});
   const uint64_t uniform = uint64_t{bits[1]} << 32 | bits[0];
   uint64_t left = static_cast<uint64_t>((static_cast<unsigned __int128>(uniform) * total) >> 64);
-  for (const Candidate& c : *candidates) {
-    const uint64_t mass = mass_of(c);
-    if (left < mass) return c.second;
+  for (size_t i = 0; i < scratch.weights.size(); ++i) {
+    const uint64_t mass = mass_of(scratch.weights[i]);
+    if (left < mass) return scratch.candidates[i].second;
     left -= mass;
   }
   return -1;
@@ -135,27 +174,22 @@ int32_t Sample(absl::Span<const float> logits, const SampleRow& row, SampleScrat
   const SamplingParams& params = *row.params;
   std::vector<float>& scores = scratch->logits;
   scores.assign(logits.begin(), logits.end());
-  for (const float logit : scores) {
-    if (std::isnan(logit)) return -1;
-  }
   for (const auto& [id, bias] : params.logit_bias) scores[id] += bias;
   if (row.counts != nullptr) ApplyPenalties(params, *row.counts, absl::MakeSpan(scores));
+  for (const float score : scores) {
+    if (std::isnan(score)) return -1;
+  }
   for (const int32_t id : row.suppressed) scores[id] = kNever;
   if (params.temperature < kGreedyBelow) return ArgMax(scores);
 
-  std::vector<Candidate>& candidates = scratch->candidates;
-  candidates.clear();
-  for (size_t id = 0; id < scores.size(); ++id) {
-    if (scores[id] == kNever) continue;
-    candidates.emplace_back(scores[id] / params.temperature, static_cast<int32_t>(id));
+  for (float& score : scores) score /= params.temperature;
+  if (!TakeCandidates(params.top_k, scratch)) return -1;
+  KeepTopP(params.top_p, scratch);
+  // The most likely token has weight 1 and is never filtered out.
+  if (params.min_p > 0.0f) {
+    Filter([&](const Candidate&, double weight) { return weight >= params.min_p; }, scratch);
   }
-  if (candidates.empty()) return -1;
-  const float largest = std::max_element(candidates.begin(), candidates.end(), LessLikely)->first;
-  if (!std::isfinite(largest)) return -1;
-  KeepTopK(params.top_k, &candidates);
-  KeepTopP(params.top_p, largest, &candidates);
-  KeepMinP(params.min_p, largest, &candidates);
-  return Draw(row, largest, &candidates);
+  return Draw(row, *scratch);
 }
 
 LogprobEntry Logprobs(absl::Span<const float> logits, int32_t token_id, int top_n) {
@@ -177,8 +211,7 @@ LogprobEntry Logprobs(absl::Span<const float> logits, int32_t token_id, int top_
     const bool full = static_cast<int>(top.size()) == top_n;
     if (top_n == 0 || (full && !LessLikely(top.back(), candidate))) continue;
     if (full) top.pop_back();
-    const auto likelier = [](const Candidate& a, const Candidate& b) { return LessLikely(b, a); };
-    top.insert(std::upper_bound(top.begin(), top.end(), candidate, likelier), candidate);
+    top.insert(std::upper_bound(top.begin(), top.end(), candidate, Likelier), candidate);
   }
   LogprobEntry result{.sampled = entry_of(token_id, rank)};
   for (size_t i = 0; i < top.size(); ++i) {

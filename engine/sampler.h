@@ -50,8 +50,12 @@ struct SampleRow {
 
 // Working memory of Sample; one per thread, reused so that a draw allocates nothing.
 struct SampleScratch {
+  using Candidate = std::pair<float, int32_t>;  // Logit divided by the temperature, token id.
+
   std::vector<float> logits;
-  std::vector<std::pair<float, int32_t>> candidates;
+  std::vector<Candidate> candidates;  // By ascending id.
+  std::vector<double> weights;        // exp(logit - largest logit) of each candidate.
+  std::vector<Candidate> ranked;      // What top-k and top-p order by likelihood.
 };
 
 // Returns the sampled token id. `logits`: [vocab], raw. Greedy ties go to the lowest id.
