@@ -21,6 +21,33 @@ struct Candidate {
   bool operator>(const Candidate& other) const { return order > other.order; }
 };
 
+// Lowest first. Those of the start are sorted once, which is cheap for the text that has most of
+// them: one character repeated.
+class CandidateQueue {
+ public:
+  explicit CandidateQueue(std::vector<Candidate> initial) : initial_(std::move(initial)) {
+    const auto lower = [](const Candidate& a, const Candidate& b) { return b > a; };
+    if (!std::is_sorted(initial_.begin(), initial_.end(), lower)) {
+      std::sort(initial_.begin(), initial_.end(), lower);
+    }
+  }
+  bool empty() const { return next_ == initial_.size() && later_.empty(); }
+  void Push(const Candidate& candidate) { later_.push(candidate); }
+  Candidate Pop() {
+    const bool from_later =
+        next_ == initial_.size() || (!later_.empty() && initial_[next_] > later_.top());
+    if (!from_later) return initial_[next_++];
+    const Candidate top = later_.top();
+    later_.pop();
+    return top;
+  }
+
+ private:
+  std::vector<Candidate> initial_;
+  size_t next_ = 0;
+  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> later_;
+};
+
 struct Symbol {
   int32_t id = 0;
   int32_t previous = -1;
@@ -205,11 +232,9 @@ void BpeModel::MergeAll(std::vector<int32_t>* ids, size_t begin) const {
   for (size_t i = 0; i + 1 < count; ++i) {
     if (const auto found = candidate(static_cast<int32_t>(i))) initial.push_back(*found);
   }
-  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue(std::greater<>(),
-                                                                               std::move(initial));
+  CandidateQueue queue(std::move(initial));
   while (!queue.empty()) {
-    const Candidate top = queue.top();
-    queue.pop();
+    const Candidate top = queue.Pop();
     const int32_t position = static_cast<int32_t>(top.order & 0xFFFFFFFFu);
     Symbol& left = symbols[static_cast<size_t>(position)];
     if (!left.alive || left.next < 0) continue;
@@ -221,10 +246,10 @@ void BpeModel::MergeAll(std::vector<int32_t>* ids, size_t begin) const {
     right.alive = false;
     if (left.next >= 0) symbols[static_cast<size_t>(left.next)].previous = position;
     if (left.previous >= 0) {
-      if (const auto found = candidate(left.previous)) queue.push(*found);
+      if (const auto found = candidate(left.previous)) queue.Push(*found);
     }
     if (left.next >= 0) {
-      if (const auto found = candidate(position)) queue.push(*found);
+      if (const auto found = candidate(position)) queue.Push(*found);
     }
   }
   size_t out = begin;

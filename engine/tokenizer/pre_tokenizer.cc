@@ -191,9 +191,10 @@ std::vector<std::string> PreTokenizer::Run(const Step& step, std::string piece, 
   switch (step.kind) {
     case Kind::kByteLevel: {
       if (step.add_prefix_space && piece[0] != ' ') piece.insert(0, " ");
-      std::vector<std::string> words =
-          step.pattern ? Cut(piece, Words(*step.pattern, piece), Behavior::kIsolated)
-                       : std::vector<std::string>{std::move(piece)};
+      if (!step.pattern || WordEnd(*step.pattern, piece, 0) == piece.size()) {
+        return {ToByteLevel(piece)};
+      }
+      std::vector<std::string> words = Cut(piece, Words(*step.pattern, piece), Behavior::kIsolated);
       for (std::string& word : words) word = ToByteLevel(word);
       return words;
     }

@@ -2,6 +2,8 @@
 // for 1 MiB; sanitizers and busy machines get room.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdio>
 #include <ctime>
 
 #include "tests/tokenizer/tokenizer_files.h"
@@ -26,6 +28,7 @@ class HostileText : public testing::TestWithParam<const char*> {};
 TEST_P(HostileText, IsEncodedInBoundedTime) {
   const auto tokenizer = LoadGolden(GetParam());
   ASSERT_NE(tokenizer, nullptr);
+  double slowest = 0;
   for (const char* unit : {"a", " ", "\n", "<", "the", "<image>", "1", "'", "\xCC\x81",
                            "\xCC\x81\xCC\xA3", "\xF0\x9F\x91\xA8\xE2\x80\x8D", " a"}) {
     const std::string text = Repeated(unit);
@@ -34,11 +37,9 @@ TEST_P(HostileText, IsEncodedInBoundedTime) {
     const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
     ASSERT_TRUE(ids.ok()) << ids.status();
     EXPECT_LT(seconds, kMaxSeconds) << unit;
-    if (seconds > 0.15) {
-      RecordProperty(unit, absl::StrCat(seconds));
-      std::printf("%s: 1 MiB of \"%s\": %.3f s\n", GetParam(), unit, seconds);
-    }
+    slowest = std::max(slowest, seconds);
   }
+  std::printf("%s: slowest 1 MiB: %.0f ms of CPU\n", GetParam(), slowest * 1e3);
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, HostileText,
