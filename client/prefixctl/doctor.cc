@@ -186,8 +186,8 @@ Finding CheckWeights(const std::string& directory) {
     return {Verdict::kFail, "weights", "no *.safetensors files",
             "download the model again; other formats are not read"};
   }
-  const std::string found =
-      absl::StrFormat("%d files, %.1f MB", files, static_cast<double>(bytes) / 1e6);
+  const std::string found = absl::StrFormat("%d %s, %.1f MB", files, files == 1 ? "file" : "files",
+                                            static_cast<double>(bytes) / 1e6);
   const uint64_t available = AvailableMemory();
   if (available > 0 && bytes > available) {
     return {Verdict::kWarn, "weights",

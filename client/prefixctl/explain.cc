@@ -1,5 +1,7 @@
 #include "client/prefixctl/explain.h"
 
+#include <vector>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -71,6 +73,22 @@ Explanation ExplainConnection(const absl::Status& status, const std::string& ser
           "HOST:PORT or PREFIXD_SERVER; `prefixctl doctor` looks closer"};
 }
 
+// The message with a line for each violation. A message about one field only repeats its
+// description; then the field's name and the description say it all.
+std::string WithViolations(const std::string& message,
+                           const std::vector<FieldViolation>& violations) {
+  if (violations.size() == 1 && absl::EndsWith(message, violations[0].description)) {
+    const std::string name = NameOf(violations[0]);
+    return absl::StartsWith(name, "--") ? absl::StrCat(name, ": ", violations[0].description)
+                                        : message;
+  }
+  std::string text = message;
+  for (const FieldViolation& violation : violations) {
+    absl::StrAppend(&text, "\n  ", NameOf(violation), ": ", violation.description);
+  }
+  return text;
+}
+
 std::string NextStep(const absl::Status& status, const ErrorDetail& detail) {
   std::string step;
   for (const Advice& advice : kAdvice) {
@@ -100,9 +118,7 @@ Explanation Explain(const absl::Status& status, const std::string& server) {
   if (explanation.message.empty()) {
     explanation.message = absl::StatusCodeToString(status.code());
   }
-  for (const FieldViolation& violation : detail.field_violations) {
-    absl::StrAppend(&explanation.message, "\n  ", NameOf(violation), ": ", violation.description);
-  }
+  explanation.message = WithViolations(explanation.message, detail.field_violations);
   if (const std::string id = GetRequestId(status); !id.empty()) {
     absl::StrAppend(&explanation.message, " (request ", id, ")");
   }

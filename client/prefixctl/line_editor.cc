@@ -58,6 +58,8 @@ LineEditor::~LineEditor() {
 LineEditor::Result LineEditor::Read(const std::string& prompt, std::string* line) {
   state_->prompt = prompt;
   state_->interrupted = false;
+  // Without this the prompt shows while Ctrl-C is still a signal.
+  el_set(state_->editor, EL_PREP_TERM, 1);
   int bytes = 0;
   const char* const text = el_gets(state_->editor, &bytes);
   if (state_->interrupted) {

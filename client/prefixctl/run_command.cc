@@ -87,7 +87,8 @@ int RunCount(Session* session) {
     PrintLine(TokenCountLine(*count));
   } else {
     PrintLine(absl::StrCat(count->prompt_tokens(), " tokens, ", count->image_tokens(),
-                           " of them for ", count->num_images(), " images"));
+                           " of them for ", count->num_images(),
+                           count->num_images() == 1 ? " image" : " images"));
   }
   return kExitOk;
 }

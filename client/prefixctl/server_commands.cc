@@ -54,6 +54,9 @@ struct Observation {
 Observation Observe(Session* session, LoadEstimate* estimate, absl::Time now) {
   const auto health = session->client->CheckHealth("ready");
   if (health.ok() && *health == Health::kServing) return {.ready = true};
+  if (absl::IsDeadlineExceeded(health.status())) {
+    return {.line = absl::StrCat("no answer from ", session->options.server)};
+  }
   if (!health.ok() && !absl::IsNotFound(health.status())) {
     return {.exit_code = ExitCodeOf(health.status()),
             .line = Explain(health.status(), session->options.server).message};

@@ -30,6 +30,19 @@ TEST(Explain, NamesTheFlagBehindAField) {
             "bad parameters\n  --top-p: 7 is not in (0, 1]\n  chat.messages: empty");
 }
 
+TEST(Explain, SaysOneViolationOnce) {
+  const auto explain = [](const std::string& message, const FieldViolation& violation) {
+    return Explain(MakeError(absl::StatusCode::kInvalidArgument, message,
+                             {.field_violations = {violation}}),
+                   "s:1")
+        .message;
+  };
+  EXPECT_EQ(explain("sampling.top_p: 7 is too much", {"sampling.top_p", "7 is too much"}),
+            "--top-p: 7 is too much");
+  EXPECT_EQ(explain("image 0: not a picture", {"image", "not a picture"}),
+            "image 0: not a picture");
+}
+
 TEST(Explain, SaysWhenToTryAgain) {
   const Explanation explanation =
       Explain(MakeError(absl::StatusCode::kResourceExhausted, "256 requests wait",

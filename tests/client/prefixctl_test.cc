@@ -276,7 +276,7 @@ TEST_F(PrefixctlTest, ListsRequests) {
 }
 
 TEST_F(PrefixctlTest, CountsTokens) {
-  EXPECT_EQ(Run({"count", "hi"}).out, "171 tokens, 144 of them for 1 images\n");
+  EXPECT_EQ(Run({"count", "hi"}).out, "171 tokens, 144 of them for 1 image\n");
   EXPECT_EQ(RunJson({"count", "hi"})[0]["prompt_tokens"], 171);
 }
 
