@@ -30,6 +30,6 @@ export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export TSAN_OPTIONS="suppressions=$PWD/.ci/tsan_suppressions.txt:halt_on_error=1:second_deadlock_stack=1"
 say "$preset: tests (after $(elapsed))"
-# Sanitized code is about ten times slower.
-ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j2 --timeout 1800 \
+# Sanitized code is about ten times slower; the build raises the tests' time limits accordingly.
+ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j2 \
   "${selection[@]}" "$@"
