@@ -25,7 +25,8 @@ class FlatMapping final : public YAML::EventHandler {
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     if (anchor != YAML::NullAnchor) return Fail(mark, "anchors are not allowed");
     if (depth_ == 0) return;  // An empty document.
-    Fail(mark, expecting_key_ ? "a key is missing" : absl::StrCat("`", key_, "` has no value"));
+    if (expecting_key_) return Fail(mark, "a key is missing");
+    FailAt(key_line_, absl::StrCat("`", key_, "` has no value"));  // `mark` is further on.
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
     Fail(mark, "aliases are not allowed");
@@ -52,15 +53,17 @@ class FlatMapping final : public YAML::EventHandler {
   }
   void OnMapEnd() override { --depth_; }
 
-  void Fail(const YAML::Mark& mark, absl::string_view why) {
-    if (!error_.ok()) return;  // The first error counts.
-    error_ = absl::InvalidArgumentError(absl::StrCat(name_, ":", mark.line + 1, ": ", why));
-  }
+  void Fail(const YAML::Mark& mark, absl::string_view why) { FailAt(mark.line + 1, why); }
 
   const absl::Status& error() const { return error_; }
   std::vector<ConfigEntry> TakeEntries() { return std::move(entries_); }
 
  private:
+  void FailAt(int line, absl::string_view why) {
+    if (!error_.ok()) return;  // The first error counts.
+    error_ = absl::InvalidArgumentError(absl::StrCat(name_, ":", line, ": ", why));
+  }
+
   void OnKey(const YAML::Mark& mark, const std::string& key) {
     for (const ConfigEntry& entry : entries_) {
       if (entry.key == key) {
@@ -70,6 +73,7 @@ class FlatMapping final : public YAML::EventHandler {
     // A file has at most some hundred keys; this bounds the search above.
     if (entries_.size() >= 1024) return Fail(mark, "more than 1024 keys");
     key_ = key.substr(0, 128);
+    key_line_ = mark.line + 1;
     expecting_key_ = false;
   }
 
@@ -77,6 +81,7 @@ class FlatMapping final : public YAML::EventHandler {
   int depth_ = 0;
   bool expecting_key_ = true;
   std::string key_;
+  int key_line_ = 0;
   std::vector<ConfigEntry> entries_;
   absl::Status error_;
 };

@@ -1,0 +1,257 @@
+// An engine that computes nothing: tests see what was submitted and send the events themselves.
+// Thread-safe.
+#ifndef PREFIXD_TESTS_SERVER_FAKE_ENGINE_H_
+#define PREFIXD_TESTS_SERVER_FAKE_ENGINE_H_
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "base/error.h"
+#include "engine/engine.h"
+#include "engine/error_reasons.h"
+
+namespace prefixd::testing {
+
+inline EngineModelInfo FakeModel() {
+  EngineModelInfo model;
+  model.name = "fake";
+  model.family = "llava";
+  model.weights_dtype = "bf16";
+  model.digest = "d1ge57";
+  model.num_parameters = 1234;
+  model.weight_bytes = 2468;
+  model.context_length = 100;
+  model.vocab_size = 50;
+  model.supports_images = true;
+  model.tokens_per_image = 9;
+  model.image_token_id = 7;
+  model.max_images = 2;
+  model.chat_template = "demo";
+  model.eos_token_ids = {2};
+  model.sampling_defaults.temperature = 0.5f;
+  model.sampling_defaults.top_p = 0.9f;
+  model.sampling_defaults.top_k = 40;
+  model.max_output_tokens = 64;
+  return model;
+}
+
+class FakeEngine final : public Engine {
+ public:
+  explicit FakeEngine(EngineModelInfo model = FakeModel()) : model_(std::move(model)) {
+    runtime_ = {.backend = "cpu",
+                .level = "avx512",
+                .threads = 2,
+                .kv_dtype = "f32",
+                .activation_dtype = "f32",
+                .kv_memory_bytes = 4096};
+    stats_.state = EngineState::kServing;
+    stats_.total_pages = 10;
+    stats_.free_pages = 7;
+    stats_.reserved_pages = 1;
+    stats_.page_bytes = 256;
+    stats_.page_slots = 16;
+  }
+
+  // --- Engine -----------------------------------------------------------------------------------
+  absl::Status LoadWeights(const std::function<bool(uint64_t, uint64_t)>& progress) override {
+    while (true) {
+      if (!progress(1, 2)) return absl::CancelledError("given up");
+      absl::MutexLock lock(&mutex_);
+      if (!load_status_.ok()) return load_status_;
+      if (!hold_loading_) break;
+      mutex_.AwaitWithTimeout(absl::Condition(&released_loading_), absl::Milliseconds(5));
+      if (released_loading_) break;
+    }
+    absl::MutexLock lock(&mutex_);
+    stats_.state = EngineState::kServing;
+    return absl::OkStatus();
+  }
+  const EngineModelInfo& model_info() const override { return model_; }
+  const EngineRuntimeInfo& runtime_info() const override { return runtime_; }
+
+  absl::Status Submit(Request request, std::shared_ptr<EventSink> sink) override {
+    absl::MutexLock lock(&mutex_);
+    ++num_submits_;
+    if (draining_) {
+      return MakeError(absl::StatusCode::kUnavailable, reason::kDraining, "draining");
+    }
+    if (!submit_status_.ok()) return submit_status_;
+    const std::string id = request.id;
+    if (sinks_.count(id) > 0) {
+      return MakeError(absl::StatusCode::kAlreadyExists, reason::kRequestExists, "exists");
+    }
+    requests_.push_back(std::move(request));
+    sinks_[id] = std::move(sink);
+    return absl::OkStatus();
+  }
+
+  absl::Status Cancel(absl::string_view request_id) override {
+    const std::string id(request_id);
+    {
+      absl::MutexLock lock(&mutex_);
+      cancelled_.push_back(id);
+      if (sinks_.count(id) == 0) return absl::NotFoundError("no such request");
+    }
+    Send(id, FailedEvent{MakeError(absl::StatusCode::kCancelled, reason::kCancelled, "cancelled")});
+    return absl::OkStatus();
+  }
+
+  void Poke() override {
+    absl::MutexLock lock(&mutex_);
+    ++pokes_;
+  }
+
+  void CountTokens(Input input, std::function<void(absl::StatusOr<TokenCounts>)> done) override {
+    (void)input;
+    done(count_result_);
+  }
+
+  void Drain() override {
+    absl::MutexLock lock(&mutex_);
+    draining_ = true;
+    stats_.state = EngineState::kDraining;
+  }
+
+  int WaitDrained(absl::Duration timeout) override {
+    std::vector<std::string> left;
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto empty = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return sinks_.empty(); };
+      mutex_.AwaitWithTimeout(absl::Condition(&empty), timeout);
+      for (const auto& [id, sink] : sinks_) left.push_back(id);
+    }
+    for (const std::string& id : left) {
+      Send(id, FailedEvent{MakeError(absl::StatusCode::kUnavailable, reason::kDraining, "cut")});
+    }
+    return static_cast<int>(left.size());
+  }
+
+  std::shared_ptr<const EngineStats> Stats() const override {
+    absl::MutexLock lock(&mutex_);
+    return std::make_shared<EngineStats>(stats_);
+  }
+
+  // --- For tests --------------------------------------------------------------------------------
+  // Sends an event as the engine thread would. Terminal events drop the sink. Returns false if the
+  // request does not live.
+  bool Send(const std::string& id, Event event) {
+    const bool terminal =
+        std::holds_alternative<FinishedEvent>(event) || std::holds_alternative<FailedEvent>(event);
+    std::shared_ptr<EventSink> sink;
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto found = sinks_.find(id);
+      if (found == sinks_.end()) return false;
+      sink = found->second;
+      if (terminal) sinks_.erase(found);
+    }
+    sink->OnEvent(std::move(event));
+    return true;
+  }
+
+  // Returns the sink of a live request, or null.
+  std::shared_ptr<EventSink> sink(const std::string& id) {
+    absl::MutexLock lock(&mutex_);
+    const auto found = sinks_.find(id);
+    return found == sinks_.end() ? nullptr : found->second;
+  }
+
+  // Waits until the nth request (from 0) was submitted.
+  Request WaitRequest(size_t n = 0) {
+    absl::MutexLock lock(&mutex_);
+    const auto there = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return requests_.size() > n; };
+    mutex_.AwaitWithTimeout(absl::Condition(&there), absl::Seconds(10));
+    return requests_.size() > n ? requests_[n] : Request();
+  }
+
+  // Waits until a request was cancelled; empty after 10 s.
+  std::string WaitCancelled() {
+    absl::MutexLock lock(&mutex_);
+    const auto there = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !cancelled_.empty(); };
+    mutex_.AwaitWithTimeout(absl::Condition(&there), absl::Seconds(10));
+    return cancelled_.empty() ? "" : cancelled_[0];
+  }
+
+  int pokes() const {
+    absl::MutexLock lock(&mutex_);
+    return pokes_;
+  }
+
+  // Waits until Poke was called more than `before` times; false after 10 s.
+  bool WaitPoke(int before) {
+    absl::MutexLock lock(&mutex_);
+    const auto there = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return pokes_ > before; };
+    return mutex_.AwaitWithTimeout(absl::Condition(&there), absl::Seconds(10));
+  }
+
+  std::vector<std::string> cancelled() const {
+    absl::MutexLock lock(&mutex_);
+    return cancelled_;
+  }
+  int num_submits() const {
+    absl::MutexLock lock(&mutex_);
+    return num_submits_;
+  }
+  size_t num_live() const {
+    absl::MutexLock lock(&mutex_);
+    return sinks_.size();
+  }
+  bool draining() const {
+    absl::MutexLock lock(&mutex_);
+    return draining_;
+  }
+  void SetSubmitStatus(absl::Status status) {
+    absl::MutexLock lock(&mutex_);
+    submit_status_ = std::move(status);
+  }
+  void SetCountResult(absl::StatusOr<TokenCounts> result) { count_result_ = std::move(result); }
+  void SetLoadStatus(absl::Status status) {
+    absl::MutexLock lock(&mutex_);
+    load_status_ = std::move(status);
+  }
+  void HoldLoading() {
+    absl::MutexLock lock(&mutex_);
+    hold_loading_ = true;
+    stats_.state = EngineState::kLoading;
+  }
+  void ReleaseLoading() {
+    absl::MutexLock lock(&mutex_);
+    released_loading_ = true;
+  }
+  void SetState(EngineState state) {
+    absl::MutexLock lock(&mutex_);
+    stats_.state = state;
+  }
+  void AddListed(RequestInfo request) {
+    absl::MutexLock lock(&mutex_);
+    stats_.requests.push_back(std::move(request));
+    ++stats_.waiting;
+  }
+
+ private:
+  const EngineModelInfo model_;
+  EngineRuntimeInfo runtime_;
+  absl::StatusOr<TokenCounts> count_result_ = TokenCounts{};
+
+  mutable absl::Mutex mutex_;
+  EngineStats stats_ ABSL_GUARDED_BY(mutex_);
+  absl::Status submit_status_ ABSL_GUARDED_BY(mutex_);
+  absl::Status load_status_ ABSL_GUARDED_BY(mutex_);
+  bool hold_loading_ ABSL_GUARDED_BY(mutex_) = false;
+  bool released_loading_ ABSL_GUARDED_BY(mutex_) = false;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  int num_submits_ ABSL_GUARDED_BY(mutex_) = 0;
+  int pokes_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<Request> requests_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::shared_ptr<EventSink>> sinks_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> cancelled_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace prefixd::testing
+
+#endif  // PREFIXD_TESTS_SERVER_FAKE_ENGINE_H_
