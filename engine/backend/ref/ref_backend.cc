@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/checked_math.h"
 #include "base/status_macros.h"
 #include "engine/backend/ref/ref_attention.h"
 #include "engine/backend/ref/ref_storage.h"
@@ -50,6 +52,16 @@ float WidenElement(DType dtype, const uint8_t* bytes, int64_t index) {
   uint16_t bits;
   std::memcpy(&bits, bytes + index * 2, sizeof(bits));
   return dtype == DType::kBF16 ? BF16ToFloat(bits) : F16ToFloat(bits);
+}
+
+// Rows inside the batch, at least one visible slot, and pages for all that rows see or write.
+void CheckSegment(const KvSegment& segment, int64_t batch_rows) {
+  PREFIXD_CHECK(segment.row_begin >= 0 && segment.num_rows >= 0 && segment.first_visible >= 1);
+  PREFIXD_CHECK(int64_t{segment.row_begin} + segment.num_rows <= batch_rows);
+  PREFIXD_CHECK(static_cast<int64_t>(segment.write_slots.size()) == segment.num_rows);
+  const int64_t num_slots = static_cast<int64_t>(segment.pages.size()) * kPageSlots;
+  PREFIXD_CHECK(int64_t{segment.first_visible} + segment.num_rows - 1 <= num_slots);
+  for (const int32_t slot : segment.write_slots) PREFIXD_CHECK(slot >= 0 && slot < num_slots);
 }
 
 class RefBackend final : public Backend {
@@ -96,9 +108,13 @@ class RefBackend final : public Backend {
   absl::StatusOr<std::unique_ptr<KvPool>> CreateKvPool(const KvPoolShape& shape) override {
     KvPoolShape stored = shape;
     stored.dtype = DType::kF64;
-    const uint64_t bytes =
-        RefKvPool::PageValues(stored) * sizeof(double) * static_cast<uint64_t>(stored.num_pages);
-    PREFIXD_ASSIGN_OR_RETURN(Buffer memory, Allocate(bytes));
+    const std::optional<uint64_t> bytes = CheckedMul(RefKvPool::PageValues(stored) * sizeof(double),
+                                                     static_cast<uint64_t>(stored.num_pages));
+    if (!bytes.has_value()) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat(stored.num_pages, " pages of KV do not fit in memory"));
+    }
+    PREFIXD_ASSIGN_OR_RETURN(Buffer memory, Allocate(*bytes));
     return std::make_unique<RefKvPool>(stored, std::move(memory));
   }
 
@@ -144,6 +160,7 @@ class RefBackend final : public Backend {
   absl::Status Linear(const Tensor& x, const Matrix& weight, const LinearOptions& options,
                       const Tensor& y) override {
     PREFIXD_CHECK(x.cols == weight.cols() && y.cols == weight.rows() && x.rows == y.rows);
+    PREFIXD_CHECK(options.bias == nullptr || options.bias->cols == y.cols);
     const auto& matrix = static_cast<const RefMatrix&>(weight);
     for (int64_t t = 0; t < x.rows; ++t) {
       const double* const in = RowOf(x, t);
@@ -229,7 +246,11 @@ class RefBackend final : public Backend {
     const int dim = pool->shape().head_dim;
     const int kv_heads = pool->shape().num_kv_heads;
     PREFIXD_CHECK(qkv.cols == int64_t{num_heads + 2 * kv_heads} * dim);
+    if (angles != nullptr) {
+      PREFIXD_CHECK(angles->rows == qkv.rows && angles->cols == dim && dim % 2 == 0);
+    }
     for (const KvSegment& segment : segments) {
+      CheckSegment(segment, qkv.rows);
       for (int32_t i = 0; i < segment.num_rows; ++i) {
         const int64_t t = segment.row_begin + i;
         double* const row = RowOf(qkv, t);
@@ -255,7 +276,9 @@ class RefBackend final : public Backend {
     const int dim = pool.shape().head_dim;
     const int group = num_heads / pool.shape().num_kv_heads;
     PREFIXD_CHECK(q.cols >= int64_t{num_heads} * dim && y.cols == int64_t{num_heads} * dim);
+    PREFIXD_CHECK(q.rows == y.rows && num_heads % pool.shape().num_kv_heads == 0);
     for (const KvSegment& segment : segments) {
+      CheckSegment(segment, q.rows);
       const auto part = [&](RefKvPool::Part which, int head) {
         return [&pages, &segment, which, head](int slot) {
           return pages.at(segment.pages[slot / kPageSlots], which, head, slot % kPageSlots);
@@ -307,7 +330,9 @@ class RefBackend final : public Backend {
 
   absl::Status CopyPages(absl::Span<const PageCopy> copies, KvPool* pool) override {
     auto* const pages = static_cast<RefKvPool*>(pool);
+    const auto exists = [pool](int32_t id) { return id >= 0 && id < pool->shape().num_pages; };
     for (const PageCopy& copy : copies) {
+      PREFIXD_CHECK(exists(copy.source) && exists(copy.destination));
       std::copy_n(pages->page(copy.source), pages->page_values(), pages->page(copy.destination));
     }
     return absl::OkStatus();
