@@ -172,12 +172,17 @@ absl::Status BpeTokenizer::IndexTokens(const JsonField& file) {
 }
 
 absl::Status BpeTokenizer::ApplyConfig(const JsonField& file, const TokenizerConfig& config) {
-  const auto resolve = [this](const std::string& token) -> std::optional<int32_t> {
-    if (token.empty()) return std::nullopt;
-    return TokenToId(token);
-  };
-  bos_id_ = resolve(config.bos_token);
-  eos_id_ = resolve(config.eos_token);
+  const std::pair<const std::string*, std::optional<int32_t>*> named[] = {
+      {&config.bos_token, &bos_id_}, {&config.eos_token, &eos_id_}};
+  for (const auto& [token, id] : named) {
+    if (token->empty()) continue;
+    *id = TokenToId(*token);
+    if (!*id) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("tokenizer_config.json: ", id == &bos_id_ ? "bos_token" : "eos_token",
+                       ": \"", token->substr(0, 64), "\" is no token"));
+    }
+  }
   PREFIXD_ASSIGN_OR_RETURN(post_processor_, PostProcessor::Create(file["post_processor"],
                                                                   [this](absl::string_view token) {
                                                                     return TokenToId(token);

@@ -166,6 +166,12 @@ TEST(TokenizerConfig, NamesAnIdThatIsNone) {
                                                             HasSubstr("added_tokens_decoder")));
 }
 
+TEST(TokenizerConfig, NamesABeginningThatIsNoToken) {
+  const absl::Status status = LoadStatus(Small().dump(), R"({"bos_token": "<bos>"})");
+  EXPECT_EQ(status.code(), kInvalid);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("tokenizer_config.json: bos_token"));
+}
+
 TEST(TokenizerConfig, MergesItsAddedTokens) {
   const auto tokenizer = TokenizerDirectory()
                              .Write("tokenizer.json", Small().dump())
