@@ -5,8 +5,8 @@
 //   prefixd::v1::GenerateRequest request;
 //   *request.mutable_chat()->add_messages() = prefixd::UserMessage("What is this?", {png_bytes});
 //   auto stream = (*client)->Generate(request);
-//   for (prefixd::v1::GenerateResponse event; stream->Read(&event);) std::cout <<
-//   event.delta().text(); absl::Status status = stream->Finish();
+//   for (prefixd::v1::GenerateResponse event; (*stream)->Read(&event);) { ... }
+//   absl::Status status = (*stream)->Finish();
 #ifndef PREFIXD_CLIENT_CLIENT_H_
 #define PREFIXD_CLIENT_CLIENT_H_
 

@@ -114,7 +114,10 @@ void Prefixctl::Type(const std::string& text) const {
   PREFIXD_CHECK(write(out_, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
 }
 
-void Prefixctl::Signal(int signal) const { kill(pid_, signal); }
+void Prefixctl::Signal(int signal) const {
+  PREFIXD_CHECK(pid_ > 0);  // kill(-1) would reach every process.
+  kill(pid_, signal);
+}
 
 bool Prefixctl::Pump(absl::Duration timeout) {
   pollfd fds[] = {{out_, POLLIN, 0}, {err_, POLLIN, 0}};
