@@ -312,7 +312,11 @@ void StepLoop::Absorb(SampledToken* sampled) {
       finish = request->capped_by_context ? FinishReason::kContextLength : FinishReason::kMaxTokens;
     }
   }
-  if (finish && *finish != FinishReason::kStopString) text += sequence->streamer.Finish();
+  if (finish && *finish != FinishReason::kStopString) {
+    text += sequence->streamer.Finish();
+    // What was held back may have completed a stop string.
+    if (!sequence->streamer.matched_stop().empty()) finish = FinishReason::kStopString;
+  }
   EmitToken(*sampled, std::move(text));
   if (finish) FinishChoice(request, sequence, *finish);
 }

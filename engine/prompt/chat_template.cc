@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "base/error.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
@@ -188,15 +189,22 @@ absl::StatusOr<std::vector<PromptPiece>> RenderChatMl(absl::Span<const ChatMessa
   return pieces.Take();
 }
 
+// One form for the ways in which files spell a template: a newline in a string literal is written
+// as such or as backslash-n, and the text may end with newlines.
+std::string CanonicalText(absl::string_view text) {
+  while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
+  return absl::StrReplaceAll(text, {{"\n", "\\n"}});
+}
+
 struct Builtin {
   absl::string_view name;
-  absl::string_view template_sha256;  // Of the text without newlines at its end; empty: by name.
+  absl::string_view template_sha256;  // Of CanonicalText; empty: by name only.
   bool add_special_tokens;
   BuiltinTemplate::Renderer renderer;
 };
 
 constexpr std::array<Builtin, 5> kBuiltins = {{
-    {"demo", "9efb7493c1595928266542cbc8827d64bce93e8f322b99947562ac03e5f182ab", true, RenderDemo},
+    {"demo", "6cbcb9662f40a95a97591acceda508ed6bdbd87c5157f8c234f5b6e462dfa3d4", true, RenderDemo},
     {"llava_hf", "50c43d0ac06b32ddd89668462d54ab30c7f75a36b3f1d876e82772b386c2c6f0", true,
      RenderLlavaHf},
     {"chatml", "de9cde7d1b0ca0cc87459a6673e0d12fb89c070bdb24e4a30b6e4d187b226221", false,
@@ -209,8 +217,7 @@ constexpr std::array<Builtin, 5> kBuiltins = {{
 
 absl::StatusOr<std::unique_ptr<const ChatTemplate>> ChatTemplate::Find(
     absl::string_view template_text, absl::string_view forced) {
-  while (!template_text.empty() && template_text.back() == '\n') template_text.remove_suffix(1);
-  const std::string digest = ToHex(Sha256Of(template_text));
+  const std::string digest = ToHex(Sha256Of(CanonicalText(template_text)));
   for (const Builtin& builtin : kBuiltins) {
     const bool wanted = forced.empty() ? builtin.template_sha256 == digest : builtin.name == forced;
     if (!wanted) continue;

@@ -33,6 +33,12 @@ absl::Status InImage(const absl::Status& status, size_t index) {
   return MakeError(status.code(), absl::StrCat(field, ": ", status.message()), detail);
 }
 
+absl::Status PlaceholderInText() {
+  return Invalid(reason::kImageCountMismatch, "input",
+                 "the text spells this model's image placeholder, which its tokenizer does not "
+                 "treat as special");
+}
+
 const ImagePart* AsImage(const Part& part) { return std::get_if<ImagePart>(&part); }
 
 }  // namespace
@@ -181,7 +187,7 @@ absl::StatusOr<Prompt> PromptBuilder::Expand(std::vector<int32_t> ids,
       continue;
     }
     const size_t index = prompt.images.size();
-    PREFIXD_CHECK(index < images.size());
+    if (index == images.size()) return PlaceholderInText();  // Its token is not special.
     PromptImage image{.row_begin = static_cast<int32_t>(prompt.token_ids.size()),
                       .num_rows = static_cast<int32_t>(rows_per_image)};
     if (work == ImageWork::kDecode) {
@@ -190,7 +196,7 @@ absl::StatusOr<Prompt> PromptBuilder::Expand(std::vector<int32_t> ids,
     prompt.images.push_back(std::move(image));
     prompt.token_ids.insert(prompt.token_ids.end(), static_cast<size_t>(rows_per_image), id);
   }
-  PREFIXD_CHECK(prompt.images.size() == images.size());
+  if (prompt.images.size() != images.size()) return PlaceholderInText();
   return prompt;
 }
 

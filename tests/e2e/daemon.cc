@@ -287,7 +287,10 @@ absl::Duration Daemon::CpuTime() const {
                        static_cast<double>(sysconf(_SC_CLK_TCK)));
 }
 
-void Daemon::Signal(int signal) const { kill(pid_, signal); }
+void Daemon::Signal(int signal) const {
+  PREFIXD_CHECK(pid_ > 0);
+  kill(pid_, signal);
+}
 
 int Daemon::WaitExit(absl::Duration timeout) {
   const absl::Time end = absl::Now() + timeout;

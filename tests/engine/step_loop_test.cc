@@ -137,6 +137,17 @@ TEST_F(StepLoopTest, AStopStringEndsTheTextInFrontOfIt) {
   EXPECT_EQ(sink->finishes[0].stop_string, text.substr(4, 3));
 }
 
+TEST_F(StepLoopTest, AStopStringOutranksAnEndThatComesWithIt) {
+  Build({}, 1000);
+  const std::string text = tokenizer_.Decode(LonelyRun(PromptOf(21, 6), 5), true);
+  auto request = MakeRequest(PromptOf(21, 6), 5);
+  request->request.stopping.stop = {text.substr(3)};  // Completed by the last token.
+  const auto sink = Submit(std::move(request));
+  RunToEnd();
+  EXPECT_EQ(sink->texts[0], text.substr(0, 3));
+  EXPECT_EQ(sink->finishes[0].reason, FinishReason::kStopString);
+}
+
 TEST_F(StepLoopTest, CancelActsWithinOneStepAlsoInPrefill) {
   Build({.max_batch_tokens = 64, .prefill_chunk = 10}, 1000);
   auto request = MakeRequest(PromptOf(200, 1), 50);
