@@ -33,6 +33,14 @@ absl::Status WritePortFile(const std::string& path, int port) {
       path, absl::MakeSpan(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
 }
 
+void LogEngine(const Engine& engine) {
+  const EngineRuntimeInfo& info = engine.runtime_info();
+  PREFIXD_LOG(kInfo, "engine backend=", info.backend, " level=", info.level,
+              " threads=", info.threads, " kv_dtype=", info.kv_dtype,
+              " activation_dtype=", info.activation_dtype,
+              " kv_memory_bytes=", info.kv_memory_bytes);
+}
+
 // Reads the weights, with a line of progress now and then. A request to stop gives up.
 absl::Status LoadWeights(ServingContext* context, StopSignal* stop) {
   const absl::Time start = context->clock->Now();
@@ -102,6 +110,7 @@ int RunDaemon(const ServerOptions& options, const EngineFactory& open_engine, co
       !status.ok()) {
     return FailConfig(status);
   }
+  LogEngine(**engine);
   PREFIXD_LOG(kInfo, "listening on ", context.listen, " model=", (*engine)->model_info().name);
 
   const absl::Status loaded = LoadWeights(&context, stop);

@@ -56,7 +56,7 @@ GenerateStream::GenerateStream(ServingContext* context, Reactor* reactor,
 void GenerateStream::OnEvent(Event event) {
   Action action;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     const bool terminal =
         std::holds_alternative<FinishedEvent>(event) || std::holds_alternative<FailedEvent>(event);
     if (terminal) engine_done_ = true;
@@ -121,14 +121,14 @@ void GenerateStream::EndWith(absl::Status status) {
 }
 
 bool GenerateStream::Writable() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return !paused_;
 }
 
 void GenerateStream::Submitted() {
   bool cancel = false;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     submitted_ = true;
     cancel = broken_ && MustCancelEngine();
   }
@@ -138,7 +138,7 @@ void GenerateStream::Submitted() {
 void GenerateStream::Refuse(const absl::Status& status) {
   Action action;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     engine_done_ = true;
     EndWith(status);
     action = Next();
@@ -150,7 +150,7 @@ void GenerateStream::OnWriteDone(bool ok) {
   Action action;
   bool resume = false;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     writing_ = false;
     current_bytes_ = 0;
     if (!ok) broken_ = true;
@@ -170,7 +170,7 @@ void GenerateStream::OnCancel() {
   Action action;
   bool cancel = false;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     broken_ = true;
     queue_.Clear();
     paused_ = false;
@@ -184,7 +184,7 @@ void GenerateStream::OnCancel() {
 void GenerateStream::OnDone() {
   bool cancel = false;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     LogSummary();
     reactor_ = nullptr;
     call_ = nullptr;
@@ -197,7 +197,7 @@ bool GenerateStream::CheckStall(absl::Time now) {
   Action action = Action::kNone;
   bool cancel = false;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (reactor_ == nullptr) return false;
     if (finished_) {
       if (writing_ && now - finish_start_ > kSlowReaderGrace) call_->TryCancel();
@@ -246,7 +246,7 @@ void GenerateStream::Act(Action action) {
   absl::Status end;
   bool first = false;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     reactor = reactor_;
     call = call_;
     if (action == Action::kFinish) end = *end_;

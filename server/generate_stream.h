@@ -15,8 +15,8 @@
 #include <grpcpp/support/server_callback.h>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "base/mutex.h"
 #include "engine/request.h"
 #include "prefixd/v1/generation_service.pb.h"
 #include "server/response_queue.h"
@@ -76,7 +76,7 @@ class GenerateStream final : public EventSink {
   const absl::Time deadline_;
   const absl::Time arrival_;
 
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   Reactor* reactor_ ABSL_GUARDED_BY(mutex_);                   // Null after OnDone.
   grpc::CallbackServerContext* call_ ABSL_GUARDED_BY(mutex_);  // Null after OnDone.
   ResponseQueue queue_ ABSL_GUARDED_BY(mutex_);

@@ -56,8 +56,8 @@ std::string FormatNumber(const OptionSpec& spec, int64_t value) {
     return FormatWithUnit(static_cast<uint64_t>(value), kByteUnits);
   }
   if (std::holds_alternative<absl::Duration& (*)(ServerOptions&)>(spec.field)) {
-    return FormatWithUnit(static_cast<uint64_t>(value),
-                          absl::MakeSpan(kTimeUnits).subspan(0, value == 0 ? 1 : 3));
+    if (value == 0) return "0s";
+    return FormatWithUnit(static_cast<uint64_t>(value), kTimeUnits);
   }
   return absl::StrCat(value);
 }

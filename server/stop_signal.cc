@@ -26,26 +26,26 @@ sigset_t StopSignals() {
 }  // namespace
 
 void StopSignal::Raise() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   ++count_;
 }
 
 int StopSignal::count() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return count_;
 }
 
 bool StopSignal::Wait(int count, absl::Duration timeout, const bool* also) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto done = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return count_ >= count || (also != nullptr && *also);
   };
-  mutex_.AwaitWithTimeout(absl::Condition(&done), timeout);
+  mutex_.AwaitWithTimeout(done, timeout);
   return count_ >= count;
 }
 
 void StopSignal::SetAndWake(bool* flag) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   *flag = true;
 }
 

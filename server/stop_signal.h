@@ -6,8 +6,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "base/mutex.h"
 
 namespace prefixd {
 
@@ -25,7 +25,7 @@ class StopSignal {
   void SetAndWake(bool* flag);
 
  private:
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   int count_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

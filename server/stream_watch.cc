@@ -19,14 +19,14 @@ StreamWatch::StreamWatch(const Clock* clock, absl::Duration period)
 
 StreamWatch::~StreamWatch() {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stopping_ = true;
   }
   thread_.join();
 }
 
 void StreamWatch::Add(std::shared_ptr<GenerateStream> stream) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   streams_.push_back(std::move(stream));
 }
 
@@ -37,9 +37,10 @@ void StreamWatch::Run() {
   while (true) {
     std::vector<std::shared_ptr<GenerateStream>> streams;
     {
-      absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(&has_work));
-      mutex_.AwaitWithTimeout(absl::Condition(&stopping_), period_);
+      MutexLock lock(&mutex_);
+      mutex_.Await(has_work);
+      mutex_.AwaitWithTimeout([this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_; },
+                              period_);
       if (stopping_) return;
       streams.swap(streams_);
     }
@@ -47,7 +48,7 @@ void StreamWatch::Run() {
     for (std::shared_ptr<GenerateStream>& stream : streams) {
       if (stream->CheckStall(clock_.Now())) live.push_back(std::move(stream));
     }
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     streams_.insert(streams_.end(), live.begin(), live.end());
   }
 }

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "server/generate_stream.h"
 
 namespace prefixd {
@@ -28,7 +28,7 @@ class StreamWatch {
 
   const Clock& clock_;
   const absl::Duration period_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   // Shared: the watch may be looking at a stream when its call ends.
   std::vector<std::shared_ptr<GenerateStream>> streams_ ABSL_GUARDED_BY(mutex_);

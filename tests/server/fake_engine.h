@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "base/error.h"
+#include "base/mutex.h"
 #include "engine/engine.h"
 #include "engine/error_reasons.h"
 
@@ -61,13 +61,13 @@ class FakeEngine final : public Engine {
   absl::Status LoadWeights(const std::function<bool(uint64_t, uint64_t)>& progress) override {
     while (true) {
       if (!progress(1, 2)) return absl::CancelledError("given up");
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       if (!load_status_.ok()) return load_status_;
       if (!hold_loading_) break;
-      mutex_.AwaitWithTimeout(absl::Condition(&released_loading_), absl::Milliseconds(5));
+      mutex_.AwaitWithTimeout([this] { return released_loading_; }, absl::Milliseconds(5));
       if (released_loading_) break;
     }
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stats_.state = EngineState::kServing;
     return absl::OkStatus();
   }
@@ -75,7 +75,7 @@ class FakeEngine final : public Engine {
   const EngineRuntimeInfo& runtime_info() const override { return runtime_; }
 
   absl::Status Submit(Request request, std::shared_ptr<EventSink> sink) override {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     ++num_submits_;
     if (draining_) {
       return MakeError(absl::StatusCode::kUnavailable, reason::kDraining, "draining");
@@ -93,7 +93,7 @@ class FakeEngine final : public Engine {
   absl::Status Cancel(absl::string_view request_id) override {
     const std::string id(request_id);
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       cancelled_.push_back(id);
       if (sinks_.count(id) == 0) return absl::NotFoundError("no such request");
     }
@@ -102,7 +102,7 @@ class FakeEngine final : public Engine {
   }
 
   void Poke() override {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     ++pokes_;
   }
 
@@ -112,7 +112,7 @@ class FakeEngine final : public Engine {
   }
 
   void Drain() override {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     draining_ = true;
     stats_.state = EngineState::kDraining;
   }
@@ -120,9 +120,9 @@ class FakeEngine final : public Engine {
   int WaitDrained(absl::Duration timeout) override {
     std::vector<std::string> left;
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       const auto empty = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return sinks_.empty(); };
-      mutex_.AwaitWithTimeout(absl::Condition(&empty), timeout);
+      mutex_.AwaitWithTimeout(empty, timeout);
       for (const auto& [id, sink] : sinks_) left.push_back(id);
     }
     for (const std::string& id : left) {
@@ -132,7 +132,7 @@ class FakeEngine final : public Engine {
   }
 
   std::shared_ptr<const EngineStats> Stats() const override {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     return std::make_shared<EngineStats>(stats_);
   }
 
@@ -144,7 +144,7 @@ class FakeEngine final : public Engine {
         std::holds_alternative<FinishedEvent>(event) || std::holds_alternative<FailedEvent>(event);
     std::shared_ptr<EventSink> sink;
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       const auto found = sinks_.find(id);
       if (found == sinks_.end()) return false;
       sink = found->second;
@@ -156,79 +156,86 @@ class FakeEngine final : public Engine {
 
   // Returns the sink of a live request, or null.
   std::shared_ptr<EventSink> sink(const std::string& id) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     const auto found = sinks_.find(id);
     return found == sinks_.end() ? nullptr : found->second;
   }
 
   // Waits until the nth request (from 0) was submitted.
   Request WaitRequest(size_t n = 0) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     const auto there = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return requests_.size() > n; };
-    mutex_.AwaitWithTimeout(absl::Condition(&there), absl::Seconds(10));
+    mutex_.AwaitWithTimeout(there, absl::Seconds(10));
     return requests_.size() > n ? requests_[n] : Request();
   }
 
   // Waits until a request was cancelled; empty after 10 s.
   std::string WaitCancelled() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     const auto there = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !cancelled_.empty(); };
-    mutex_.AwaitWithTimeout(absl::Condition(&there), absl::Seconds(10));
+    mutex_.AwaitWithTimeout(there, absl::Seconds(10));
     return cancelled_.empty() ? "" : cancelled_[0];
   }
 
+  // Waits until no request lives; false after 10 s.
+  bool WaitIdle() {
+    MutexLock lock(&mutex_);
+    const auto idle = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return sinks_.empty(); };
+    return mutex_.AwaitWithTimeout(idle, absl::Seconds(10));
+  }
+
   int pokes() const {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     return pokes_;
   }
 
   // Waits until Poke was called more than `before` times; false after 10 s.
   bool WaitPoke(int before) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     const auto there = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return pokes_ > before; };
-    return mutex_.AwaitWithTimeout(absl::Condition(&there), absl::Seconds(10));
+    return mutex_.AwaitWithTimeout(there, absl::Seconds(10));
   }
 
   std::vector<std::string> cancelled() const {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     return cancelled_;
   }
   int num_submits() const {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     return num_submits_;
   }
   size_t num_live() const {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     return sinks_.size();
   }
   bool draining() const {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     return draining_;
   }
   void SetSubmitStatus(absl::Status status) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     submit_status_ = std::move(status);
   }
   void SetCountResult(absl::StatusOr<TokenCounts> result) { count_result_ = std::move(result); }
   void SetLoadStatus(absl::Status status) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     load_status_ = std::move(status);
   }
   void HoldLoading() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     hold_loading_ = true;
     stats_.state = EngineState::kLoading;
   }
   void ReleaseLoading() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     released_loading_ = true;
   }
   void SetState(EngineState state) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stats_.state = state;
   }
   void AddListed(RequestInfo request) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stats_.requests.push_back(std::move(request));
     ++stats_.waiting;
   }
@@ -238,7 +245,7 @@ class FakeEngine final : public Engine {
   EngineRuntimeInfo runtime_;
   absl::StatusOr<TokenCounts> count_result_ = TokenCounts{};
 
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   EngineStats stats_ ABSL_GUARDED_BY(mutex_);
   absl::Status submit_status_ ABSL_GUARDED_BY(mutex_);
   absl::Status load_status_ ABSL_GUARDED_BY(mutex_);

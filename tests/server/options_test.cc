@@ -84,7 +84,7 @@ TEST(OptionValue, ReadsDurationsWithUnits) {
   ASSERT_TRUE(SetOne("drain-delay", "0s", &options).ok());
   EXPECT_EQ(options.drain_delay, absl::ZeroDuration());
   EXPECT_THAT(Message(SetOne("drain-delay", "10", &options)), HasSubstr("is not a duration"));
-  EXPECT_EQ(Message(SetOne("drain-delay", "2h", &options)), "`2h` is outside the range [0ms, 60m]");
+  EXPECT_EQ(Message(SetOne("drain-delay", "2h", &options)), "`2h` is outside the range [0s, 1h]");
 }
 
 TEST(OptionValue, ReadsWholeNumbersInTheirRange) {

@@ -94,7 +94,7 @@ TEST(Stream, EndsAReaderThatTakesNothing) {
   const grpc::Status status = call.reader->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(Reason(status), "SLOW_READER");
-  EXPECT_EQ(server.engine.num_live(), 0u);
+  EXPECT_TRUE(server.engine.WaitIdle());
 }
 
 TEST(Stream, ResetsAReaderThatNeverWakesUp) {
@@ -146,7 +146,7 @@ TEST(Stream, CancellingReachesTheEngineInTheMiddle) {
   ASSERT_TRUE(call.Next().has_started());
   call.context.TryCancel();
   EXPECT_EQ(server.engine.WaitCancelled(), "a");
-  EXPECT_EQ(server.engine.num_live(), 0u);
+  EXPECT_TRUE(server.engine.WaitIdle());
 }
 
 TEST(Stream, AFinishedRequestIsNotCancelled) {
