@@ -9,10 +9,10 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "base/check.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/status_macros.h"
 #include "engine/engine_parts.h"
 #include "engine/error_reasons.h"
@@ -77,14 +77,14 @@ class ThreadedEngine final : public Engine {
   std::atomic<int32_t> num_waiting_{0};  // Submitted, not yet scheduled.
   std::atomic<int64_t> wait_estimate_ms_{0};
 
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   absl::flat_hash_map<std::string, std::shared_ptr<RequestHandle>> live_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<ActiveRequest>> inbox_ ABSL_GUARDED_BY(mutex_);  // <= max_queue.
   bool wake_ ABSL_GUARDED_BY(mutex_) = false;
   bool stop_thread_ ABSL_GUARDED_BY(mutex_) = false;
   bool thread_gone_ ABSL_GUARDED_BY(mutex_) = false;  // Nobody reads the inbox any more.
 
-  mutable absl::Mutex stats_mutex_;
+  mutable Mutex stats_mutex_;
   std::shared_ptr<const EngineStats> stats_ ABSL_GUARDED_BY(stats_mutex_);
 
   // Engine thread only.
@@ -99,7 +99,7 @@ ThreadedEngine::~ThreadedEngine() {
   state_ = EngineState::kStopped;
   prep_.reset();
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stop_thread_ = true;
     wake_ = true;
   }
@@ -162,7 +162,7 @@ absl::Status ThreadedEngine::Submit(Request request, std::shared_ptr<EventSink> 
   active->submitted = clock_->Now();
   active->request = std::move(request);
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (!live_.emplace(active->request.id, active->handle).second) {
       return MakeError(absl::StatusCode::kAlreadyExists, reason::kRequestExists,
                        absl::StrCat("a request with id ", active->request.id, " is running"),
@@ -178,7 +178,7 @@ absl::Status ThreadedEngine::Submit(Request request, std::shared_ptr<EventSink> 
 
 absl::Status ThreadedEngine::Cancel(absl::string_view request_id) {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     const auto it = live_.find(request_id);
     if (it == live_.end()) {
       return MakeError(absl::StatusCode::kNotFound, reason::kRequestNotFound,
@@ -226,19 +226,19 @@ void ThreadedEngine::Drain() {
 int ThreadedEngine::WaitDrained(absl::Duration timeout) {
   const auto none_left = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return live_.empty(); };
   {
-    absl::MutexLock lock(&mutex_);
-    if (mutex_.AwaitWithTimeout(absl::Condition(&none_left), timeout)) return 0;
+    MutexLock lock(&mutex_);
+    if (mutex_.AwaitWithTimeout(none_left, timeout)) return 0;
   }
   const int cut = StopAll(StopCause::kDraining);
-  absl::MutexLock lock(&mutex_);
-  mutex_.AwaitWithTimeout(absl::Condition(&none_left), kCutGrace);
+  MutexLock lock(&mutex_);
+  mutex_.AwaitWithTimeout(none_left, kCutGrace);
   return cut;
 }
 
 std::shared_ptr<const EngineStats> ThreadedEngine::Stats() const {
   std::shared_ptr<EngineStats> stats;
   {
-    absl::MutexLock lock(&stats_mutex_);
+    MutexLock lock(&stats_mutex_);
     stats = std::make_shared<EngineStats>(*stats_);
   }
   stats->state = state_.load();
@@ -249,7 +249,7 @@ std::shared_ptr<const EngineStats> ThreadedEngine::Stats() const {
 int ThreadedEngine::StopAll(StopCause cause) {
   int count = 0;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     for (auto& [id, handle] : live_) {
       handle->stop = cause;
       ++count;
@@ -260,7 +260,7 @@ int ThreadedEngine::StopAll(StopCause cause) {
 }
 
 void ThreadedEngine::Wake() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   wake_ = true;
 }
 
@@ -270,7 +270,7 @@ void ThreadedEngine::Wake() {
 void ThreadedEngine::PrepareRequest(std::unique_ptr<ActiveRequest> request, bool run) {
   absl::Status status = BuildPrompt(request.get(), run);
   if (status.ok()) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (!thread_gone_) {
       inbox_.push_back(std::move(request));
       wake_ = true;
@@ -307,7 +307,7 @@ absl::Status ThreadedEngine::BuildPrompt(ActiveRequest* request, bool run) const
 // The id is free again, and the request no longer counts as waiting.
 void ThreadedEngine::Forget(const ActiveRequest& request) {
   if (request.phase == ActiveRequest::Phase::kWaiting) --num_waiting_;
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   live_.erase(request.request.id);
 }
 
@@ -324,7 +324,7 @@ void ThreadedEngine::ThreadMain() {
     end = EngineFailed();
   }
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     thread_gone_ = true;
   }
   TakeInbox();
@@ -338,7 +338,7 @@ void ThreadedEngine::RunLoop() {
     const bool worked = loop_->Step();
     if (!worked || clock_->Now() >= next_stats_) PublishStats();
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       if (stop_thread_) break;
     }
     if (!worked) SleepUntil(loop_->NextTimer());
@@ -348,7 +348,7 @@ void ThreadedEngine::RunLoop() {
 void ThreadedEngine::TakeInbox() {
   std::vector<std::unique_ptr<ActiveRequest>> taken;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     taken.swap(inbox_);
     wake_ = false;
   }
@@ -358,8 +358,8 @@ void ThreadedEngine::TakeInbox() {
 void ThreadedEngine::SleepUntil(absl::Time timer) {
   const absl::Duration timeout = timer - clock_->Now();
   const auto woken = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return wake_; };
-  absl::MutexLock lock(&mutex_);
-  mutex_.AwaitWithTimeout(absl::Condition(&woken), timeout);
+  MutexLock lock(&mutex_);
+  mutex_.AwaitWithTimeout(woken, timeout);
 }
 
 void ThreadedEngine::PublishStats() {
@@ -368,7 +368,7 @@ void ThreadedEngine::PublishStats() {
   stats->page_bytes = parts_.page_bytes;
   wait_estimate_ms_ = absl::ToInt64Milliseconds(loop_->EstimatedWait());
   next_stats_ = clock_->Now() + kStatsPeriod;
-  absl::MutexLock lock(&stats_mutex_);
+  MutexLock lock(&stats_mutex_);
   stats_ = std::move(stats);
 }
 

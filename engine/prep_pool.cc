@@ -10,14 +10,14 @@ PrepPool::PrepPool(int num_threads) {
 
 PrepPool::~PrepPool() {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stopping_ = true;
   }
   threads_.clear();  // Joins.
 }
 
 void PrepPool::Add(Job job) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   jobs_.push_back(std::move(job));
 }
 
@@ -26,11 +26,11 @@ void PrepPool::Work() {
     Job job;
     bool run = true;
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
         return stopping_ || !jobs_.empty();
       };
-      mutex_.Await(absl::Condition(&ready));
+      mutex_.Await(ready);
       if (jobs_.empty()) return;
       job = std::move(jobs_.front());
       jobs_.pop_front();

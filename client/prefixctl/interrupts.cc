@@ -48,7 +48,7 @@ void Interrupts::Wait() {
 void Interrupts::OnInterrupt() {
   std::function<void()> cancel;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     // Streams and channels are left to the kernel: closing the connection cancels the call.
     if (!cancel_ || interrupted_) _exit(kExitInterrupted);
     interrupted_ = true;
@@ -59,19 +59,19 @@ void Interrupts::OnInterrupt() {
 
 Interrupts::Scope::Scope(Interrupts* interrupts, std::function<void()> cancel)
     : interrupts_(interrupts) {
-  absl::MutexLock lock(&interrupts_->mutex_);
+  MutexLock lock(&interrupts_->mutex_);
   PREFIXD_CHECK(!interrupts_->cancel_);
   interrupts_->cancel_ = std::move(cancel);
   interrupts_->interrupted_ = false;
 }
 
 Interrupts::Scope::~Scope() {
-  absl::MutexLock lock(&interrupts_->mutex_);
+  MutexLock lock(&interrupts_->mutex_);
   interrupts_->cancel_ = nullptr;
 }
 
 bool Interrupts::Scope::interrupted() const {
-  absl::MutexLock lock(&interrupts_->mutex_);
+  MutexLock lock(&interrupts_->mutex_);
   return interrupts_->interrupted_;
 }
 

@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "base/mutex.h"
 
 namespace prefixd::ctl {
 
@@ -40,7 +40,7 @@ class Interrupts {
 
   int signal_fd_ = -1;
   int stop_fd_ = -1;
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   // Empty: nothing can be cancelled.
   std::function<void()> cancel_ ABSL_GUARDED_BY(mutex_);
   bool interrupted_ ABSL_GUARDED_BY(mutex_) = false;

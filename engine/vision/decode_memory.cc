@@ -9,11 +9,11 @@ absl::StatusOr<DecodeMemory::Lease> DecodeMemory::Take(uint64_t bytes) {
   if (bytes > limit_bytes_) {
     return ImageTooLarge("image decode memory in bytes", bytes, limit_bytes_);
   }
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto fits = [this, bytes]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return bytes <= limit_bytes_ - used_bytes_;
   };
-  if (!mutex_.AwaitWithTimeout(absl::Condition(&fits), max_wait_)) {
+  if (!mutex_.AwaitWithTimeout(fits, max_wait_)) {
     return DecodeMemoryBusy(bytes, limit_bytes_);
   }
   used_bytes_ += bytes;
@@ -21,7 +21,7 @@ absl::StatusOr<DecodeMemory::Lease> DecodeMemory::Take(uint64_t bytes) {
 }
 
 void DecodeMemory::Release(uint64_t bytes) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   PREFIXD_CHECK(bytes <= used_bytes_);
   used_bytes_ -= bytes;
 }

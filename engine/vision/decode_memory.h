@@ -7,8 +7,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "base/mutex.h"
 
 namespace prefixd {
 
@@ -44,7 +44,7 @@ class DecodeMemory {
 
   const uint64_t limit_bytes_;
   const absl::Duration max_wait_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   uint64_t used_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

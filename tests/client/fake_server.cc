@@ -126,26 +126,26 @@ FakeServer::FakeServer() : handler_(AnswerWith({"It is ", "a cat."})) {
 FakeServer::~FakeServer() { server_->Shutdown(std::chrono::system_clock::now()); }
 
 void FakeServer::OnGenerate(GenerateHandler handler) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   handler_ = std::move(handler);
 }
 
 void FakeServer::SetReady(bool ready) {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     info_.set_state(ready ? v1::SERVER_STATE_SERVING : v1::SERVER_STATE_LOADING);
   }
   server_->GetHealthCheckService()->SetServingStatus("ready", ready);
 }
 
 void FakeServer::SetLoad(uint64_t bytes_done, uint64_t bytes_total) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   info_.set_load_bytes_done(bytes_done);
   info_.set_load_bytes_total(bytes_total);
 }
 
 void FakeServer::AddRequest(const std::string& id, v1::RequestState state) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   v1::RequestSummary* const request = live_.add_requests();
   request->set_request_id(id);
   request->set_state(state);
@@ -156,7 +156,7 @@ void FakeServer::AddRequest(const std::string& id, v1::RequestState state) {
 }
 
 std::vector<v1::GenerateRequest> FakeServer::requests() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return requests_;
 }
 
@@ -164,7 +164,7 @@ grpc::Status FakeServer::Generate(grpc::ServerContext* context, const v1::Genera
                                   Writer* writer) {
   GenerateHandler handler;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     requests_.push_back(*request);
     handler = handler_;
   }
@@ -204,14 +204,14 @@ grpc::Status FakeServer::GetModel(grpc::ServerContext*, const v1::GetModelReques
 
 grpc::Status FakeServer::GetServerInfo(grpc::ServerContext*, const v1::GetServerInfoRequest*,
                                        v1::GetServerInfoResponse* response) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   *response = info_;
   return grpc::Status::OK;
 }
 
 grpc::Status FakeServer::ListRequests(grpc::ServerContext*, const v1::ListRequestsRequest*,
                                       v1::ListRequestsResponse* response) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   *response = live_;
   return grpc::Status::OK;
 }

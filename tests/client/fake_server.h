@@ -10,8 +10,8 @@
 #include <grpcpp/grpcpp.h>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "base/mutex.h"
 #include "prefixd/v1/admin_service.grpc.pb.h"
 #include "prefixd/v1/generation_service.grpc.pb.h"
 #include "prefixd/v1/model_service.grpc.pb.h"
@@ -76,7 +76,7 @@ class FakeServer : public v1::GenerationService::Service,
   grpc::Status ListRequests(grpc::ServerContext* context, const v1::ListRequestsRequest* request,
                             v1::ListRequestsResponse* response) override;
 
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   GenerateHandler handler_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::GenerateRequest> requests_ ABSL_GUARDED_BY(mutex_);
   v1::GetServerInfoResponse info_ ABSL_GUARDED_BY(mutex_);

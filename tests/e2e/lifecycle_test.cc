@@ -2,7 +2,9 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
+#include <functional>
 #include <thread>
 
 #include <gtest/gtest.h>
@@ -130,6 +132,96 @@ TEST(Lifecycle, RefusesToStartWithSomethingWrong) {
   ExpectRefused({"--model", demo, "--cpu-level", "sse9"}, "sse9");
   ExpectRefused({"--model", demo, "--listen", "127.0.0.1:70000"}, "70000");
   ExpectRefused({"--model", demo, "--listen", "0.0.0.0:0"}, "insecure");
+}
+
+// A copy of the demo model that a test may spoil.
+class SpoiltModel {
+ public:
+  SpoiltModel() : folder_(::testing::TempDir() + "prefixd_spoilt_model") {
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+    for (const auto& entry : std::filesystem::directory_iterator(SourcePath("models/demo"))) {
+      if (entry.is_regular_file()) std::filesystem::copy(entry.path(), folder_);
+    }
+  }
+  ~SpoiltModel() { std::filesystem::remove_all(folder_); }
+
+  const std::string& folder() const { return folder_; }
+  std::string Read(const std::string& name) const {
+    return *ReadFile(folder_ + "/" + name, 64 << 20);
+  }
+  void Write(const std::string& name, const std::string& bytes) const {
+    std::ofstream(folder_ + "/" + name, std::ios::binary) << bytes;
+  }
+  void Replace(const std::string& name, const std::string& from, const std::string& to) const {
+    std::string text = Read(name);
+    const size_t at = text.find(from);
+    ASSERT_NE(at, std::string::npos) << name << " " << from;
+    Write(name, text.replace(at, from.size(), to));
+  }
+
+ private:
+  const std::string folder_;
+};
+
+TEST(Lifecycle, RefusesToStartWithASpoiltModel) {
+  using Spoil = std::function<void(const SpoiltModel&)>;
+  const struct {
+    const char* row;
+    Spoil spoil;
+    const char* named;
+  } rows[] = {
+      {"D1", [](auto& m) { m.Write("model.safetensors", "1234"); }, "model.safetensors"},
+      {"D2",
+       [](auto& m) {
+         m.Write("model.safetensors", std::string(8, '\xFF') + m.Read("config.json"));
+       },
+       "model.safetensors"},
+      {"D6", [](auto& m) { m.Write("model.safetensors", m.Read("model.safetensors") + "tail"); },
+       "model.safetensors"},
+      {"D10",
+       [](auto& m) {
+         m.Replace("config.json", "\"intermediate_size\": 384", "\"intermediate_size\": 388");
+       },
+       "mlp"},
+      {"D15",
+       [](auto& m) {
+         std::filesystem::rename(m.folder() + "/model.safetensors",
+                                 m.folder() + "/pytorch_model.bin");
+       },
+       "unsupported"},
+      {"E1", [](auto& m) { m.Write("tokenizer.json", "\xEF\xBB\xBF" + m.Read("tokenizer.json")); },
+       "tokenizer.json"},
+      {"E5",
+       [](auto& m) {
+         m.Replace("tokenizer.json", "\"pre_tokenizer\": null",
+                   "\"pre_tokenizer\": {\"type\": \"Evil\"}");
+       },
+       "pre_tokenizer"},
+      {"E10",
+       [](auto& m) {
+         m.Replace("config.json", "\"num_attention_heads\": 6", "\"num_attention_heads\": 5");
+       },
+       "num_attention_heads"},
+      {"E12",
+       [](auto& m) {
+         m.Replace("config.json", "\"model_type\": \"llava\"", "\"model_type\": \"mystery\"");
+       },
+       "mystery"},
+      {"E13", [](auto& m) { m.Replace("preprocessor_config.json", "0.26862954", "0"); },
+       "image_std"},
+      {"E14",
+       [](auto& m) {
+         m.Replace("generation_config.json", "\"eos_token_id\": 2", "\"eos_token_id\": 99999");
+       },
+       "eos_token_id"},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.row);
+    const SpoiltModel model;
+    row.spoil(model);
+    ExpectRefused({"--model", model.folder(), "--listen", "127.0.0.1:0"}, row.named);
+  }
 }
 
 TEST(Lifecycle, ASecondDaemonOnTheSamePortIsRefused) {

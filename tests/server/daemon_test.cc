@@ -214,8 +214,14 @@ TEST_F(DaemonTest, ExitsWith70WhenTheEngineFails) {
   EXPECT_EQ(Exit(), 70);
 }
 
-TEST(SignalThread, CountsSignals) {
+// Before any thread starts: each inherits the mask, so no signal ends the process.
+const bool kSignalsBlocked = [] {
   SignalThread::BlockSignals();
+  return true;
+}();
+
+TEST(SignalThread, CountsSignals) {
+  ASSERT_TRUE(kSignalsBlocked);
   StopSignal stop;
   SignalThread thread(&stop);
   kill(getpid(), SIGTERM);
