@@ -27,7 +27,8 @@ class ABSL_LOCKABLE Mutex {
     if (wake) changed_.notify_all();
   }
 
-  // Waits until `condition()`, which is evaluated with the mutex held. Requires: held by the caller.
+  // Waits until `condition()`, which is evaluated with the mutex held. Requires: held by the
+  // caller.
   template <typename Condition>
   void Await(Condition condition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(this) {
     AwaitWithTimeout(condition, absl::InfiniteDuration());

@@ -30,9 +30,9 @@ class ChatTemplate {
  public:
   virtual ~ChatTemplate() = default;
 
-  // Returns the renderer for a template's text. `forced` names one instead of the digest ("vicuna_v1",
-  // "llava_v1", "llava_hf", "chatml", "demo"); empty: by digest.
-  // Errors: FAILED_PRECONDITION, reason FEATURE_UNSUPPORTED, if no built-in renderer matches.
+  // Returns the renderer for a template's text. `forced` names one instead of the digest
+  // ("vicuna_v1", "llava_v1", "llava_hf", "chatml", "demo"); empty: by digest. Errors:
+  // FAILED_PRECONDITION, reason FEATURE_UNSUPPORTED, if no built-in renderer matches.
   static absl::StatusOr<std::unique_ptr<const ChatTemplate>> Find(absl::string_view template_text,
                                                                   absl::string_view forced = "");
 
@@ -41,8 +41,8 @@ class ChatTemplate {
   // Whether the tokenizer's own special tokens (BOS) are added in front of the rendered text.
   virtual bool add_special_tokens() const = 0;
 
-  // Renders the messages and opens the assistant's turn. Errors: INVALID_ARGUMENT for roles or parts
-  // that the template does not take, naming `messages[i]`.
+  // Renders the messages and opens the assistant's turn. Errors: INVALID_ARGUMENT for roles or
+  // parts that the template does not take, naming `messages[i]`.
   virtual absl::StatusOr<std::vector<PromptPiece>> Render(
       absl::Span<const ChatMessage> messages) const = 0;
 };
