@@ -1,6 +1,7 @@
 // The engine behind engine.h: public calls, prompt preparation, and the thread that runs StepLoop.
 #include "engine/engine.h"
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <thread>
@@ -36,6 +37,21 @@ absl::Status EngineFailed() {
   return MakeError(absl::StatusCode::kUnavailable, reason::kEngineFailed, "the engine has failed");
 }
 
+uint64_t NumImages(const Input& input) {
+  const auto count = [](const std::vector<Part>& parts) {
+    return static_cast<uint64_t>(std::count_if(parts.begin(), parts.end(), [](const Part& part) {
+      return std::holds_alternative<ImagePart>(part);
+    }));
+  };
+  if (const auto* tokens = std::get_if<TokenInput>(&input)) return tokens->images.size();
+  if (const auto* prompt = std::get_if<PromptInput>(&input)) return count(prompt->parts);
+  uint64_t total = 0;
+  for (const ChatMessage& message : std::get<ChatInput>(input).messages) {
+    total += count(message.parts);
+  }
+  return total;
+}
+
 class ThreadedEngine final : public Engine {
  public:
   ThreadedEngine(EngineParts parts, const Clock* clock)
@@ -59,6 +75,7 @@ class ThreadedEngine final : public Engine {
 
  private:
   absl::Status CheckAdmission() const;
+  absl::Status ChargeImages(ActiveRequest* request);
   void PrepareRequest(std::unique_ptr<ActiveRequest> request, bool run);
   absl::Status BuildPrompt(ActiveRequest* request, bool run) const;
   void Forget(const ActiveRequest& request);
@@ -74,7 +91,8 @@ class ThreadedEngine final : public Engine {
   EngineParts parts_;  // Constant after construction, except model_files.
   const Clock* const clock_;
   std::atomic<EngineState> state_{EngineState::kLoading};
-  std::atomic<int32_t> num_waiting_{0};  // Submitted, not yet scheduled.
+  std::atomic<int32_t> num_waiting_{0};   // Submitted, not yet scheduled.
+  std::atomic<uint64_t> image_bytes_{0};  // Of pixels, of all live requests.
   std::atomic<int64_t> wait_estimate_ms_{0};
 
   mutable Mutex mutex_;
@@ -153,6 +171,23 @@ absl::Status ThreadedEngine::CheckAdmission() const {
           .retry_after = std::max(kLeastRetryHint, absl::Milliseconds(wait_estimate_ms_.load()))});
 }
 
+// Pixels are far larger than the files they come from, so they are bounded before anything is
+// decoded.
+absl::Status ThreadedEngine::ChargeImages(ActiveRequest* request) {
+  request->image_bytes = NumImages(request->request.input) * parts_.image_bytes;
+  const uint64_t held = image_bytes_.fetch_add(request->image_bytes) + request->image_bytes;
+  const uint64_t limit = parts_.options.max_image_memory;
+  if (held <= limit) return absl::OkStatus();
+  image_bytes_ -= request->image_bytes;
+  return MakeError(
+      absl::StatusCode::kResourceExhausted,
+      absl::StrCat("the images of all requests would hold ", held, " bytes, the limit is ", limit),
+      ErrorDetail{
+          .reason = reason::kQueueFull,
+          .metadata = {{"bytes", absl::StrCat(held)}, {"limit", absl::StrCat(limit)}},
+          .retry_after = std::max(kLeastRetryHint, absl::Milliseconds(wait_estimate_ms_.load()))});
+}
+
 absl::Status ThreadedEngine::Submit(Request request, std::shared_ptr<EventSink> sink) {
   PREFIXD_CHECK(!request.id.empty() && sink != nullptr);
   PREFIXD_RETURN_IF_ERROR(CheckAdmission());
@@ -161,9 +196,11 @@ absl::Status ThreadedEngine::Submit(Request request, std::shared_ptr<EventSink> 
   active->sink = std::move(sink);
   active->submitted = clock_->Now();
   active->request = std::move(request);
+  PREFIXD_RETURN_IF_ERROR(ChargeImages(active.get()));
   {
     MutexLock lock(&mutex_);
     if (!live_.emplace(active->request.id, active->handle).second) {
+      image_bytes_ -= active->image_bytes;
       return MakeError(absl::StatusCode::kAlreadyExists, reason::kRequestExists,
                        absl::StrCat("a request with id ", active->request.id, " is running"),
                        {{"request_id", active->request.id}});
@@ -307,6 +344,7 @@ absl::Status ThreadedEngine::BuildPrompt(ActiveRequest* request, bool run) const
 // The id is free again, and the request no longer counts as waiting.
 void ThreadedEngine::Forget(const ActiveRequest& request) {
   if (request.phase == ActiveRequest::Phase::kWaiting) --num_waiting_;
+  image_bytes_ -= request.image_bytes;
   MutexLock lock(&mutex_);
   live_.erase(request.request.id);
 }

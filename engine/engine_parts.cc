@@ -152,6 +152,8 @@ absl::Status OpenPrompts(EngineParts* parts) {
   std::unique_ptr<ImageDecoder> decoder;
   std::unique_ptr<const ImageProcessor> processor;
   if (spec.image) {
+    const uint64_t side = static_cast<uint64_t>(spec.image->image_size);
+    parts->image_bytes = 3 * side * side * sizeof(float);
     prompt.image = {.token_id = spec.image->token_id,
                     .tokens_per_image = spec.image->tokens_per_image,
                     .max_images = std::min(options.max_images, spec.image->max_images)};

@@ -27,6 +27,7 @@ struct EngineParts {
   EngineRuntimeInfo runtime_info;
   KvPoolShape kv_shape;
   uint64_t page_bytes = 0;
+  uint64_t image_bytes = 0;  // Pixels of one prepared image.
 };
 
 // Checks the options and the directory; reads no weight. Errors name the option or file.

@@ -35,6 +35,7 @@ absl::Status EngineOptions::Validate() const {
       {"max_prompt_bytes", static_cast<int64_t>(max_prompt_bytes), 1, 1 << 28},
       {"max_image_bytes", static_cast<int64_t>(max_image_bytes), 1, 1 << 28},
       {"max_images", max_images, 0, 64},
+      {"max_image_memory", static_cast<int64_t>(max_image_memory), 1 << 20, int64_t{1} << 50},
   };
   for (const auto& range : ranges) {
     if (range.value < range.low || range.value > range.high) {

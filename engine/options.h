@@ -22,11 +22,12 @@ struct EngineOptions {
   std::string activation_dtype = "f32";  // f32; bf16 on level avx512bf16.
   uint64_t kv_memory_bytes = 0;          // 0: 25 % of the available memory (cgroup-aware).
 
-  int32_t max_batch_tokens = 256;    // Rows of one step: decodes first, the rest is prefill.
-  int32_t prefill_chunk = 0;         // Largest prefill piece of one sequence; 0: max_batch_tokens.
-  int32_t max_running = 64;          // Choices that decode at once.
-  int32_t max_queue = 1024;          // Requests waiting for admission, prepared or not.
-  int32_t max_output_tokens = 4096;  // Cap of max_tokens.
+  int32_t max_batch_tokens = 256;  // Rows of one step: decodes first, the rest is prefill.
+  int32_t prefill_chunk = 0;       // Largest prefill piece of one sequence; 0: max_batch_tokens.
+  int32_t max_running = 64;        // Choices that decode at once.
+  int32_t max_queue = 1024;        // Requests waiting for admission, prepared or not.
+  uint64_t max_image_memory = 1 << 30;  // Pixels that all live requests hold, bytes.
+  int32_t max_output_tokens = 4096;     // Cap of max_tokens.
   int32_t prep_threads = 2;
   uint64_t max_prompt_bytes = 1 << 20;
   uint64_t max_image_bytes = 16 << 20;

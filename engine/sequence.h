@@ -64,7 +64,8 @@ struct ActiveRequest {
   std::shared_ptr<RequestHandle> handle;
 
   Phase phase = Phase::kWaiting;
-  uint64_t arrival = 0;  // Order of arrival.
+  uint64_t image_bytes = 0;  // Of pixels, charged until the request ends.
+  uint64_t arrival = 0;      // Order of arrival.
   uint64_t seed = 0;
   int32_t max_new_tokens = 0;      // After all caps; >= 1.
   bool capped_by_context = false;  // max_new_tokens is what the context (or the cache) leaves.

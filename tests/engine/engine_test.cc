@@ -143,6 +143,25 @@ TEST_F(EngineTest, AFullQueueRefusesWithARetryHint) {
   EXPECT_TRUE(GetErrorDetail(full)->retry_after.has_value());
 }
 
+TEST_F(EngineTest, PixelsOfAllRequestsAreBounded) {
+  // A picture becomes 3 x 96 x 96 floats, 110,592 bytes; nine fit into a mebibyte.
+  const auto engine = Serve({.max_running = 1, .max_image_memory = 1 << 20});
+  const auto running = std::make_shared<Counter>();
+  ASSERT_TRUE(engine->Submit(Ask("running", 2000), running).ok());
+  running->WaitStarted();
+  for (int i = 0; i < 9; ++i) {
+    ASSERT_TRUE(engine->Submit(Ask(absl::StrCat(i), 1, true), std::make_shared<Counter>()).ok());
+  }
+  const absl::Status full = engine->Submit(Ask("ten", 1, true), std::make_shared<Counter>());
+  EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ReasonOf(full), "QUEUE_FULL");
+  ASSERT_TRUE(engine->Cancel("0").ok());
+  ASSERT_TRUE(engine->Cancel("running").ok());
+  running->Wait();
+  EXPECT_EQ(engine->WaitDrained(absl::Seconds(10)), 0);
+  EXPECT_TRUE(engine->Submit(Ask("ten", 1, true), std::make_shared<Counter>()).ok());
+}
+
 TEST_F(EngineTest, ALiveIdIsTakenAndFreeAgainAfterwards) {
   const auto engine = Serve();
   const auto first = std::make_shared<Counter>();
