@@ -212,21 +212,19 @@ TEST(Generate, RefusesTheIdOfALiveRequestAndLeavesThatOneAlone) {
 }
 
 TEST(Generate, RefusesMoreThanItsBudgetOfBytes) {
-  ServerOptions options = FakeOptions();
-  options.max_connection_memory = 8 << 20;
-  RunningServer server(options);
-  v1::GenerateRequest large = Hello("large");
-  large.mutable_prompt()->add_parts()->mutable_image()->set_data(std::string(7 << 20, 'x'));
-  Call first(&server, large);
+  RunningServer server;
+  Call first(&server, Hello("first"));
   server.engine.WaitRequest();
-  EXPECT_GT(server.context.budget.bytes(), 7u << 20);
-  large.set_request_id("second");
-  Call second(&server, large);
+  const uint64_t held = server.context.budget.bytes();
+  EXPECT_EQ(held, Hello("first").ByteSizeLong());
+  ASSERT_TRUE(server.context.budget.Take((1u << 30) - 2 * held));
+  Call second(&server, Hello("second"));
   const grpc::Status status = second.reader->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(Reason(status), "QUEUE_FULL");
   first.context.TryCancel();
   first.reader->Finish();
-  server.engine.WaitCancelled();
+  EXPECT_EQ(server.engine.WaitCancelled(), "first");
 }
 
 TEST(CountTokens, AnswersWhatTheEngineCounts) {
