@@ -1,5 +1,6 @@
 // The conversation of prefixctl on a terminal, against a server in this process.
 #include <atomic>
+#include <memory>
 
 #include <gtest/gtest.h>
 
@@ -22,8 +23,10 @@ class ReplTest : public ::testing::Test {
     return Prefixctl::OnTerminal(arguments, columns);
   }
 
-  // An answer that goes on until the call is cancelled.
-  void AnswerEndlessly(std::atomic<bool>* cancelled) {
+  // An answer that goes on until the call is cancelled, which the result then says. The server's
+  // thread may outlive the test's body, so both hold it.
+  std::shared_ptr<std::atomic<bool>> AnswerEndlessly() {
+    auto cancelled = std::make_shared<std::atomic<bool>>(false);
     server_.OnGenerate(
         [cancelled](grpc::ServerContext* context, const v1::GenerateRequest&, Writer* writer) {
           v1::GenerateResponse event;
@@ -35,6 +38,7 @@ class ReplTest : public ::testing::Test {
           *cancelled = true;
           return grpc::Status::OK;
         });
+    return cancelled;
   }
 
   FakeServer server_;
@@ -98,8 +102,7 @@ TEST_F(ReplTest, TakesAQuestionOfSeveralLines) {
 }
 
 TEST_F(ReplTest, StopsAnAnswerAtTheFirstCtrlCAndGoesOn) {
-  std::atomic<bool> cancelled = false;
-  AnswerEndlessly(&cancelled);
+  const std::shared_ptr<std::atomic<bool>> cancelled = AnswerEndlessly();
   Prefixctl program = Start();
   ASSERT_TRUE(program.WaitFor(kPrompt));
   program.Type("go\n");

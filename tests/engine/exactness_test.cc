@@ -17,8 +17,13 @@
 namespace prefixd {
 namespace {
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr int kStreams = 8;  // Ten times slower, and about memory and threads, not bits.
+constexpr int kShortest = 20, kLongest = 300;  // Prompt tokens.
+#else
 constexpr int kStreams = 32;
 constexpr int kShortest = 20, kLongest = 1500;  // Prompt tokens.
+#endif
 constexpr int32_t kFirstTextToken = 300, kLastTextToken = 560;
 
 // The bytes of one stream, as a client could compare them.
