@@ -36,6 +36,7 @@ configure_and_build "$preset" "${targets[@]}"
 
 # Not detect_stack_use_after_return: gcc 12 then breaks the alignment of vectors on the stack (PR 110027).
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=0:abort_on_error=0
+export LSAN_OPTIONS="suppressions=$PWD/.ci/lsan_suppressions.txt:print_suppressions=0"
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export TSAN_OPTIONS="suppressions=$PWD/.ci/tsan_suppressions.txt:halt_on_error=1:second_deadlock_stack=1"
 say "$preset: tests (after $(elapsed))"

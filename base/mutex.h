@@ -22,9 +22,9 @@ class ABSL_LOCKABLE Mutex {
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { mutex_.lock(); }
   // Wakes those who wait for a condition: what is guarded may have changed.
   void Unlock() ABSL_UNLOCK_FUNCTION() {
-    const bool wake = num_waiting_ > 0;
+    // With the mutex still held: a waiter may destroy this object as soon as it has it.
+    if (num_waiting_ > 0) changed_.notify_all();
     mutex_.unlock();
-    if (wake) changed_.notify_all();
   }
 
   // Waits until `condition()`, which is evaluated with the mutex held. Requires: held by the
