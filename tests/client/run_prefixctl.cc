@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <utility>
 
 #include <gtest/gtest.h>
@@ -27,13 +28,19 @@ struct Launch {
     argv.push_back(const_cast<char*>(kProgram));
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
+    for (const char* name : {"ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"}) {
+      const char* const value = getenv(name);
+      if (value != nullptr) variables.push_back(std::string(name) + "=" + value);
+    }
+    for (std::string& variable : variables) environment.push_back(variable.data());
+    environment.push_back(nullptr);
   }
 
   std::vector<std::string> words;
   std::vector<char*> argv;
-  char locale[16] = "LC_ALL=C.UTF-8";
-  char term[16] = "TERM=vt100";
-  char* environment[3] = {locale, term, nullptr};
+  // Nothing of the caller's but what a sanitizer is told.
+  std::vector<std::string> variables = {"LC_ALL=C.UTF-8", "TERM=vt100"};
+  std::vector<char*> environment;
 };
 
 // A file without a name that holds `text`, at its beginning.
@@ -67,7 +74,7 @@ Prefixctl::Prefixctl(const std::vector<std::string>& arguments, const std::strin
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
   Launch launch(arguments);
   PREFIXD_CHECK(posix_spawn(&pid_, kProgram, &actions, &attributes, launch.argv.data(),
-                            launch.environment) == 0);
+                            launch.environment.data()) == 0);
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
   close(in);
@@ -87,7 +94,7 @@ Prefixctl Prefixctl::OnTerminal(const std::vector<std::string>& arguments, int c
   PREFIXD_CHECK(program.pid_ >= 0);
   if (program.pid_ == 0) {
     signal(SIGINT, SIG_DFL);
-    execve(kProgram, launch.argv.data(), launch.environment);
+    execve(kProgram, launch.argv.data(), launch.environment.data());
     _exit(127);
   }
   fcntl(program.out_, F_SETFD, FD_CLOEXEC);
