@@ -30,7 +30,7 @@ class BadRequestTest : public ::testing::Test {
     picture_ = *ReadFile(SourcePath("models/demo/pictures/picture-15.png"), 1 << 20);
     control_ = daemon_->Generate(Ask("Describe the image.", picture_)).text();
     ASSERT_FALSE(control_.empty());
-    before_ = daemon_->Measure();
+    before_ = daemon_->MeasureIdle();
   }
   static void TearDownTestSuite() {
     delete daemon_;

@@ -136,7 +136,7 @@ TEST(Chaos, AThousandRandomEndsLeaveNothingBehind) {
   Tally warm_up, tally;
   RunAll(&daemon, &warm_up, kSeed + 1000);  // Pools and arenas reach their size.
   const Footprint before{
-      .free_pages = daemon.Measure().free_pages, .threads = 64, .open_files = 64};
+      .free_pages = daemon.MeasureIdle().free_pages, .threads = 64, .open_files = 64};
   const uint64_t rss_before = daemon.RssBytes();
 
   RunAll(&daemon, &tally, kSeed);

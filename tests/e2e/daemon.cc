@@ -253,6 +253,17 @@ Footprint Daemon::Measure() {
           .open_files = CountEntries(absl::StrCat("/proc/", pid_, "/fd"))};
 }
 
+Footprint Daemon::MeasureIdle() {
+  const absl::Time end = absl::Now() + absl::Seconds(10);
+  Footprint now = Measure();
+  while (now.live_requests > 0 && absl::Now() < end) {
+    Sleep(kPollPeriod);
+    now = Measure();
+  }
+  EXPECT_EQ(now.live_requests, 0);
+  return now;
+}
+
 ::testing::AssertionResult Daemon::ReturnsTo(const Footprint& before) {
   // gRPC keeps spare threads for a while, so only growth counts there.
   constexpr int kSpareThreads = 8;

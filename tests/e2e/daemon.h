@@ -69,6 +69,9 @@ class Daemon {
   bool Serving() const;  // grpc.health.v1 says SERVING within a second.
   bool Running() const;  // The process lives.
   Footprint Measure();
+  // As Measure, once no request is live any more: counts are published a moment after an answer
+  // ends.
+  Footprint MeasureIdle();
   uint64_t RssBytes() const;
   absl::Duration CpuTime() const;
   // Waits until pages and requests are back at `before`; threads and files too, given a moment.
