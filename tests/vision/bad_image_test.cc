@@ -143,6 +143,17 @@ TEST(BadImage, UnsupportedAndContradictoryJpegsAreRefused) {  // C10, C12, C14.
   EXPECT_EQ(Verdict(restart), "IMAGE_CORRUPT");
 }
 
+TEST(BadImage, TablesWithImpossibleIdsAreRefused) {  // C14.
+  // Segment: marker, two bytes of length, then class or precision and id in one byte.
+  const std::pair<const char*, char> cases[] = {
+      {"\xFF\xDB", '\x07'}, {"\xFF\xC4", '\x0F'}, {"\xFF\xC4", '\x2F'}};
+  for (const auto& [marker, id] : cases) {
+    std::string jpeg = ReadGolden("420_baseline.jpg");
+    jpeg[jpeg.find(marker) + 4] = id;
+    EXPECT_EQ(Verdict(jpeg), "IMAGE_CORRUPT") << int{id};
+  }
+}
+
 TEST(BadImage, EightyThousandScansAreRefusedQuickly) {  // C11.
   std::string jpeg = ReadGolden("420_progressive.jpg");
   const std::string scan("\xFF\xDA\0\x08\x01\x01\0\x01\x3F\0\x7F\x80", 12);
