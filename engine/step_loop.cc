@@ -64,8 +64,8 @@ absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(const StepLoopOptions
                                                            std::unique_ptr<KvPool> pool,
                                                            const Tokenizer* tokenizer,
                                                            const Clock* clock, Listener listener) {
-  auto loop = std::unique_ptr<StepLoop>(new StepLoop(
-      options, backend, std::move(model), std::move(pool), tokenizer, clock, std::move(listener)));
+  auto loop = std::unique_ptr<StepLoop>(new StepLoop(options, std::move(model), std::move(pool),
+                                                     tokenizer, clock, std::move(listener)));
   PREFIXD_ASSIGN_OR_RETURN(
       loop->runner_,
       ModelRunner::Create(backend, loop->model_.get(), loop->pool_.get(), &loop->cache_,
@@ -73,11 +73,10 @@ absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(const StepLoopOptions
   return loop;
 }
 
-StepLoop::StepLoop(const StepLoopOptions& options, Backend* backend, std::unique_ptr<Model> model,
+StepLoop::StepLoop(const StepLoopOptions& options, std::unique_ptr<Model> model,
                    std::unique_ptr<KvPool> pool, const Tokenizer* tokenizer, const Clock* clock,
                    Listener listener)
     : options_(options),
-      backend_(backend),
       model_(std::move(model)),
       pool_(std::move(pool)),
       tokenizer_(tokenizer),

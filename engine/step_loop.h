@@ -76,7 +76,7 @@ class StepLoop {
   void FillStats(EngineStats* stats) const;
 
  private:
-  StepLoop(const StepLoopOptions& options, Backend* backend, std::unique_ptr<Model> model,
+  StepLoop(const StepLoopOptions& options, std::unique_ptr<Model> model,
            std::unique_ptr<KvPool> pool, const Tokenizer* tokenizer, const Clock* clock,
            Listener listener);
 
@@ -100,7 +100,6 @@ class StepLoop {
   void CheckInvariants() const;
 
   const StepLoopOptions options_;
-  Backend* const backend_;
   const std::unique_ptr<Model> model_;
   const std::unique_ptr<KvPool> pool_;
   const Tokenizer* const tokenizer_;
