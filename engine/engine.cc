@@ -66,9 +66,27 @@ class ThreadedEngine final : public Engine {
   const EngineModelInfo& model_info() const override { return parts_.model_info; }
   const EngineRuntimeInfo& runtime_info() const override { return parts_.runtime_info; }
   absl::Status Submit(Request request, std::shared_ptr<EventSink> sink) override;
-  absl::Status Cancel(absl::string_view request_id) override;
+  absl::Status Cancel(absl::string_view tenant, absl::string_view request_id) override;
   void Poke() override { Wake(); }
-  void CountTokens(Input input, std::function<void(absl::StatusOr<TokenCounts>)> done) override;
+  void CountTokens(Request request, std::function<void(absl::StatusOr<TokenCounts>)> done) override;
+  void CreatePrefix(PrefixSpec, std::function<void(absl::StatusOr<PrefixInfo>)> done) override {
+    done(absl::UnimplementedError("prefixes"));
+  }
+  absl::StatusOr<PrefixInfo> GetPrefix(absl::string_view, absl::string_view) override {
+    return absl::UnimplementedError("prefixes");
+  }
+  std::vector<PrefixInfo> ListPrefixes(absl::string_view) override { return {}; }
+  absl::StatusOr<PrefixInfo> TouchPrefix(absl::string_view, absl::string_view,
+                                         std::optional<absl::Duration>) override {
+    return absl::UnimplementedError("prefixes");
+  }
+  absl::Status ReleasePrefix(absl::string_view, absl::string_view) override {
+    return absl::UnimplementedError("prefixes");
+  }
+  void FlushCache(std::optional<std::string>, std::function<void(FlushResult)> done) override {
+    done({});
+  }
+  void GetPageMap(int32_t, std::function<void(PageMap)> done) override { done({}); }
   void Drain() override;
   int WaitDrained(absl::Duration timeout) override;
   std::shared_ptr<const EngineStats> Stats() const override;
@@ -213,7 +231,8 @@ absl::Status ThreadedEngine::Submit(Request request, std::shared_ptr<EventSink> 
   return absl::OkStatus();
 }
 
-absl::Status ThreadedEngine::Cancel(absl::string_view request_id) {
+absl::Status ThreadedEngine::Cancel(absl::string_view tenant, absl::string_view request_id) {
+  (void)tenant;
   {
     MutexLock lock(&mutex_);
     const auto it = live_.find(request_id);
@@ -228,29 +247,29 @@ absl::Status ThreadedEngine::Cancel(absl::string_view request_id) {
   return absl::OkStatus();
 }
 
-void ThreadedEngine::CountTokens(Input input,
+void ThreadedEngine::CountTokens(Request request,
                                  std::function<void(absl::StatusOr<TokenCounts>)> done) {
   if (absl::Status status = CheckAdmission(); !status.ok()) {
     done(status);
     return;
   }
   ++num_waiting_;
-  prep_->Add(
-      [this, input = std::make_shared<Input>(std::move(input)), done = std::move(done)](bool run) {
-        --num_waiting_;
-        if (!run) {
-          done(ShuttingDown());
-          return;
-        }
-        const absl::StatusOr<Prompt> prompt = parts_.prompts->Build(*input, ImageWork::kCountOnly);
-        if (!prompt.ok()) {
-          done(prompt.status());
-          return;
-        }
-        done(TokenCounts{.prompt_tokens = static_cast<int32_t>(prompt->token_ids.size()),
-                         .image_tokens = prompt->num_image_tokens(),
-                         .num_images = static_cast<int32_t>(prompt->images.size())});
-      });
+  prep_->Add([this, input = std::make_shared<Input>(std::move(request.input)),
+              done = std::move(done)](bool run) {
+    --num_waiting_;
+    if (!run) {
+      done(ShuttingDown());
+      return;
+    }
+    const absl::StatusOr<Prompt> prompt = parts_.prompts->Build(*input, ImageWork::kCountOnly);
+    if (!prompt.ok()) {
+      done(prompt.status());
+      return;
+    }
+    done(TokenCounts{.prompt_tokens = static_cast<int32_t>(prompt->token_ids.size()),
+                     .image_tokens = prompt->num_image_tokens(),
+                     .num_images = static_cast<int32_t>(prompt->images.size())});
+  });
 }
 
 void ThreadedEngine::Drain() {

@@ -9,6 +9,7 @@
 #ifndef PREFIXD_ENGINE_ENGINE_H_
 #define PREFIXD_ENGINE_ENGINE_H_
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -21,6 +22,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "engine/histograms.h"
 #include "engine/options.h"
 #include "engine/request.h"
 
@@ -50,12 +52,49 @@ struct EngineModelInfo {
 
 struct RequestInfo {
   std::string id;
+  std::string tenant;
   std::string state;  // "queued", "prefill", "decode", "parked".
   int32_t prompt_tokens = 0;
-  int32_t computed_tokens = 0;  // Prompt tokens computed so far.
+  int32_t cached_tokens = 0;    // Prompt tokens that came from the prefix cache.
+  int32_t computed_tokens = 0;  // Prompt tokens in the KV so far, cached ones included.
   int32_t generated_tokens = 0;
   int32_t kv_pages = 0;
+  int32_t priority = 0;
+  int32_t preemptions = 0;
   absl::Duration age;
+};
+
+// Totals since start, unless said otherwise. A page is in one state: free; active, held by a live
+// request; cached, held by the prefix cache alone (evictable, or below a pinned prefix).
+struct CacheStats {
+  int32_t free_pages = 0, active_pages = 0, cached_pages = 0;  // Now; they add up to all.
+  int32_t evictable_pages = 0;                                 // Now, of the cached ones.
+  int32_t pinned_pages = 0;                                    // Now: held by pinned prefixes.
+  int64_t columns = 0;                                         // Now, in the prefix index.
+  int32_t prefixes = 0;                                        // Now: pinned ones.
+  uint64_t text_query_tokens = 0, text_hit_tokens = 0;         // Of prompts that were looked up.
+  uint64_t image_query_tokens = 0, image_hit_tokens = 0;
+  uint64_t computed_tokens = 0;  // Prompt tokens computed; with the hits, all prompt tokens.
+  uint64_t published_columns = 0, evicted_columns = 0;
+  uint64_t evicted_pages_lru = 0, evicted_pages_preempt = 0;
+  uint64_t collisions = 0;                    // Equal keys with different content; never a hit.
+  std::array<uint64_t, 5> misses{};           // Requests by CacheMiss.
+  uint64_t feature_hits = 0, tower_runs = 0;  // Images.
+  uint64_t feature_bytes = 0;                 // Now.
+  int32_t feature_entries = 0;                // Now.
+  uint64_t image_hits = 0, image_misses = 0;  // Decoded images by the digest of their bytes.
+  uint64_t image_bytes = 0;                   // Now.
+  int32_t image_entries = 0;                  // Now.
+};
+
+struct TenantStats {
+  std::string name;
+  int32_t waiting = 0, running = 0;               // Requests, now.
+  int32_t active_pages = 0, cached_pages = 0;     // Now; a page shared by requests counts once.
+  int32_t page_quota = 0, page_floor = 0;         // Pages.
+  int32_t prefixes = 0;                           // Pinned, now.
+  uint64_t prompt_tokens = 0, cached_tokens = 0;  // Totals since start.
+  uint64_t generated_tokens = 0;
 };
 
 // A snapshot made by the engine thread once per step; reading it takes no engine lock.
@@ -74,7 +113,49 @@ struct EngineStats {
   uint64_t images = 0;
   uint64_t requests_finished = 0;
   uint64_t requests_failed = 0;
+  uint64_t preemptions = 0;
+  uint64_t recomputed_tokens = 0;
+  std::array<uint64_t, 6> finishes{};  // Choices by FinishReason.
+  CacheStats cache;
+  EngineHistograms histograms;
+  std::vector<TenantStats> tenants;   // In the order of the options; one, if none are configured.
   std::vector<RequestInfo> requests;  // In order of arrival.
+};
+
+// A prefix whose KV stays until it is released or expires.
+struct PrefixInfo {
+  std::string name;  // "prefixes/ID".
+  int32_t prompt_tokens = 0;
+  int32_t pinned_tokens = 0;  // Of them, in whole pages.
+  int32_t images = 0;
+  uint64_t kv_bytes = 0;     // Of the pinned pages; pages that prefixes share count in each.
+  uint64_t image_bytes = 0;  // Of the decoded images it keeps.
+  uint64_t requests = 0;     // That referred to it so far.
+  absl::Duration ttl;
+  absl::Duration age;
+  absl::Duration expires_in;
+};
+
+struct PrefixSpec {
+  std::string tenant;
+  std::string id;  // 1..63 of [a-z0-9-]; empty: drawn, 128 bits in hexadecimal.
+  Input input;
+  absl::Duration ttl = absl::Minutes(10);  // [1 s, 24 h].
+  std::string cache_salt;
+  absl::Time deadline = absl::InfiniteFuture();
+};
+
+// What each page of the pool is used for, in cells of equal numbers of pages.
+struct PageMap {
+  enum State : uint8_t { kFree, kActive, kShared, kCached, kPinned };  // kShared: by requests.
+  int32_t pages_per_cell = 1;
+  std::vector<std::array<int32_t, 5>> cells;  // Pages of the cell by state.
+};
+
+struct FlushResult {
+  int32_t pages = 0;  // That became free.
+  int64_t columns = 0;
+  uint64_t feature_bytes = 0, image_bytes = 0;
 };
 
 struct EngineRuntimeInfo {
@@ -118,13 +199,41 @@ class Engine {
 
   // Ends a request within one step with FailedEvent(CANCELLED). Unknown ids: NOT_FOUND. Idempotent
   // while the request lives.
-  virtual absl::Status Cancel(absl::string_view request_id) = 0;
+  virtual absl::Status Cancel(absl::string_view tenant, absl::string_view request_id) = 0;
 
   // Tells the engine that a sink may have become writable again.
   virtual void Poke() = 0;
 
-  // Tokenises like Submit would, without computing. `done` is called once, by a prep thread.
-  virtual void CountTokens(Input input, std::function<void(absl::StatusOr<TokenCounts>)> done) = 0;
+  // Tokenises like Submit would, without computing. Of `request` it reads tenant, input, prefix and
+  // what concerns the cache. `done` is called once, by any thread, and must not block.
+  virtual void CountTokens(Request request,
+                           std::function<void(absl::StatusOr<TokenCounts>)> done) = 0;
+
+  // --- Pinned prefixes. A name that another tenant owns is NOT_FOUND, PREFIX_NOT_FOUND.
+
+  // Computes the prefix and pins it. `done` is called once, by any thread, and must not block.
+  // Errors: those of Submit and of the input; ALREADY_EXISTS, PREFIX_EXISTS; RESOURCE_EXHAUSTED,
+  // TENANT_QUOTA, where pages or the number of prefixes would exceed a limit.
+  virtual void CreatePrefix(PrefixSpec spec,
+                            std::function<void(absl::StatusOr<PrefixInfo>)> done) = 0;
+  virtual absl::StatusOr<PrefixInfo> GetPrefix(absl::string_view tenant,
+                                               absl::string_view name) = 0;
+  // In order of name.
+  virtual std::vector<PrefixInfo> ListPrefixes(absl::string_view tenant) = 0;
+  // Starts the time to live again, with another length if `ttl` is given.
+  virtual absl::StatusOr<PrefixInfo> TouchPrefix(absl::string_view tenant, absl::string_view name,
+                                                 std::optional<absl::Duration> ttl) = 0;
+  // Frees the pages within one step. Requests that started from it go on.
+  virtual absl::Status ReleasePrefix(absl::string_view tenant, absl::string_view name) = 0;
+
+  // --- For operators
+
+  // Drops everything cached that nothing uses: prefixes that are not pinned, features, images.
+  // `tenant` unset: of all. `done` is called once, by any thread.
+  virtual void FlushCache(std::optional<std::string> tenant,
+                          std::function<void(FlushResult)> done) = 0;
+  // `max_cells` >= 1. `done` is called once, by any thread.
+  virtual void GetPageMap(int32_t max_cells, std::function<void(PageMap)> done) = 0;
 
   // Stops taking requests (DRAINING). Returns at once; what was accepted goes on.
   virtual void Drain() = 0;

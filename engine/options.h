@@ -5,10 +5,23 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 
 namespace prefixd {
+
+// One tenant's share of the engine. Without tenants there is one, named "", without caps.
+struct TenantOptions {
+  std::string name;             // 1..64 of [A-Za-z0-9._-].
+  double weight = 1.0;          // (0, 1000]. Work is shared in proportion while tenants compete.
+  double page_share = 0.5;      // (0, 1]: most of the pool that its requests and prefixes hold.
+  double page_floor = 0.05;     // [0, page_share]: cached pages below it are safe from the others.
+  int32_t max_running = 64;     // Choices that run at once.
+  int32_t max_queue = 256;      // Requests waiting.
+  int32_t max_prefixes = 1000;  // Pinned prefixes.
+  int32_t max_priority = 100;   // Higher priorities are lowered to it.
+};
 
 struct EngineOptions {
   std::string model_path;     // A Hugging Face directory. Required.
@@ -34,6 +47,16 @@ struct EngineOptions {
   int32_t max_images = 8;
   bool image_exif_orientation = true;
   std::string image_background = "255,255,255";  // R,G,B or drop.
+
+  bool prefix_cache = true;  // Share prefixes between requests.
+  // "optimistic": a request starts when its prompt fits, and may be preempted and computed again;
+  // "reserve": when all it may ever hold fits.
+  std::string admission = "optimistic";
+  uint64_t feature_cache_memory = 256 << 20;  // Image features, bytes; 0: none are kept.
+  uint64_t image_cache_memory = 256 << 20;    // Decoded images, bytes; 0: none are kept.
+  double pinned_share = 0.5;                  // Most of the pool that pinned prefixes may hold.
+  int32_t max_prefixes = 1000;                // Pinned prefixes of all tenants.
+  std::vector<TenantOptions> tenants;         // At most 1,000, names distinct.
 
   bool check_invariants = false;  // Check the cache after every step (tests).
 

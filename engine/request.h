@@ -20,7 +20,8 @@ struct TextPart {
   std::string text;  // Valid UTF-8.
 };
 struct ImagePart {
-  std::string bytes;  // An encoded JPEG or PNG.
+  std::string bytes;   // An encoded JPEG or PNG; empty: `sha256` names one that was sent before.
+  std::string sha256;  // Of the encoded bytes, 32 raw bytes; empty: not given.
 };
 using Part = std::variant<TextPart, ImagePart>;
 
@@ -84,6 +85,9 @@ struct Request {
   OutputParams output;
   absl::Time deadline = absl::InfiniteFuture();  // On the engine's clock.
   int32_t priority = 0;                          // Higher first.
+  std::string prefix;                // Name of a pinned prefix whose input precedes `input`.
+  bool bypass_prefix_cache = false;  // Neither reads nor publishes KV and features.
+  std::string cache_salt;            // Narrows the tenant's namespace; at most 128 bytes.
 };
 
 // --- What comes back
@@ -108,6 +112,31 @@ struct Usage {
   int32_t image_tokens = 0;
   int32_t completion_tokens = 0;  // All choices together.
   int32_t recomputed_tokens = 0;  // After preemption; not part of the others.
+};
+
+// Why prompt tokens had to be computed.
+enum class CacheMiss {
+  kNone,       // Everything that can be shared was.
+  kBypassed,   // The request asked for it, or the cache is off.
+  kNotCached,  // Nothing was known of what follows.
+  kEvicted,    // It was cached, and has been evicted since.
+  kDiverged,   // Something else is cached at this place: the tokens differ from here on.
+};
+
+// What the cache did for one request.
+struct CacheReceipt {
+  int32_t hit_tokens = 0;        // Prompt tokens taken from the prefix cache.
+  int32_t computed_tokens = 0;   // Prompt tokens computed, the first time; hit + computed = prompt.
+  int32_t evicted_tokens = 0;    // Dropped by a KV budget.
+  int32_t images = 0;            // In the prompt. Each counts in one of the next three.
+  int32_t images_in_prefix = 0;  // Their rows all came from the prefix cache.
+  int32_t feature_hits = 0;      // Their features were cached: the vision tower did not run.
+  int32_t images_encoded = 0;    // Runs of the vision tower.
+  int32_t decode_hits = 0;       // Images whose decoded pixels were cached, of all.
+  uint64_t kv_bytes = 0;         // Most KV held at a time, shared pages included.
+  uint64_t shared_kv_bytes = 0;  // Of those, what the prefix cache had when the request started.
+  CacheMiss miss = CacheMiss::kNone;  // Why the first token that was not hit was not.
+  int32_t preemptions = 0;
 };
 
 struct Timings {
@@ -141,6 +170,7 @@ struct ChoiceFinishedEvent {
 };
 struct FinishedEvent {
   Usage usage;
+  CacheReceipt cache;
   Timings timings;
 };
 // The one terminal event of a request that did not finish: a non-OK status.

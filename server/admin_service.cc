@@ -47,7 +47,7 @@ absl::Status Abort(const std::string& request_id, Engine* engine) {
                    "a request id has 1..128 characters of [A-Za-z0-9._:/-]");
     return violations.ToStatus();
   }
-  const absl::Status status = engine->Cancel(request_id);
+  const absl::Status status = engine->Cancel("", request_id);
   if (!absl::IsNotFound(status)) return status;
   return MakeError(absl::StatusCode::kNotFound, reason::kRequestNotFound,
                    absl::StrCat("request ", request_id, " does not live here"),

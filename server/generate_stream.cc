@@ -132,7 +132,7 @@ void GenerateStream::Submitted() {
     submitted_ = true;
     cancel = broken_ && MustCancelEngine();
   }
-  if (cancel) (void)context_.engine->Cancel(request_id_);  // NOT_FOUND: it ended meanwhile.
+  if (cancel) (void)context_.engine->Cancel("", request_id_);  // NOT_FOUND: it ended meanwhile.
 }
 
 void GenerateStream::Refuse(const absl::Status& status) {
@@ -177,7 +177,7 @@ void GenerateStream::OnCancel() {
     cancel = MustCancelEngine();
     action = Next();
   }
-  if (cancel) (void)context_.engine->Cancel(request_id_);  // NOT_FOUND: it ended meanwhile.
+  if (cancel) (void)context_.engine->Cancel("", request_id_);  // NOT_FOUND: it ended meanwhile.
   Act(action);
 }
 
@@ -190,7 +190,7 @@ void GenerateStream::OnDone() {
     call_ = nullptr;
     cancel = MustCancelEngine();  // The call ended on its own: its reader was too slow.
   }
-  if (cancel) (void)context_.engine->Cancel(request_id_);  // NOT_FOUND: it ended meanwhile.
+  if (cancel) (void)context_.engine->Cancel("", request_id_);  // NOT_FOUND: it ended meanwhile.
 }
 
 bool GenerateStream::CheckStall(absl::Time now) {
@@ -216,7 +216,7 @@ bool GenerateStream::CheckStall(absl::Time now) {
       cancel = MustCancelEngine();
     }
   }
-  if (cancel) (void)context_.engine->Cancel(request_id_);  // NOT_FOUND: it ended meanwhile.
+  if (cancel) (void)context_.engine->Cancel("", request_id_);  // NOT_FOUND: it ended meanwhile.
   Act(action);
   return true;
 }

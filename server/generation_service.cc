@@ -119,9 +119,11 @@ grpc::ServerUnaryReactor* GenerationService::CountTokens(grpc::CallbackServerCon
     return refuse(input.status());
   }
   // The response and the call live until Finish, which comes from a prep thread.
+  Request request;
+  request.input = *std::move(input);
   context_.engine->CountTokens(
-      *std::move(input), [this, reactor, response, call, request_id,
-                          bytes](const absl::StatusOr<TokenCounts>& counts) {
+      std::move(request), [this, reactor, response, call, request_id,
+                           bytes](const absl::StatusOr<TokenCounts>& counts) {
         context_.budget.Give(bytes);
         if (!counts.ok()) {
           reactor->Finish(PrepareError(counts.status(), request_id, call).status);

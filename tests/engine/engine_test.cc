@@ -117,7 +117,7 @@ TEST_F(EngineTest, CountsTokensAsGenerateDoes) {
   std::mutex mutex;
   std::condition_variable changed;
   absl::StatusOr<TokenCounts> counts = absl::UnknownError("not yet");
-  engine->CountTokens(Ask("a", 1, true).input, [&](absl::StatusOr<TokenCounts> result) {
+  engine->CountTokens(Ask("a", 1, true), [&](absl::StatusOr<TokenCounts> result) {
     std::lock_guard lock(mutex);
     counts = std::move(result);
     changed.notify_all();
@@ -155,8 +155,8 @@ TEST_F(EngineTest, PixelsOfAllRequestsAreBounded) {
   const absl::Status full = engine->Submit(Ask("ten", 1, true), std::make_shared<Counter>());
   EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(ReasonOf(full), "QUEUE_FULL");
-  ASSERT_TRUE(engine->Cancel("0").ok());
-  ASSERT_TRUE(engine->Cancel("running").ok());
+  ASSERT_TRUE(engine->Cancel("", "0").ok());
+  ASSERT_TRUE(engine->Cancel("", "running").ok());
   running->Wait();
   EXPECT_EQ(engine->WaitDrained(absl::Seconds(10)), 0);
   EXPECT_TRUE(engine->Submit(Ask("ten", 1, true), std::make_shared<Counter>()).ok());
@@ -168,9 +168,9 @@ TEST_F(EngineTest, ALiveIdIsTakenAndFreeAgainAfterwards) {
   ASSERT_TRUE(engine->Submit(Ask("same", 2000), first).ok());
   EXPECT_EQ(engine->Submit(Ask("same", 1), std::make_shared<Counter>()).code(),
             absl::StatusCode::kAlreadyExists);
-  ASSERT_TRUE(engine->Cancel("same").ok());
+  ASSERT_TRUE(engine->Cancel("", "same").ok());
   EXPECT_EQ(first->Wait().code(), absl::StatusCode::kCancelled);
-  EXPECT_EQ(engine->Cancel("same").code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(engine->Cancel("", "same").code(), absl::StatusCode::kNotFound);
   const auto again = std::make_shared<Counter>();
   ASSERT_TRUE(engine->Submit(Ask("same", 1), again).ok());
   EXPECT_TRUE(again->Wait().ok());
@@ -224,7 +224,7 @@ TEST_F(EngineTest, ManyCallersWithRandomCancelsAllHearTheirEnd) {
               engine->Submit(Ask(id, 1 + static_cast<int>(random() % 30), i % 3 == 0), sink).ok());
           if (random() % 2 == 0) {
             std::this_thread::sleep_for(std::chrono::microseconds(random() % 3000));
-            (void)engine->Cancel(id);  // NOT_FOUND if it has ended.
+            (void)engine->Cancel("", id);  // NOT_FOUND if it has ended.
           }
           const absl::Status status = sink->Wait();
           EXPECT_TRUE(status.ok() || status.code() == absl::StatusCode::kCancelled) << status;

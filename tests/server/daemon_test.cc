@@ -32,10 +32,37 @@ class EngineView final : public Engine {
   absl::Status Submit(Request request, std::shared_ptr<EventSink> sink) override {
     return engine_.Submit(std::move(request), std::move(sink));
   }
-  absl::Status Cancel(absl::string_view id) override { return engine_.Cancel(id); }
+  absl::Status Cancel(absl::string_view tenant, absl::string_view id) override {
+    return engine_.Cancel(tenant, id);
+  }
   void Poke() override { engine_.Poke(); }
-  void CountTokens(Input input, std::function<void(absl::StatusOr<TokenCounts>)> done) override {
-    engine_.CountTokens(std::move(input), std::move(done));
+  void CountTokens(Request request,
+                   std::function<void(absl::StatusOr<TokenCounts>)> done) override {
+    engine_.CountTokens(std::move(request), std::move(done));
+  }
+  void CreatePrefix(PrefixSpec spec,
+                    std::function<void(absl::StatusOr<PrefixInfo>)> done) override {
+    engine_.CreatePrefix(std::move(spec), std::move(done));
+  }
+  absl::StatusOr<PrefixInfo> GetPrefix(absl::string_view tenant, absl::string_view name) override {
+    return engine_.GetPrefix(tenant, name);
+  }
+  std::vector<PrefixInfo> ListPrefixes(absl::string_view tenant) override {
+    return engine_.ListPrefixes(tenant);
+  }
+  absl::StatusOr<PrefixInfo> TouchPrefix(absl::string_view tenant, absl::string_view name,
+                                         std::optional<absl::Duration> ttl) override {
+    return engine_.TouchPrefix(tenant, name, ttl);
+  }
+  absl::Status ReleasePrefix(absl::string_view tenant, absl::string_view name) override {
+    return engine_.ReleasePrefix(tenant, name);
+  }
+  void FlushCache(std::optional<std::string> tenant,
+                  std::function<void(FlushResult)> done) override {
+    engine_.FlushCache(std::move(tenant), std::move(done));
+  }
+  void GetPageMap(int32_t max_cells, std::function<void(PageMap)> done) override {
+    engine_.GetPageMap(max_cells, std::move(done));
   }
   void Drain() override { engine_.Drain(); }
   int WaitDrained(absl::Duration timeout) override { return engine_.WaitDrained(timeout); }

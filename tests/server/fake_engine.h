@@ -3,12 +3,15 @@
 #ifndef PREFIXD_TESTS_SERVER_FAKE_ENGINE_H_
 #define PREFIXD_TESTS_SERVER_FAKE_ENGINE_H_
 
+#include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/error.h"
 #include "base/mutex.h"
@@ -90,8 +93,9 @@ class FakeEngine final : public Engine {
     return absl::OkStatus();
   }
 
-  absl::Status Cancel(absl::string_view request_id) override {
+  absl::Status Cancel(absl::string_view tenant, absl::string_view request_id) override {
     const std::string id(request_id);
+    (void)tenant;
     {
       MutexLock lock(&mutex_);
       cancelled_.push_back(id);
@@ -106,9 +110,74 @@ class FakeEngine final : public Engine {
     ++pokes_;
   }
 
-  void CountTokens(Input input, std::function<void(absl::StatusOr<TokenCounts>)> done) override {
-    (void)input;
+  void CountTokens(Request request,
+                   std::function<void(absl::StatusOr<TokenCounts>)> done) override {
+    (void)request;
     done(count_result_);
+  }
+
+  void CreatePrefix(PrefixSpec spec,
+                    std::function<void(absl::StatusOr<PrefixInfo>)> done) override {
+    PrefixInfo info{.name = absl::StrCat("prefixes/", spec.id.empty() ? "drawn" : spec.id),
+                    .prompt_tokens = 40,
+                    .pinned_tokens = 32,
+                    .ttl = spec.ttl,
+                    .expires_in = spec.ttl};
+    {
+      MutexLock lock(&mutex_);
+      const bool added = prefixes_.emplace(std::pair(spec.tenant, info.name), info).second;
+      created_.push_back(std::move(spec));
+      if (!added) {
+        info.name.clear();
+      }
+    }
+    if (info.name.empty()) {
+      done(MakeError(absl::StatusCode::kAlreadyExists, reason::kPrefixExists, "exists"));
+    } else {
+      done(info);
+    }
+  }
+  absl::StatusOr<PrefixInfo> GetPrefix(absl::string_view tenant, absl::string_view name) override {
+    MutexLock lock(&mutex_);
+    const auto found = prefixes_.find({std::string(tenant), std::string(name)});
+    if (found == prefixes_.end()) return PrefixNotFound();
+    return found->second;
+  }
+  std::vector<PrefixInfo> ListPrefixes(absl::string_view tenant) override {
+    MutexLock lock(&mutex_);
+    std::vector<PrefixInfo> list;
+    for (const auto& [key, info] : prefixes_) {
+      if (key.first == tenant) list.push_back(info);
+    }
+    return list;
+  }
+  absl::StatusOr<PrefixInfo> TouchPrefix(absl::string_view tenant, absl::string_view name,
+                                         std::optional<absl::Duration> ttl) override {
+    MutexLock lock(&mutex_);
+    const auto found = prefixes_.find({std::string(tenant), std::string(name)});
+    if (found == prefixes_.end()) return PrefixNotFound();
+    if (ttl) found->second.ttl = *ttl;
+    found->second.expires_in = found->second.ttl;
+    return found->second;
+  }
+  absl::Status ReleasePrefix(absl::string_view tenant, absl::string_view name) override {
+    MutexLock lock(&mutex_);
+    const std::pair key{std::string(tenant), std::string(name)};
+    return prefixes_.erase(key) > 0 ? absl::OkStatus() : PrefixNotFound();
+  }
+  void FlushCache(std::optional<std::string> tenant,
+                  std::function<void(FlushResult)> done) override {
+    {
+      MutexLock lock(&mutex_);
+      flushed_.push_back(std::move(tenant));
+    }
+    done({.pages = 3, .columns = 1, .feature_bytes = 5, .image_bytes = 7});
+  }
+  void GetPageMap(int32_t max_cells, std::function<void(PageMap)> done) override {
+    PageMap map{.pages_per_cell = 5};
+    map.cells.resize(static_cast<size_t>(std::min(max_cells, 2)));
+    for (auto& cell : map.cells) cell = {1, 1, 1, 1, 1};
+    done(std::move(map));
   }
 
   void Drain() override {
@@ -200,6 +269,19 @@ class FakeEngine final : public Engine {
     MutexLock lock(&mutex_);
     return cancelled_;
   }
+  std::vector<PrefixSpec> created() const {
+    MutexLock lock(&mutex_);
+    return created_;
+  }
+  std::vector<std::optional<std::string>> flushed() const {
+    MutexLock lock(&mutex_);
+    return flushed_;
+  }
+  // Changes what Stats returns.
+  void EditStats(const std::function<void(EngineStats*)>& edit) {
+    MutexLock lock(&mutex_);
+    edit(&stats_);
+  }
   int num_submits() const {
     MutexLock lock(&mutex_);
     return num_submits_;
@@ -241,6 +323,10 @@ class FakeEngine final : public Engine {
   }
 
  private:
+  static absl::Status PrefixNotFound() {
+    return MakeError(absl::StatusCode::kNotFound, reason::kPrefixNotFound, "no such prefix");
+  }
+
   const EngineModelInfo model_;
   EngineRuntimeInfo runtime_;
   absl::StatusOr<TokenCounts> count_result_ = TokenCounts{};
@@ -257,6 +343,9 @@ class FakeEngine final : public Engine {
   std::vector<Request> requests_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::shared_ptr<EventSink>> sinks_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> cancelled_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::pair<std::string, std::string>, PrefixInfo> prefixes_ ABSL_GUARDED_BY(mutex_);
+  std::vector<PrefixSpec> created_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::optional<std::string>> flushed_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace prefixd::testing

@@ -1,0 +1,56 @@
+// What the positions of a token sequence hold, and the keys that name it. Pure functions over
+// values; safe from any thread.
+//
+// A column is kSlotsPerPage consecutive tokens: one page a layer. Its key is SHA-256 over the key
+// of the column before it and its own content, so that a key names the whole sequence up to its
+// end. The chain starts at a root key, which names everything else that the KV depends on.
+#ifndef PREFIXD_CACHE_CONTENT_H_
+#define PREFIXD_CACHE_CONTENT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "base/sha256.h"
+
+namespace prefixd {
+
+using ContentKey = Sha256Digest;
+
+// The rows of one image. Equal ids mean equal pixels, dimensions and preprocessing.
+struct MediaRun {
+  int32_t row_begin = 0;
+  int32_t num_rows = 0;
+  ContentKey media_id{};
+
+  int32_t row_end() const { return row_begin + num_rows; }
+};
+
+// A token sequence: one id a row; rows under a run hold the image instead of what their id says.
+struct TokenView {
+  absl::Span<const int32_t> ids;
+  absl::Span<const MediaRun> media;  // Ascending, disjoint row ranges.
+};
+
+// What KV depends on besides the tokens before it.
+struct RootSpec {
+  absl::string_view tenant;
+  absl::string_view salt;  // Narrows the tenant's namespace.
+  absl::string_view model_digest;
+  absl::string_view preprocessing_version;
+  absl::string_view kv_dtype;
+};
+ContentKey RootKey(const RootSpec& spec);
+
+// The key of the column that holds tokens [column * kSlotsPerPage, (column + 1) * kSlotsPerPage).
+// Requires: the column is full.
+ContentKey ColumnKey(const ContentKey& parent, TokenView tokens, int32_t column);
+
+// The keys of all full columns.
+std::vector<ContentKey> ColumnKeys(const ContentKey& root, TokenView tokens);
+
+}  // namespace prefixd
+
+#endif  // PREFIXD_CACHE_CONTENT_H_

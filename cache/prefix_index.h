@@ -1,0 +1,141 @@
+// Which prefixes have their KV in pages: a tree of columns under one root per namespace. A column
+// holds one page a layer and is immutable. A hit requires equal tokens, equal images and the same
+// parent node; keys only find candidates. Ids and integers only. Engine thread only.
+//
+// A pinned node stays, and so do its ancestors. Of the rest, leaves go first, in the order of
+// GreedyDual (Young, 1994): each use sets a leaf's priority to the clock plus its cost of
+// recomputation per page, the lowest goes, and the clock moves up to it.
+#ifndef PREFIXD_CACHE_PREFIX_INDEX_H_
+#define PREFIXD_CACHE_PREFIX_INDEX_H_
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "cache/content.h"
+#include "cache/page_pool.h"
+
+namespace prefixd {
+
+// Why a lookup did not match every token that it was allowed to match.
+enum class MissReason : uint8_t {
+  kNone,       // It did.
+  kNotCached,  // Nothing is known of what follows.
+  kEvicted,    // The next column was cached once (as far as a bounded memory of keys tells).
+  kDiverged,   // Something else is cached at this place: the tokens differ from here on.
+};
+
+class PrefixIndex {
+ public:
+  struct Node;  // A column, or a root.
+
+  // Keeps a node and its ancestors in the index. Move-only; null when default-constructed or moved
+  // from. Must not outlive the index.
+  class Pin {
+   public:
+    Pin() = default;
+    Pin(Pin&& other) noexcept
+        : index_(std::exchange(other.index_, nullptr)),
+          node_(std::exchange(other.node_, nullptr)) {}
+    Pin& operator=(Pin&& other) noexcept {
+      std::swap(index_, other.index_);
+      std::swap(node_, other.node_);
+      return *this;
+    }
+    ~Pin();
+
+    explicit operator bool() const { return node_ != nullptr; }
+    Node* node() const { return node_; }
+    Pin Clone() const;
+
+   private:
+    friend class PrefixIndex;
+    Pin(PrefixIndex* index, Node* node) : index_(index), node_(node) {}
+
+    PrefixIndex* index_ = nullptr;
+    Node* node_ = nullptr;
+  };
+
+  struct Options {
+    int num_layers = 0;
+    int key_bits = 256;        // Tests cut keys to force collisions.
+    size_t max_ghosts = 8192;  // Keys of evicted columns that are remembered.
+  };
+
+  explicit PrefixIndex(const Options& options);
+  // Requires: no pin is left. Gives all pages back.
+  ~PrefixIndex();
+  PrefixIndex(const PrefixIndex&) = delete;
+  PrefixIndex& operator=(const PrefixIndex&) = delete;
+
+  // The root of a namespace, made if need be; a root without children and pins is dropped.
+  // `tenant` (>= 0, small) is who the pages below it are accounted to.
+  Pin Root(const ContentKey& root_key, int32_t tenant);
+
+  struct Match {
+    Pin pin;                     // The last node whose column matched whole; `from` if none did.
+    int32_t num_columns = 0;     // Columns from the root to `pin`.
+    Pin partial;                 // A child of `pin` whose first tokens match; null: none.
+    int32_t partial_tokens = 0;  // 1..kSlotsPerPage - 1 of them.
+    MissReason reason = MissReason::kNone;
+    // Of the matched tokens only; the partial ones included.
+    int32_t num_tokens() const { return num_columns * kSlotsPerPage + partial_tokens; }
+  };
+  // The longest match of `tokens`, going on from `from` (whose columns the caller knows to match),
+  // of at most `max_tokens` tokens in all. keys[i] is the key of column i of `tokens`, at least
+  // for every full column up to max_tokens. Among several partial matches the longest wins.
+  // A use: what matched is freshened.
+  Match Find(const Pin& from, TokenView tokens, absl::Span<const ContentKey> keys,
+             int32_t max_tokens);
+
+  // The number of tokens that Find would match, without side effects. Null if the root is unknown.
+  int32_t Peek(const ContentKey& root_key, TokenView tokens, absl::Span<const ContentKey> keys,
+               int32_t max_tokens) const;
+
+  // Pages of a node, by layer; empty for a root.
+  absl::Span<const PageRef> pages(const Node* node) const;
+  // Columns from the root to `node`; 0 for a root.
+  int32_t depth(const Node* node) const;
+  int32_t tenant(const Node* node) const;
+  // Requires: not a root.
+  const Node* parent(const Node* node) const;
+
+  // Adds the column of `tokens` that follows `parent`; pages: [num_layers], claims of the index.
+  // `cost` (>= 1) is the relative cost of computing the column again. If an equal column is there,
+  // the pages are dropped and that one is returned.
+  Pin Publish(const Pin& parent, const ContentKey& key, TokenView tokens,
+              std::vector<PageRef> pages, uint32_t cost);
+
+  // Drops unpinned leaves of `tenant` (any: -1) until `num_pages` pages were given up or none is
+  // left. Returns the number of pages given up.
+  int64_t Evict(int64_t num_pages, int32_t tenant);
+
+  // Pages that Evict could give up now: those of nodes without a pin at or below them.
+  int64_t evictable_pages() const;
+  int64_t evictable_pages(int32_t tenant) const;
+  // Pages of all nodes.
+  int64_t num_pages() const;
+  int64_t num_pages(int32_t tenant) const;
+  int64_t num_columns() const;
+
+  struct Counters {
+    uint64_t published = 0;   // Columns added.
+    uint64_t duplicates = 0;  // Publish found an equal column.
+    uint64_t evicted = 0;     // Columns dropped.
+    uint64_t collisions = 0;  // Equal keys whose parent, tokens or images differed.
+  };
+  const Counters& counters() const;
+
+  // Calls `visit(page, pinned)` for the page of every column and layer.
+  template <typename Visit>
+  void ForEachPage(Visit visit) const;
+
+  // Crashes unless the tree, the key table, the order of eviction and all counts agree.
+  void CheckInvariants() const;
+};
+
+}  // namespace prefixd
+
+#endif  // PREFIXD_CACHE_PREFIX_INDEX_H_
