@@ -12,7 +12,7 @@ namespace prefixd {
 void PrefixIndex::ForEachNode(absl::FunctionRef<void(Node* node)> visit) const {
   std::vector<Node*> stack;  // No recursion: a chain may be as deep as the context is long.
   for (const auto& [key, root] : roots_) {
-    stack.push_back(root.get());
+    stack.push_back(root);
     while (!stack.empty()) {
       Node* node = stack.back();
       stack.pop_back();
@@ -70,7 +70,7 @@ void PrefixIndex::CheckNode(const Node* node) const {
   }
   if (node->is_root()) {
     const auto found = roots_.find(node->key);
-    PREFIXD_CHECK(found != roots_.end() && found->second.get() == node);
+    PREFIXD_CHECK(found != roots_.end() && found->second == node);
     PREFIXD_CHECK(node->depth == 0 && node->pages.empty());
     PREFIXD_CHECK(!node->is_leaf() || node->protections > 0);
     return;
