@@ -13,14 +13,15 @@ namespace {
 thread_local int64_t num_allocations = 0;
 }  // namespace
 
-void* operator new(size_t size) {
+// Not inlined, or else the compiler sees memory of one kind given back as another.
+[[gnu::noinline]] void* operator new(size_t size) {
   ++num_allocations;
   void* memory = std::malloc(size == 0 ? 1 : size);
   if (memory == nullptr) std::abort();
   return memory;
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace prefixd {
 namespace {
