@@ -75,6 +75,7 @@ PrefixIndex::Pin PrefixIndex::Publish(const Pin& parent, const ContentKey& key, 
   node->pages = std::move(pages);
   node->protections = 1;  // The pin that is returned.
   Protect(above);         // For its new protected child.
+  if (above->heap_index != Node::kNotInHeap) tenants_[above->tenant].leaves.Remove(above);
   const bool inserted = above->children.insert(node).second;
   PREFIXD_CHECK(inserted);  // Else the caller gave equal columns different keys.
   columns_.Insert(Tag(key), node);
@@ -107,9 +108,7 @@ void PrefixIndex::Unpin(Node* node) {
 
 void PrefixIndex::Protect(Node* node) {
   while (node->protections++ == 0 && !node->is_root()) {
-    Tenant& tenant = tenants_[node->tenant];
-    tenant.evictable_pages -= options_.num_layers;
-    if (node->is_leaf()) tenant.leaves.Remove(node);
+    tenants_[node->tenant].evictable_pages -= options_.num_layers;
     node = node->parent;
   }
 }
@@ -123,13 +122,13 @@ void PrefixIndex::Unprotect(Node* node) {
     }
     Tenant& tenant = tenants_[node->tenant];
     tenant.evictable_pages += options_.num_layers;
-    if (node->is_leaf()) tenant.leaves.Insert(node);
+    if (node->is_leaf()) tenant.leaves.Place(node);
     node = node->parent;
   }
 }
 
 void PrefixIndex::Use(Node* node) {
-  PREFIXD_DCHECK(node->heap_index == Node::kNotInHeap);
+  PREFIXD_DCHECK(node->protections > 0);
   node->use_clock = clock_;
   node->last_use = ++num_uses_;
 }
@@ -140,14 +139,15 @@ void PrefixIndex::DropRootIfUnused(Node* root) {
   pool_->Delete(root);
 }
 
-PrefixIndex::Node* PrefixIndex::Victim(int32_t tenant) const {
+PrefixIndex::Node* PrefixIndex::Victim(int32_t tenant) {
   const EvictionHeap* best = nullptr;
-  const auto consider = [&](const EvictionHeap& leaves) {
+  const auto consider = [&](EvictionHeap& leaves) {
+    leaves.RemoveProtectedTops();
     if (leaves.empty()) return;
     if (best == nullptr || leaves.top_rank() < best->top_rank()) best = &leaves;
   };
   if (tenant < 0) {
-    for (const Tenant& each : tenants_) consider(each.leaves);
+    for (Tenant& each : tenants_) consider(each.leaves);
   } else if (static_cast<size_t>(tenant) < tenants_.size()) {
     consider(tenants_[tenant].leaves);
   }
@@ -187,7 +187,7 @@ void PrefixIndex::EvictLeaf(Node* leaf) {
   if (parent->is_root()) {
     DropRootIfUnused(parent);
   } else if (parent->is_leaf() && parent->protections == 0) {
-    tenant.leaves.Insert(parent);
+    tenant.leaves.Place(parent);
   }
 }
 

@@ -150,7 +150,7 @@ class PrefixIndex {
   struct Tenant {
     int64_t num_pages = 0;
     int64_t evictable_pages = 0;
-    EvictionHeap leaves;  // Exactly the unprotected leaves.
+    EvictionHeap leaves;  // All unprotected ones, and some that are pinned.
   };
   struct Walked {
     Node* last;              // The last node whose column matched whole.
@@ -182,7 +182,7 @@ class PrefixIndex {
   void Use(Node* node);
   void DropRootIfUnused(Node* root);
   // The leaf to evict next, null if there is none.
-  Node* Victim(int32_t tenant) const;
+  Node* Victim(int32_t tenant);
   void EvictLeaf(Node* leaf);
 
   // Parents come before their children.

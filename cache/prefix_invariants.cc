@@ -29,7 +29,7 @@ void PrefixIndex::ForEachPage(absl::FunctionRef<void(PageId page, bool pinned)> 
 }
 
 void PrefixIndex::CheckInvariants() const {
-  std::vector<int64_t> pages(tenants_.size()), evictable(tenants_.size()), leaves(tenants_.size());
+  std::vector<int64_t> pages(tenants_.size()), evictable(tenants_.size()), in_heap(tenants_.size());
   absl::flat_hash_set<const Node*> nodes;
   int64_t pins = 0;
   size_t num_columns = 0;
@@ -43,9 +43,8 @@ void PrefixIndex::CheckInvariants() const {
     if (node->is_root()) return;
     ++num_columns;
     pages[node->tenant] += options_.num_layers;
-    if (node->protections > 0) return;
-    evictable[node->tenant] += options_.num_layers;
-    if (node->is_leaf()) ++leaves[node->tenant];
+    if (node->protections == 0) evictable[node->tenant] += options_.num_layers;
+    in_heap[node->tenant] += node->heap_index != Node::kNotInHeap;
   });
   PREFIXD_CHECK(pins == num_pins_);
   PREFIXD_CHECK(num_columns == columns_.size());
@@ -54,8 +53,7 @@ void PrefixIndex::CheckInvariants() const {
   for (size_t i = 0; i < tenants_.size(); ++i) {
     PREFIXD_CHECK(pages[i] == tenants_[i].num_pages);
     PREFIXD_CHECK(evictable[i] == tenants_[i].evictable_pages);
-    // Every one of them is in this heap: CheckNode saw that they are in one of this size.
-    PREFIXD_CHECK(static_cast<size_t>(leaves[i]) == tenants_[i].leaves.size());
+    PREFIXD_CHECK(static_cast<size_t>(in_heap[i]) == tenants_[i].leaves.size());
     tenants_[i].leaves.CheckInvariants();
   }
   PREFIXD_CHECK(counters_.published - counters_.evicted == columns_.size());
@@ -83,7 +81,7 @@ void PrefixIndex::CheckNode(const Node* node) const {
   uint64_t collisions = 0;
   PREFIXD_CHECK(FindColumn(node->key, node->parent, node->content(), &collisions) == node);
   const bool in_heap = node->heap_index != Node::kNotInHeap;
-  PREFIXD_CHECK(in_heap == (node->is_leaf() && node->protections == 0));
+  PREFIXD_CHECK(in_heap ? node->is_leaf() : !node->is_leaf() || node->protections > 0);
   PREFIXD_CHECK(!in_heap || node->heap_index < tenants_[node->tenant].leaves.size());
 }
 
