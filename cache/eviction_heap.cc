@@ -5,10 +5,15 @@
 
 namespace prefixd {
 
-void EvictionHeap::Insert(PrefixNode* node) {
-  PREFIXD_CHECK(node->heap_index == PrefixNode::kNotInHeap);
-  entries_.emplace_back();
-  SiftUp(entries_.size() - 1, {{node->priority(), node->last_use}, node});
+void EvictionHeap::Place(PrefixNode* node) {
+  const Entry entry = {{node->priority(), node->last_use}, node};
+  if (node->heap_index == PrefixNode::kNotInHeap) {
+    entries_.emplace_back();
+    SiftUp(entries_.size() - 1, entry);
+  } else {
+    PREFIXD_CHECK(entries_[node->heap_index].node == node);
+    Fix(node->heap_index, entry);
+  }
 }
 
 void EvictionHeap::Remove(PrefixNode* node) {
@@ -17,44 +22,52 @@ void EvictionHeap::Remove(PrefixNode* node) {
   node->heap_index = PrefixNode::kNotInHeap;
   const Entry last = entries_.back();
   entries_.pop_back();
-  if (last.node == node) return;
-  if (index > 0 && last.rank < entries_[(index - 1) / 2].rank) {
-    SiftUp(index, last);
-  } else {
-    SiftDown(index, last);
-  }
+  if (last.node != node) Fix(index, last);
 }
 
-void EvictionHeap::Place(size_t index, const Entry& entry) {
+void EvictionHeap::RemoveProtectedTops() {
+  while (!empty() && top()->protections > 0) Remove(top());
+}
+
+void EvictionHeap::Set(size_t index, const Entry& entry) {
   entries_[index] = entry;
   entry.node->heap_index = index;
+}
+
+void EvictionHeap::Fix(size_t index, const Entry& entry) {
+  if (index > 0 && entry.rank < entries_[(index - 1) / 2].rank) {
+    SiftUp(index, entry);
+  } else {
+    SiftDown(index, entry);
+  }
 }
 
 void EvictionHeap::SiftUp(size_t index, const Entry& entry) {
   while (index > 0) {
     const size_t parent = (index - 1) / 2;
     if (entries_[parent].rank < entry.rank) break;
-    Place(index, entries_[parent]);
+    Set(index, entries_[parent]);
     index = parent;
   }
-  Place(index, entry);
+  Set(index, entry);
 }
 
 void EvictionHeap::SiftDown(size_t index, const Entry& entry) {
   for (size_t child = 2 * index + 1; child < entries_.size(); child = 2 * index + 1) {
     if (child + 1 < entries_.size() && entries_[child + 1].rank < entries_[child].rank) ++child;
     if (entry.rank < entries_[child].rank) break;
-    Place(index, entries_[child]);
+    Set(index, entries_[child]);
     index = child;
   }
-  Place(index, entry);
+  Set(index, entry);
 }
 
 void EvictionHeap::CheckInvariants() const {
   for (size_t i = 0; i < entries_.size(); ++i) {
     const Entry& entry = entries_[i];
     PREFIXD_CHECK(entry.node->heap_index == i);
-    PREFIXD_CHECK((entry.rank == Rank{entry.node->priority(), entry.node->last_use}));
+    const Rank rank = {entry.node->priority(), entry.node->last_use};
+    PREFIXD_CHECK(entry.node->protections > 0 || entry.rank == rank);
     if (i > 0) PREFIXD_CHECK(entries_[(i - 1) / 2].rank < entry.rank);
   }
 }

@@ -1,6 +1,7 @@
-// The leaves that may be evicted, the next victim on top: lowest priority first, then least
-// recently used. O(log n) a change; allocates nothing once it has had its greatest size.
-// Engine thread only; does not own the nodes. A node is in at most one heap.
+// Leaves in the order of eviction: lowest priority first, then least recently used. Pinned leaves
+// may lie in it, with the rank that they had before, until they come to the top: so a lookup, which
+// pins, leaves the heap alone. O(log n) a change; allocates nothing once it has had its greatest
+// size. Engine thread only; does not own the nodes. A node is in at most one heap.
 #ifndef PREFIXD_CACHE_EVICTION_HEAP_H_
 #define PREFIXD_CACHE_EVICTION_HEAP_H_
 
@@ -27,12 +28,15 @@ class EvictionHeap {
   PrefixNode* top() const { return entries_.front().node; }
   Rank top_rank() const { return entries_.front().rank; }
 
-  // Requires: `node` is in no heap. Its rank must not change while it is in this one.
-  void Insert(PrefixNode* node);
+  // Puts `node` where its rank belongs now. The rank must not change while it is not protected.
+  // Requires: `node` is in this heap or in none.
+  void Place(PrefixNode* node);
   // Requires: `node` is in this heap.
   void Remove(PrefixNode* node);
+  // Removes protected nodes until another one is on top.
+  void RemoveProtectedTops();
 
-  // Crashes unless the order holds and nodes know their places.
+  // Crashes unless the order holds, nodes know their places and unprotected ones have their rank.
   void CheckInvariants() const;
 
  private:
@@ -41,7 +45,8 @@ class EvictionHeap {
     PrefixNode* node;
   };
 
-  void Place(size_t index, const Entry& entry);
+  void Set(size_t index, const Entry& entry);
+  void Fix(size_t index, const Entry& entry);
   void SiftUp(size_t index, const Entry& entry);
   void SiftDown(size_t index, const Entry& entry);
 

@@ -1,5 +1,7 @@
 #include "cache/key_table.h"
 
+#include <utility>
+
 #include "base/check.h"
 
 namespace prefixd {
@@ -15,12 +17,11 @@ uint64_t ProcessSeed() {
 
 }  // namespace
 
-KeyTable::KeyTable()
-    : entries_(kFirstCapacity, Entry{}), mask_(kFirstCapacity - 1), seed_(ProcessSeed()) {}
+KeyTable::KeyTable() : seed_(ProcessSeed()) { Resize(kFirstCapacity); }
 
 void KeyTable::Insert(uint64_t tag, PrefixNode* node) {
   PREFIXD_CHECK(node != nullptr);
-  if (2 * (size_ + 1) > entries_.size()) Grow();
+  if (2 * (size_ + 1) > mask_ + 1) Resize(2 * (mask_ + 1));
   size_t i = Bucket(tag);
   while (entries_[i].node != nullptr) i = (i + 1) & mask_;
   entries_[i] = {tag, node};
@@ -44,19 +45,23 @@ void KeyTable::Erase(uint64_t tag, const PrefixNode* node) {
   --size_;
 }
 
-void KeyTable::Grow() {
-  std::vector<Entry> old(entries_.size() * 2, Entry{});
-  old.swap(entries_);
-  mask_ = entries_.size() - 1;
+void KeyTable::Resize(size_t capacity) {
+  const HugeMemory old_memory = std::move(memory_);
+  const Entry* const old = entries_;
+  const size_t old_capacity = old == nullptr ? 0 : mask_ + 1;
+  memory_ = AllocateZeros(capacity * sizeof(Entry));
+  entries_ = static_cast<Entry*>(memory_.get());
+  mask_ = capacity - 1;
   size_ = 0;
-  for (const Entry& entry : old) {
-    if (entry.node != nullptr) Insert(entry.tag, entry.node);
+  for (size_t i = 0; i < old_capacity; ++i) {
+    if (old[i].node != nullptr) Insert(old[i].tag, old[i].node);
   }
 }
 
 void KeyTable::CheckInvariants() const {
   size_t count = 0;
-  for (const Entry& entry : entries_) {
+  for (size_t i = 0; i <= mask_; ++i) {
+    const Entry& entry = entries_[i];
     if (entry.node == nullptr) continue;
     ++count;
     const PrefixNode* found =
@@ -64,7 +69,7 @@ void KeyTable::CheckInvariants() const {
     PREFIXD_CHECK(found == entry.node);
   }
   PREFIXD_CHECK(count == size_);
-  PREFIXD_CHECK(2 * size_ <= entries_.size());
+  PREFIXD_CHECK(2 * size_ <= mask_ + 1);
 }
 
 }  // namespace prefixd

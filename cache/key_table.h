@@ -6,7 +6,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+
+#include "cache/huge_pages.h"
 
 namespace prefixd {
 
@@ -52,10 +53,12 @@ class KeyTable {
   };
 
   size_t Bucket(uint64_t tag) const;
-  void Grow();
+  // Requires: a power of two, more than twice the size.
+  void Resize(size_t capacity);
 
-  std::vector<Entry> entries_;  // A power of two.
-  size_t mask_;
+  HugeMemory memory_;
+  Entry* entries_ = nullptr;  // [mask_ + 1], in memory_.
+  size_t mask_ = 0;
   size_t size_ = 0;
   // Tags come from hashes that a client can compute; where they collide should not.
   uint64_t seed_;

@@ -5,22 +5,23 @@
 
 #include "base/check.h"
 #include "cache/column.h"
+#include "cache/node_pool.h"
 #include "cache/prefix_node.h"
 
 namespace prefixd {
 
-PrefixIndex::PrefixIndex(const Options& options) : options_(options), ghosts_(options.max_ghosts) {
+PrefixIndex::PrefixIndex(const Options& options)
+    : options_(options), pool_(std::make_unique<NodePool>()), ghosts_(options.max_ghosts) {
   PREFIXD_CHECK(options.num_layers >= 1);
   PREFIXD_CHECK(options.key_bits >= 1 && options.key_bits <= 256);
 }
 
 PrefixIndex::~PrefixIndex() {
   PREFIXD_CHECK(num_pins_ == 0);
-  std::vector<std::unique_ptr<Node>> columns;
-  columns.reserve(columns_.size());
-  ForEachNode([&](Node* node) {
-    if (!node->is_root()) columns.emplace_back(node);
-  });
+  std::vector<Node*> nodes;
+  nodes.reserve(columns_.size() + roots_.size());
+  ForEachNode([&](Node* node) { nodes.push_back(node); });
+  for (Node* node : nodes) pool_->Delete(node);
 }
 
 ContentKey PrefixIndex::Cut(const ContentKey& key) const {
@@ -40,14 +41,14 @@ uint64_t PrefixIndex::Tag(const ContentKey& key) const {
 PrefixIndex::Pin PrefixIndex::Root(const ContentKey& root_key, int32_t tenant) {
   PREFIXD_CHECK(tenant >= 0);
   if (static_cast<size_t>(tenant) >= tenants_.size()) tenants_.resize(tenant + 1);
-  std::unique_ptr<Node>& root = roots_[root_key];
+  Node*& root = roots_[root_key];
   if (root == nullptr) {
-    root = std::make_unique<Node>();
+    root = pool_->New();
     root->key = root_key;
     root->tenant = tenant;
   }
   PREFIXD_CHECK(root->tenant == tenant);
-  return PinNode(root.get());
+  return PinNode(root);
 }
 
 PrefixIndex::Pin PrefixIndex::Publish(const Pin& parent, const ContentKey& key, TokenView tokens,
@@ -63,7 +64,7 @@ PrefixIndex::Pin PrefixIndex::Publish(const Pin& parent, const ContentKey& key, 
     Use(equal);
     return pin;
   }
-  auto node = std::make_unique<Node>();
+  Node* node = pool_->New();
   std::copy_n(column.ids, kSlotsPerPage, node->ids.begin());
   node->media.assign(column.media.begin(), column.media.end());
   node->key = Cut(key);
@@ -74,15 +75,16 @@ PrefixIndex::Pin PrefixIndex::Publish(const Pin& parent, const ContentKey& key, 
   node->pages = std::move(pages);
   node->protections = 1;  // The pin that is returned.
   Protect(above);         // For its new protected child.
-  const bool inserted = above->children.insert(node.get()).second;
+  if (above->heap_index != Node::kNotInHeap) tenants_[above->tenant].leaves.Remove(above);
+  const bool inserted = above->children.insert(node).second;
   PREFIXD_CHECK(inserted);  // Else the caller gave equal columns different keys.
-  columns_.Insert(Tag(key), node.get());
+  columns_.Insert(Tag(key), node);
   ghosts_.Forget(Tag(key));
   tenants_[node->tenant].num_pages += options_.num_layers;
   ++counters_.published;
   ++num_pins_;
-  Use(node.get());
-  return Pin(this, node.release());
+  Use(node);
+  return Pin(this, node);
 }
 
 PrefixIndex::Pin::~Pin() {
@@ -106,9 +108,7 @@ void PrefixIndex::Unpin(Node* node) {
 
 void PrefixIndex::Protect(Node* node) {
   while (node->protections++ == 0 && !node->is_root()) {
-    Tenant& tenant = tenants_[node->tenant];
-    tenant.evictable_pages -= options_.num_layers;
-    if (node->is_leaf()) tenant.leaves.Remove(node);
+    tenants_[node->tenant].evictable_pages -= options_.num_layers;
     node = node->parent;
   }
 }
@@ -122,31 +122,32 @@ void PrefixIndex::Unprotect(Node* node) {
     }
     Tenant& tenant = tenants_[node->tenant];
     tenant.evictable_pages += options_.num_layers;
-    if (node->is_leaf()) tenant.leaves.Insert(node);
+    if (node->is_leaf()) tenant.leaves.Place(node);
     node = node->parent;
   }
 }
 
 void PrefixIndex::Use(Node* node) {
-  PREFIXD_DCHECK(node->heap_index == Node::kNotInHeap);
+  PREFIXD_DCHECK(node->protections > 0);
   node->use_clock = clock_;
   node->last_use = ++num_uses_;
 }
 
 void PrefixIndex::DropRootIfUnused(Node* root) {
   if (!root->is_leaf() || root->protections > 0) return;
-  const ContentKey key = root->key;
-  roots_.erase(key);
+  roots_.erase(root->key);
+  pool_->Delete(root);
 }
 
-PrefixIndex::Node* PrefixIndex::Victim(int32_t tenant) const {
+PrefixIndex::Node* PrefixIndex::Victim(int32_t tenant) {
   const EvictionHeap* best = nullptr;
-  const auto consider = [&](const EvictionHeap& leaves) {
+  const auto consider = [&](EvictionHeap& leaves) {
+    leaves.RemoveProtectedTops();
     if (leaves.empty()) return;
     if (best == nullptr || leaves.top_rank() < best->top_rank()) best = &leaves;
   };
   if (tenant < 0) {
-    for (const Tenant& each : tenants_) consider(each.leaves);
+    for (Tenant& each : tenants_) consider(each.leaves);
   } else if (static_cast<size_t>(tenant) < tenants_.size()) {
     consider(tenants_[tenant].leaves);
   }
@@ -165,7 +166,6 @@ int64_t PrefixIndex::Evict(int64_t num_pages, int32_t tenant) {
 }
 
 void PrefixIndex::EvictLeaf(Node* leaf) {
-  const std::unique_ptr<Node> owner(leaf);
   Tenant& tenant = tenants_[leaf->tenant];
   clock_ = std::max(clock_, leaf->priority());
   tenant.leaves.Remove(leaf);
@@ -183,10 +183,11 @@ void PrefixIndex::EvictLeaf(Node* leaf) {
     parent->use_clock = leaf->use_clock;
     parent->last_use = leaf->last_use;
   }
+  pool_->Delete(leaf);
   if (parent->is_root()) {
     DropRootIfUnused(parent);
   } else if (parent->is_leaf() && parent->protections == 0) {
-    tenant.leaves.Insert(parent);
+    tenant.leaves.Place(parent);
   }
 }
 

@@ -25,6 +25,7 @@
 namespace prefixd {
 
 struct ColumnView;
+class NodePool;
 struct PrefixNode;
 
 // Why a lookup did not match every token that it was allowed to match.
@@ -149,7 +150,7 @@ class PrefixIndex {
   struct Tenant {
     int64_t num_pages = 0;
     int64_t evictable_pages = 0;
-    EvictionHeap leaves;  // Exactly the unprotected leaves.
+    EvictionHeap leaves;  // All unprotected ones, and some that are pinned.
   };
   struct Walked {
     Node* last;              // The last node whose column matched whole.
@@ -165,6 +166,8 @@ class PrefixIndex {
   // The column under `key` that follows `parent` and holds the same; null if there is none.
   Node* FindColumn(const ContentKey& key, const Node* parent, const ColumnView& column,
                    uint64_t* collisions) const;
+  // Asks the CPU for the nodes of `keys`.
+  void Prefetch(absl::Span<const ContentKey> keys, bool with_media) const;
   Walked Walk(Node* from, TokenView tokens, absl::Span<const ContentKey> keys,
               int32_t num_tokens) const;
   // Where the longest partial match is, among the children of walked->last.
@@ -179,7 +182,7 @@ class PrefixIndex {
   void Use(Node* node);
   void DropRootIfUnused(Node* root);
   // The leaf to evict next, null if there is none.
-  Node* Victim(int32_t tenant) const;
+  Node* Victim(int32_t tenant);
   void EvictLeaf(Node* leaf);
 
   // Parents come before their children.
@@ -187,8 +190,9 @@ class PrefixIndex {
   void CheckNode(const Node* node) const;
 
   const Options options_;
-  std::map<ContentKey, std::unique_ptr<Node>> roots_;
-  KeyTable columns_;  // Owns its nodes.
+  std::unique_ptr<NodePool> pool_;  // Owns all nodes.
+  std::map<ContentKey, Node*> roots_;
+  KeyTable columns_;
   GhostKeys ghosts_;
   std::vector<Tenant> tenants_;
   uint64_t clock_ = 0;     // The highest priority that was evicted.

@@ -12,7 +12,7 @@ namespace prefixd {
 void PrefixIndex::ForEachNode(absl::FunctionRef<void(Node* node)> visit) const {
   std::vector<Node*> stack;  // No recursion: a chain may be as deep as the context is long.
   for (const auto& [key, root] : roots_) {
-    stack.push_back(root.get());
+    stack.push_back(root);
     while (!stack.empty()) {
       Node* node = stack.back();
       stack.pop_back();
@@ -29,7 +29,7 @@ void PrefixIndex::ForEachPage(absl::FunctionRef<void(PageId page, bool pinned)> 
 }
 
 void PrefixIndex::CheckInvariants() const {
-  std::vector<int64_t> pages(tenants_.size()), evictable(tenants_.size()), leaves(tenants_.size());
+  std::vector<int64_t> pages(tenants_.size()), evictable(tenants_.size()), in_heap(tenants_.size());
   absl::flat_hash_set<const Node*> nodes;
   int64_t pins = 0;
   size_t num_columns = 0;
@@ -43,9 +43,8 @@ void PrefixIndex::CheckInvariants() const {
     if (node->is_root()) return;
     ++num_columns;
     pages[node->tenant] += options_.num_layers;
-    if (node->protections > 0) return;
-    evictable[node->tenant] += options_.num_layers;
-    if (node->is_leaf()) ++leaves[node->tenant];
+    if (node->protections == 0) evictable[node->tenant] += options_.num_layers;
+    in_heap[node->tenant] += node->heap_index != Node::kNotInHeap;
   });
   PREFIXD_CHECK(pins == num_pins_);
   PREFIXD_CHECK(num_columns == columns_.size());
@@ -54,8 +53,7 @@ void PrefixIndex::CheckInvariants() const {
   for (size_t i = 0; i < tenants_.size(); ++i) {
     PREFIXD_CHECK(pages[i] == tenants_[i].num_pages);
     PREFIXD_CHECK(evictable[i] == tenants_[i].evictable_pages);
-    // Every one of them is in this heap: CheckNode saw that they are in one of this size.
-    PREFIXD_CHECK(static_cast<size_t>(leaves[i]) == tenants_[i].leaves.size());
+    PREFIXD_CHECK(static_cast<size_t>(in_heap[i]) == tenants_[i].leaves.size());
     tenants_[i].leaves.CheckInvariants();
   }
   PREFIXD_CHECK(counters_.published - counters_.evicted == columns_.size());
@@ -70,7 +68,7 @@ void PrefixIndex::CheckNode(const Node* node) const {
   }
   if (node->is_root()) {
     const auto found = roots_.find(node->key);
-    PREFIXD_CHECK(found != roots_.end() && found->second.get() == node);
+    PREFIXD_CHECK(found != roots_.end() && found->second == node);
     PREFIXD_CHECK(node->depth == 0 && node->pages.empty());
     PREFIXD_CHECK(!node->is_leaf() || node->protections > 0);
     return;
@@ -83,7 +81,7 @@ void PrefixIndex::CheckNode(const Node* node) const {
   uint64_t collisions = 0;
   PREFIXD_CHECK(FindColumn(node->key, node->parent, node->content(), &collisions) == node);
   const bool in_heap = node->heap_index != Node::kNotInHeap;
-  PREFIXD_CHECK(in_heap == (node->is_leaf() && node->protections == 0));
+  PREFIXD_CHECK(in_heap ? node->is_leaf() : !node->is_leaf() || node->protections > 0);
   PREFIXD_CHECK(!in_heap || node->heap_index < tenants_[node->tenant].leaves.size());
 }
 

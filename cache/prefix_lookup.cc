@@ -9,16 +9,13 @@
 namespace prefixd {
 namespace {
 
-// How many columns ahead of the comparison buckets and nodes are asked for. Every bucket of a long
-// prompt and every node is a cache miss of its own; these many are under way at a time.
-constexpr int32_t kBucketsAhead = 48;
-constexpr int32_t kNodesAhead = 24;
+// Columns that are asked for together. Every bucket and every node is a cache miss of its own;
+// asking for all buckets and then for all nodes is faster than doing so while comparing.
+constexpr int32_t kBatch = 64;
 
-void PrefetchNode(const PrefixNode* node, bool with_media) {
+void PrefetchNode(const PrefixNode* node, int num_lines) {
   const char* line = reinterpret_cast<const char*>(node);
-  __builtin_prefetch(line);
-  __builtin_prefetch(line + 64);
-  if (with_media) __builtin_prefetch(line + 128);
+  for (int i = 0; i < num_lines; ++i) __builtin_prefetch(line + 64 * i);
 }
 
 }  // namespace
@@ -33,22 +30,26 @@ PrefixIndex::Node* PrefixIndex::FindColumn(const ContentKey& key, const Node* pa
   });
 }
 
+void PrefixIndex::Prefetch(absl::Span<const ContentKey> keys, bool with_media) const {
+  for (const ContentKey& key : keys) columns_.Prefetch(Tag(key));
+  for (const ContentKey& key : keys) {
+    const Node* node = columns_.First(Tag(key));
+    if (node == nullptr) break;  // Nor will any later column match.
+    PrefetchNode(node, &key == &keys.back() ? 4 : with_media ? 3 : 2);
+  }
+}
+
 PrefixIndex::Walked PrefixIndex::Walk(Node* from, TokenView tokens,
                                       absl::Span<const ContentKey> keys, int32_t num_tokens) const {
-  const bool with_media = !tokens.media.empty();
   const int32_t end = num_tokens / kSlotsPerPage;
   PREFIXD_CHECK(keys.size() >= static_cast<size_t>(end));
   Walked walked = {from, nullptr, 0, 0};
   ColumnReader reader(tokens);
   int32_t column = from->depth;
-  int32_t bucket = column;  // Asked for: buckets before it, nodes before `node`.
-  int32_t node = column;
-  for (; column < end; ++column) {
-    for (; bucket < std::min(column + kBucketsAhead, end); ++bucket) {
-      columns_.Prefetch(Tag(keys[bucket]));
-    }
-    for (; node < std::min(column + kNodesAhead, end); ++node) {
-      PrefetchNode(columns_.First(Tag(keys[node])), with_media);
+  for (int32_t asked = column; column < end; ++column) {
+    if (column == asked) {
+      asked = std::min(column + kBatch, end);
+      Prefetch(keys.subspan(column, asked - column), !tokens.media.empty());
     }
     Node* next = FindColumn(keys[column], walked.last, reader.Read(column), &walked.collisions);
     if (next == nullptr) break;
@@ -104,7 +105,7 @@ int32_t PrefixIndex::Peek(const ContentKey& root_key, TokenView tokens,
   const auto root = roots_.find(root_key);
   if (root == roots_.end()) return 0;
   const int32_t limit = std::min(max_tokens, static_cast<int32_t>(tokens.ids.size()));
-  const Walked walked = Walk(root->second.get(), tokens, keys, limit);
+  const Walked walked = Walk(root->second, tokens, keys, limit);
   return walked.last->depth * kSlotsPerPage + walked.partial_tokens;
 }
 
