@@ -3,7 +3,8 @@
 // variants alternate in one run; figures are medians, ratios are taken within a repetition. Each
 // variant walks through layers that together are larger than the caches, so that memory is read.
 //
-//   shared_attention_bench [--level avx512] [--threads 2] [--repetitions 15] [--check]
+//   shared_attention_bench [--level avx512] [--threads 2] [--repetitions 15] [--only decode]
+//   [--check]
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -14,6 +15,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "absl/strings/match.h"
 #include "base/check.h"
 #include "bench/probes.h"
 #include "engine/backend/cpu/cpu_backend_impl.h"
@@ -189,11 +191,13 @@ bool BenchUnshared(cpu::CpuBackend* backend, const Shape& s, int repetitions) {
 int Main(int argc, char** argv) {
   std::string level_name = "auto";
   int num_threads = 0, repetitions = 15;
+  std::string only;
   bool check = false;
   CLI::App app("Times attention over shared pages");
   app.add_option("--level", level_name, "auto, portable, avx2, avx512 or avx512bf16");
   app.add_option("--threads", num_threads, "0: one per usable CPU")->check(CLI::Range(0, 256));
   app.add_option("--repetitions", repetitions)->check(CLI::Range(1, 1000));
+  app.add_option("--only", only, "Cases whose name contains this");
   app.add_flag("--check", check, "Fail when a bar is missed");
   CLI11_PARSE(app, argc, argv);
   const auto level = cpu::SelectLevel(level_name);
@@ -205,6 +209,7 @@ int Main(int argc, char** argv) {
   cpu::CpuBackend backend(*level, num_threads, false);
   std::printf("level %s, %d threads\n", backend.info().level.c_str(), backend.info().num_threads);
 
+  const auto runs = [&](const Shape& shape) { return absl::StrContains(shape.name, only); };
   bool met = true;
   std::printf("%-44s %9s %10s %10s\n", "shared prefix", "ms", "apart", "copies");
   const Shape shared[] = {
@@ -218,7 +223,9 @@ int Main(int argc, char** argv) {
       {"suffix f32 64 x 6 rows on 576, 32/32 x 128", DType::kF32, 32, 32, 128, 64, 576, 6, 6},
       {"decode f32 32 x (16 + 1000), 9/3 x 64", DType::kF32, 9, 3, 64, 32, 16, 1000, 1},
   };
-  for (const Shape& shape : shared) met &= BenchShared(&backend, shape, repetitions);
+  for (const Shape& shape : shared) {
+    if (runs(shape)) met &= BenchShared(&backend, shape, repetitions);
+  }
   std::printf("%-44s %9s %10s\n", "nothing shared", "ms", "without");
   const Shape unshared[] = {
       {"decode f32 32 x 512, 9/3 x 64", DType::kF32, 9, 3, 64, 32, 512, 0, 1},
@@ -226,7 +233,9 @@ int Main(int argc, char** argv) {
       {"decode f32 8 x 512, 32/32 x 128", DType::kF32, 32, 32, 128, 8, 512, 0, 1},
       {"suffix f32 8 x 64 rows on 512, 9/3 x 64", DType::kF32, 9, 3, 64, 8, 512, 64, 64},
   };
-  for (const Shape& shape : unshared) met &= BenchUnshared(&backend, shape, repetitions);
+  for (const Shape& shape : unshared) {
+    if (runs(shape)) met &= BenchUnshared(&backend, shape, repetitions);
+  }
   return check && !met ? 1 : 0;
 }
 
