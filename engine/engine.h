@@ -109,6 +109,8 @@ struct EngineStats {
   uint64_t page_bytes = 0;
   int32_t page_slots = 0;
   uint64_t steps = 0;
+  absl::Duration step_time;    // Spent in steps since start, and of that
+  absl::Duration cache_time;   // in calls of the cache: lookup, adoption, room, publishing.
   uint64_t prompt_tokens = 0;  // Totals since start.
   uint64_t generated_tokens = 0;
   uint64_t images = 0;

@@ -98,8 +98,7 @@ Scheduler::Start Scheduler::CanStart(const ActiveRequest& request,
     all_pages += pages;
   }
   const bool limited = cache_.tenant(request.tenant).quota < cache_.num_pages();
-  if (limited &&
-      cache_.CanReserve(request.tenant, tenant_pages) == KvCache::Room::kTenantFull) {
+  if (limited && cache_.CanReserve(request.tenant, tenant_pages) == KvCache::Room::kTenantFull) {
     return Start::kTenantFull;
   }
   // Beside others there must be a page a layer for each to go on with.

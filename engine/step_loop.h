@@ -24,9 +24,9 @@
 #include "engine/model_runner.h"
 #include "engine/models/model.h"
 #include "engine/prefix_registry.h"
+#include "engine/prefix_sharing.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
-#include "engine/prefix_sharing.h"
 #include "engine/tokenizer/tokenizer.h"
 
 namespace prefixd {
@@ -121,6 +121,7 @@ class StepLoop {
   // A step.
   void EndExpired();
   void BeginRound();
+  void PublishComputed();
   void AdmitWaiting();
   bool Admit(ActiveRequest* request, std::vector<bool>* blocked);
   ActiveRequest* NextCandidate(const std::vector<bool>& blocked) const;
@@ -186,6 +187,7 @@ class StepLoop {
   double prefill_rows_per_second_ = 0;  // Moving average; 0: unknown.
 
   // Totals since start.
+  absl::Duration step_time_, cache_time_;
   uint64_t steps_ = 0, prompt_tokens_ = 0, generated_tokens_ = 0, images_ = 0;
   uint64_t finished_ = 0, failed_ = 0, preemptions_ = 0, recomputed_ = 0, preempted_pages_ = 0;
   std::array<uint64_t, 6> finishes_{};
