@@ -277,12 +277,15 @@ absl::Duration StepLoop::EstimatedWait() const {
 // ----------------------------------------------------------------------------------------
 
 bool StepLoop::Step() {
+  const absl::Time arrived = clock_->Now();
   EndExpired();
   DropReleasedPins();
   for (const auto& request : running_) request->parked = !request->sink->Writable();
+  const absl::Time sharing = clock_->Now();
   BeginRound();
   AdmitWaiting();
   FinishCachedPins();
+  const absl::Time planning = clock_->Now();
   MakePlan();
   ChargeTenants();
   if (plan_.empty()) {
@@ -307,6 +310,8 @@ bool StepLoop::Step() {
     for (const ImagePiece& piece : plan_.images) Fail(piece.request, failure);
   }
   Sweep();
+  cache_time_ += planning - sharing;
+  step_time_ += clock_->Now() - arrived;
   if (options_.check_invariants) CheckInvariants();
   return true;
 }
@@ -492,6 +497,15 @@ void StepLoop::AfterForward() {
     request->encoding_begun = absl::Time();
     sharing_.KeepFeatures(request, std::move(features));
   }
+  const absl::Time begin = clock_->Now();
+  PublishComputed();
+  cache_time_ += clock_->Now() - begin;
+  for (const PrefillPiece& piece : plan_.prefills) {
+    if (piece.ends_prompt) EndPrefill(piece.request);
+  }
+}
+
+void StepLoop::PublishComputed() {
   const auto computed = [this](ActiveRequest* request) {
     request->most_pages = std::max(request->most_pages, static_cast<int32_t>(HeldPages(*request)));
     sharing_.Publish(request);
@@ -501,10 +515,7 @@ void StepLoop::AfterForward() {
     sequence->most_rows = std::max(sequence->most_rows, sequence->kv.next_position());
     if (sequence->kv.next_position() % kSlotsPerPage == 0) computed(decode.request);
   }
-  for (const PrefillPiece& piece : plan_.prefills) {
-    computed(piece.request);
-    if (piece.ends_prompt) EndPrefill(piece.request);
-  }
+  for (const PrefillPiece& piece : plan_.prefills) computed(piece.request);
 }
 
 void StepLoop::EndPrefill(ActiveRequest* request) {

@@ -37,6 +37,8 @@ void StepLoop::FillStats(EngineStats* stats) const {
   stats->page_bytes = options_.page_bytes;
   stats->page_slots = kPageSlots;
   stats->steps = steps_;
+  stats->step_time = step_time_;
+  stats->cache_time = cache_time_;
   stats->prompt_tokens = prompt_tokens_;
   stats->generated_tokens = generated_tokens_;
   stats->images = images_;
