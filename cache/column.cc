@@ -1,7 +1,6 @@
 #include "cache/column.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/check.h"
 
@@ -35,11 +34,6 @@ const MediaSpan* SpanAt(const ColumnView& column, int32_t position) {
 }
 
 }  // namespace
-
-bool SameContent(const ColumnView& a, const ColumnView& b) {
-  PREFIXD_DCHECK(a.size == kSlotsPerPage && b.size == kSlotsPerPage);
-  return std::memcmp(a.ids, b.ids, kSlotsPerPage * sizeof(int32_t)) == 0 && a.media == b.media;
-}
 
 int32_t CommonTokens(const ColumnView& a, const ColumnView& b) {
   const int32_t limit = std::min(a.size, b.size);

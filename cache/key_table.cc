@@ -21,7 +21,7 @@ KeyTable::KeyTable() : seed_(ProcessSeed()) { Resize(kFirstCapacity); }
 
 void KeyTable::Insert(uint64_t tag, PrefixNode* node) {
   PREFIXD_CHECK(node != nullptr);
-  if (2 * (size_ + 1) > mask_ + 1) Resize(2 * (mask_ + 1));
+  if (4 * (size_ + 1) > mask_ + 1) Resize(2 * (mask_ + 1));
   size_t i = Bucket(tag);
   while (entries_[i].node != nullptr) i = (i + 1) & mask_;
   entries_[i] = {tag, node};
@@ -69,7 +69,7 @@ void KeyTable::CheckInvariants() const {
     PREFIXD_CHECK(found == entry.node);
   }
   PREFIXD_CHECK(count == size_);
-  PREFIXD_CHECK(2 * size_ <= mask_ + 1);
+  PREFIXD_CHECK(4 * size_ <= mask_ + 1);
 }
 
 }  // namespace prefixd

@@ -1,6 +1,7 @@
-// Finds nodes by the first 64 bits of their keys: open addressing, linear probing, at most half
-// full. Several nodes may have one tag. Lookups of many tags overlap their cache misses by asking
-// for the buckets first, then for the nodes. Engine thread only; does not own the nodes.
+// Finds nodes by the first 64 bits of their keys: open addressing, linear probing, at most a
+// quarter full: a probe that goes on is a branch that the CPU does not foresee. Several nodes may
+// have one tag. Lookups of many tags overlap their cache misses by asking for the buckets first,
+// then for the nodes. Engine thread only; does not own the nodes.
 #ifndef PREFIXD_CACHE_KEY_TABLE_H_
 #define PREFIXD_CACHE_KEY_TABLE_H_
 
@@ -53,7 +54,7 @@ class KeyTable {
   };
 
   size_t Bucket(uint64_t tag) const;
-  // Requires: a power of two, more than twice the size.
+  // Requires: a power of two, at least four times the size.
   void Resize(size_t capacity);
 
   HugeMemory memory_;

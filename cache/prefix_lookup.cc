@@ -1,5 +1,7 @@
 // Find and Peek.
 #include <algorithm>
+#include <cstring>
+#include <iterator>
 
 #include "base/check.h"
 #include "cache/column.h"
@@ -18,12 +20,24 @@ void PrefetchNode(const PrefixNode* node, int num_lines) {
   for (int i = 0; i < num_lines; ++i) __builtin_prefetch(line + 64 * i);
 }
 
+// Without branches and calls.
+bool Same(const ContentKey& a, const ContentKey& b) {
+  uint64_t difference = 0;
+  for (size_t i = 0; i < sizeof(ContentKey); i += 8) {
+    uint64_t x, y;
+    std::memcpy(&x, &a[i], 8);
+    std::memcpy(&y, &b[i], 8);
+    difference |= x ^ y;
+  }
+  return difference == 0;
+}
+
 }  // namespace
 
 PrefixIndex::Node* PrefixIndex::FindColumn(const ContentKey& key, const Node* parent,
                                            const ColumnView& column, uint64_t* collisions) const {
   return columns_.Find(Tag(key), [&](const Node* node) {
-    if (options_.key_bits == 256 ? node->key != key : node->key != Cut(key)) return false;
+    if (!(options_.key_bits == 256 ? Same(node->key, key) : node->key == Cut(key))) return false;
     if (node->parent == parent && SameContent(node->content(), column)) return true;
     ++*collisions;
     return false;

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "cache/content.h"
 #include "cache/page_pool.h"
@@ -30,6 +30,18 @@ inline ContentKey TestRoot(absl::string_view tenant, absl::string_view salt = ""
                   .model_digest = "model",
                   .preprocessing_version = "v1",
                   .kv_dtype = "f32"});
+}
+
+// Namespaces of three tenants with two salts each; i belongs to tenant i % kTenants.
+constexpr int kTenants = 3;
+constexpr int kNamespaces = 6;
+inline std::vector<ContentKey> NamespaceRoots() {
+  std::vector<ContentKey> roots;
+  for (int i = 0; i < kNamespaces; ++i) {
+    roots.push_back(
+        TestRoot(absl::StrCat("tenant", i % kTenants), absl::StrCat("s", i / kTenants)));
+  }
+  return roots;
 }
 
 struct Text {

@@ -251,17 +251,20 @@ TEST_F(PrefixIndexTest, EvictsTheCheapFirstUntilTheCostlyHaveAged) {
 }
 
 TEST_F(PrefixIndexTest, TheUseOfAColumnIsOneOfItsAncestors) {
-  const Text chain = Text().Count(0, 32), other = Text().Count(100, 16);
-  Publish(chain), Publish(other);
-  Find(chain);
+  const Text parent = Text().Count(0, 16), chain = Text().Count(0, 32);
+  const Text cheap = Text().Count(100, 16), costly = Text().Count(200, 16);
+  Publish(parent, 5);
+  PrefixIndex::Pin pin = Publish(chain, 1);
+  Publish(cheap, 3), Publish(costly, 7);
   index_->Evict(kLayers, -1);
-  EXPECT_EQ(Peek(other), 0) << "the least recently used";
-  Publish(other);
+  EXPECT_EQ(Peek(cheap), 0) << "which moves the clock up to 3";
+  pin = Find(chain).pin.Clone();
+  pin = PrefixIndex::Pin();
   index_->Evict(kLayers, -1);
-  EXPECT_EQ(Peek(chain), 16) << "its last column went";
+  EXPECT_EQ(Peek(chain), 16) << "priority 3 + 1";
   index_->Evict(kLayers, -1);
-  EXPECT_EQ(Peek(chain), 0) << "then the one before, last used with it and before the other";
-  EXPECT_EQ(Peek(other), 16);
+  EXPECT_EQ(Peek(costly), 0) << "priority 7";
+  EXPECT_EQ(Peek(parent), 16) << "used with its child, so 3 + 5 instead of 5";
 }
 
 TEST_F(PrefixIndexTest, SaysWhyItDidNotMatchMore) {
