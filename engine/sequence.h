@@ -90,6 +90,7 @@ struct ActiveRequest {
   int32_t max_new_tokens = 0;      // After all caps; >= 1.
   bool capped_by_context = false;  // max_new_tokens is what the context (or the cache) leaves.
   int64_t max_pages = 0;           // Most pages that all choices can ever hold.
+  int32_t expected_rows = 0;       // Of the prompt, that it will compute itself; an estimate.
   bool started = false;            // StartedEvent was sent.
   bool parked = false;             // The reader is too far behind; nothing is computed for it.
   bool ended = false;              // The terminal event was sent.

@@ -202,6 +202,7 @@ absl::Status StepLoop::Prepare(ActiveRequest* request) {
                      absl::StrCat("n is ", num_choices, ", the server runs at most ", max_choices));
   }
   PREFIXD_RETURN_IF_ERROR(CheckFits(*request));
+  request->expected_rows = ExpectedRows(*request);
   PREFIXD_RETURN_IF_ERROR(CheckDeadlineReachable(*request));
   request->seed = request->request.sampling.seed ? *request->request.sampling.seed : DrawSeed();
   return absl::OkStatus();
@@ -242,12 +243,33 @@ int64_t StepLoop::PagesFor(const ActiveRequest& request, int64_t new_tokens) con
   return one + (request.request.output.num_choices - 1) * (one - shared);
 }
 
+// What is neither cached nor computed for a request before it.
+int32_t StepLoop::ExpectedRows(const ActiveRequest& request) const {
+  if (!request.prompt.root_key) return request.prompt_rows();
+  int32_t shared = cache_.index().Peek(*request.prompt.root_key, request.tokens(), request.keys,
+                                       request.prompt_rows() - 1);
+  const auto compare = [&](const RequestList& others) {
+    for (const auto& other : others) {
+      if (!other->prompt.root_key) continue;
+      // Keys are chained: where one is equal, so are all before it.
+      const size_t most = std::min(request.keys.size(), other->keys.size());
+      const auto end = std::partition_point(
+          request.keys.begin(), request.keys.begin() + static_cast<ptrdiff_t>(most),
+          [&](const ContentKey& key) { return other->keys[&key - request.keys.data()] == key; });
+      shared = std::max(shared, kSlotsPerPage * static_cast<int32_t>(end - request.keys.begin()));
+    }
+  };
+  compare(waiting_);
+  compare(running_);
+  return request.prompt_rows() - std::min(shared, request.prompt_rows() - 1);
+}
+
 absl::Status StepLoop::CheckDeadlineReachable(const ActiveRequest& request) const {
   if (prefill_rows_per_second_ <= 0) return absl::OkStatus();
   const absl::Duration left = request.request.deadline - clock_->Now();
   const absl::Duration wait = EstimatedWait();
   const absl::Duration prefill =
-      absl::Seconds(static_cast<double>(request.prompt_rows()) / prefill_rows_per_second_);
+      absl::Seconds(static_cast<double>(request.expected_rows) / prefill_rows_per_second_);
   if (wait + prefill <= left) return absl::OkStatus();
   return MakeError(
       absl::StatusCode::kResourceExhausted,
@@ -263,7 +285,7 @@ absl::Status StepLoop::CheckDeadlineReachable(const ActiveRequest& request) cons
 
 int64_t StepLoop::RowsAhead() const {
   int64_t rows = 0;
-  for (const auto& request : waiting_) rows += request->prompt_rows();
+  for (const auto& request : waiting_) rows += request->expected_rows;
   for (const auto& request : running_) rows += request->prompt_rows() - request->computed_rows();
   return rows;
 }

@@ -115,6 +115,7 @@ class StepLoop {
   void CapOutput(ActiveRequest* request) const;
   int64_t PagesFor(const ActiveRequest& request, int64_t new_tokens) const;
   absl::Status CheckFits(const ActiveRequest& request) const;
+  int32_t ExpectedRows(const ActiveRequest& request) const;
   absl::Status CheckDeadlineReachable(const ActiveRequest& request) const;
   int64_t RowsAhead() const;
 

@@ -197,6 +197,71 @@ TEST_F(PrefixSharingTest, APreemptedRequestGoesOnAsIfNothingHadHappened) {
   EXPECT_LT(younger->finished->usage.recomputed_tokens, 100);
 }
 
+TEST_F(PrefixSharingTest, ADeadlineCountsOnlyWhatMustBeComputed) {
+  Build({.max_batch_tokens = 16, .max_running = 4}, 2000);
+  model_->on_forward = [this](int rows) { clock_.Advance(absl::Milliseconds(rows)); };
+  Run(MakeShared(PromptOf(200, 1), 2));  // A millisecond a row.
+  const auto with_deadline = [this](int32_t salt) {
+    auto request = MakeShared(Concat(PromptOf(200, salt), {3}), 2);
+    request->request.deadline = clock_.Now() + absl::Milliseconds(100);
+    return Submit(std::move(request));
+  };
+  const auto unknown = with_deadline(2);
+  EXPECT_EQ(unknown->status.code(), absl::StatusCode::kResourceExhausted);
+  const auto cached = with_deadline(1);
+  RunToEnd();
+  EXPECT_TRUE(cached->finished.has_value()) << cached->status;
+}
+
+TEST_F(PrefixSharingTest, APinnedPrefixStaysUntilItExpires) {
+  PrefixRegistry prefixes;
+  Build({.prefixes = &prefixes}, 36 * kLayers);
+  const auto pin = [&](const std::string& id, int32_t salt, int32_t tokens) {
+    PrefixSpec spec{.id = id, .input = TokenInput{}, .ttl = absl::Seconds(10)};
+    auto entry = prefixes.Reserve(spec, {.total = 10, .per_tenant = 10});
+    EXPECT_TRUE(entry.ok()) << entry.status();
+    auto request = MakeShared(PromptOf(tokens, salt), 1);
+    request->pins = *entry;
+    const auto sink = Submit(std::move(request));
+    RunToEnd();
+    return sink;
+  };
+  ASSERT_TRUE(pin("shots", 1, 100)->finished.has_value());
+  const absl::StatusOr<PrefixInfo> info = prefixes.Get("", "prefixes/shots", clock_.Now());
+  ASSERT_TRUE(info.ok()) << info.status();
+  EXPECT_EQ(info->prompt_tokens, 100);
+  EXPECT_EQ(info->pinned_tokens, 96);
+  EXPECT_EQ(Stats().cache.pinned_pages, 6 * kLayers);
+
+  // The pool is turned over many times; the prefix is still there.
+  for (int32_t i = 0; i < 20; ++i) Run(MakeShared(PromptOf(300, 10 + i), 2));
+  EXPECT_GT(Stats().cache.evicted_columns, 100u);
+  EXPECT_EQ(Run(MakeShared(Concat(PromptOf(96, 1), {9, 9}), 2)).cache.hit_tokens, 96);
+
+  // More than half of the pool is not pinned; a request that needs what is pinned is refused.
+  EXPECT_EQ(pin("large", 2, 400)->status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(Submit(MakeShared(PromptOf(500, 3), 64))->status.code(),
+            absl::StatusCode::kResourceExhausted);
+  // Equal content pinned twice counts once.
+  ASSERT_TRUE(pin("again", 1, 100)->finished.has_value());
+  EXPECT_EQ(Stats().cache.pinned_pages, 6 * kLayers);
+
+  clock_.Advance(absl::Seconds(9));
+  EXPECT_LE(loop_->NextTimer() - clock_.Now(), absl::Seconds(1));
+  ASSERT_TRUE(prefixes.Touch("", "prefixes/shots", std::nullopt, clock_.Now()).ok());
+  clock_.Advance(absl::Seconds(2));
+  loop_->Step();
+  EXPECT_EQ(prefixes.List("", clock_.Now()).size(), 1u);
+  EXPECT_EQ(Stats().cache.pinned_pages, 6 * kLayers);
+  ASSERT_TRUE(prefixes.Release("", "prefixes/shots").ok());
+  EXPECT_EQ(prefixes.Release("", "prefixes/shots").code(), absl::StatusCode::kNotFound);
+  loop_->Step();
+  EXPECT_EQ(Stats().cache.pinned_pages, 0);
+  loop_->Flush(-1);
+  EXPECT_EQ(Stats().free_pages, 36 * kLayers);
+  loop_.reset();
+}
+
 TEST_F(PrefixSharingTest, ReceiptsAddUpToTheTotals) {
   Build({.max_running = 4}, 30 * kLayers);
   std::vector<std::shared_ptr<Recorder>> sinks;
