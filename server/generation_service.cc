@@ -4,30 +4,13 @@
 #include <memory>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "base/error.h"
-#include "engine/error_reasons.h"
 #include "server/call_support.h"
 #include "server/convert.h"
 #include "server/generate_stream.h"
+#include "server/request_tenant.h"
 
 namespace prefixd {
 namespace {
-
-absl::Status BudgetUsedUp() {
-  return MakeError(absl::StatusCode::kResourceExhausted,
-                   "the messages of live requests use up the server's memory for them",
-                   ErrorDetail{.reason = reason::kQueueFull, .retry_after = absl::Seconds(1)});
-}
-
-// Takes the content of a received message. gRPC keeps the message until the call ends; emptying it
-// spares a copy of the images for all that time. The object is not const where it was made.
-template <typename Message>
-Message TakeMessage(const Message* message) {
-  Message taken;
-  taken.Swap(const_cast<Message*>(message));
-  return taken;
-}
 
 // gRPC's end of a Generate call. Deletes itself in OnDone.
 class GenerateReactor final : public GenerateStream::Reactor {
@@ -37,7 +20,8 @@ class GenerateReactor final : public GenerateStream::Reactor {
       : context_(*context),
         deadline_(context->clock->Now() + TimeLeft(*call, context->limits)),
         stream_(std::make_shared<GenerateStream>(context, this, call, request_id, deadline_)),
-        request_id_(std::move(request_id)) {}
+        request_id_(std::move(request_id)),
+        tenant_(TenantOf(*call)) {}
 
   std::shared_ptr<GenerateStream> stream() const { return stream_; }
 
@@ -52,6 +36,7 @@ class GenerateReactor final : public GenerateStream::Reactor {
         ConvertGenerateRequest(std::move(message), context_.engine->model_info(), context_.limits);
     if (!request.ok()) return stream_->Refuse(request.status());
     request->id = request_id_;
+    request->tenant = tenant_;
     request->deadline = deadline_;
     // The call may be over when Submit returns: only what is held here is touched after it.
     const std::shared_ptr<GenerateStream> stream = stream_;
@@ -76,6 +61,7 @@ class GenerateReactor final : public GenerateStream::Reactor {
   const absl::Time deadline_;
   const std::shared_ptr<GenerateStream> stream_;
   const std::string request_id_;
+  const std::string tenant_;
   uint64_t taken_bytes_ = 0;
   bool holds_budget_ = false;
 };
@@ -112,18 +98,17 @@ grpc::ServerUnaryReactor* GenerationService::CountTokens(grpc::CallbackServerCon
   if (!id.ok()) return refuse(id.status());
   const uint64_t bytes = message->ByteSizeLong();
   if (!context_.budget.Take(bytes)) return refuse(BudgetUsedUp());
-  absl::StatusOr<Input> input = ConvertCountTokensRequest(
+  absl::StatusOr<Request> request = ConvertCountTokensRequest(
       TakeMessage(message), context_.engine->model_info(), context_.limits);
-  if (!input.ok()) {
+  if (!request.ok()) {
     context_.budget.Give(bytes);
-    return refuse(input.status());
+    return refuse(request.status());
   }
+  request->tenant = TenantOf(*call);
   // The response and the call live until Finish, which comes from a prep thread.
-  Request request;
-  request.input = *std::move(input);
   context_.engine->CountTokens(
-      std::move(request), [this, reactor, response, call, request_id,
-                           bytes](const absl::StatusOr<TokenCounts>& counts) {
+      *std::move(request), [this, reactor, response, call, request_id,
+                            bytes](const absl::StatusOr<TokenCounts>& counts) {
         context_.budget.Give(bytes);
         if (!counts.ok()) {
           reactor->Finish(PrepareError(counts.status(), request_id, call).status);
