@@ -1,9 +1,9 @@
 #include "client/image_offer.h"
 
-#include <algorithm>
 #include <optional>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
@@ -90,28 +90,43 @@ bool ImageOffer::PutBack(const absl::Status& status) {
     const std::vector<Entry*> named = Named(status);
     if (!named.empty()) offered = named;
   }
-  for (Entry* entry : offered) {
-    sent_->Forget(entry->digest);
-    PutBack(entry);
-  }
+  for (Entry* entry : offered) PutBack(entry);
   return true;
 }
 
 std::vector<ImageOffer::Entry*> ImageOffer::Named(const absl::Status& status) {
   const ErrorDetail detail = GetErrorDetail(status).value_or(ErrorDetail{});
+  const std::vector<Entry*> named = NamedByDigest(MetadataOf(detail, "sha256"));
+  // Long lists of digests arrive cut off; places do not, but are shifted by a prefix's images.
+  return named.empty() ? NamedByPlace(MetadataOf(detail, "image_index")) : named;
+}
+
+std::vector<ImageOffer::Entry*> ImageOffer::NamedByDigest(absl::string_view list) {
   std::vector<Entry*> named;
-  for (const absl::string_view text : absl::StrSplit(MetadataOf(detail, "image_index"), ',')) {
+  for (const absl::string_view hex : absl::StrSplit(list, ',')) {
+    const size_t before = named.size();
+    for (Entry& entry : entries_) {
+      if (entry.offered && absl::BytesToHexString(entry.digest) == hex) named.push_back(&entry);
+    }
+    if (named.size() == before) return {};
+  }
+  return named;
+}
+
+std::vector<ImageOffer::Entry*> ImageOffer::NamedByPlace(absl::string_view list) {
+  std::vector<Entry*> named;
+  for (const absl::string_view text : absl::StrSplit(list, ',')) {
     size_t index = 0;
     if (!absl::SimpleAtoi(text, &index) || index >= entries_.size()) return {};
     if (!entries_[index].offered) return {};
     named.push_back(&entries_[index]);
   }
-  std::sort(named.begin(), named.end());
-  named.erase(std::unique(named.begin(), named.end()), named.end());
   return named;
 }
 
 void ImageOffer::PutBack(Entry* entry) {
+  if (!entry->offered) return;  // Named twice.
+  sent_->Forget(entry->digest);
   entry->image->set_data(std::move(entry->bytes));
   entry->image->clear_image_sha256();
   entry->bytes.clear();

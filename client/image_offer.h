@@ -5,9 +5,11 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "client/sent_images.h"
 #include "prefixd/v1/input.pb.h"
 
@@ -50,7 +52,9 @@ class ImageOffer {
 
   // Those that `status` names; empty if they are not to be told from the others.
   std::vector<Entry*> Named(const absl::Status& status);
-  static void PutBack(Entry* entry);
+  std::vector<Entry*> NamedByDigest(absl::string_view list);
+  std::vector<Entry*> NamedByPlace(absl::string_view list);
+  void PutBack(Entry* entry);
 
   const std::shared_ptr<SentImages> sent_;
   std::vector<Entry> entries_;  // By place in the request; digest empty: not ours to offer.

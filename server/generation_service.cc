@@ -7,7 +7,6 @@
 #include "server/call_support.h"
 #include "server/convert.h"
 #include "server/generate_stream.h"
-#include "server/request_tenant.h"
 
 namespace prefixd {
 namespace {
@@ -20,8 +19,7 @@ class GenerateReactor final : public GenerateStream::Reactor {
       : context_(*context),
         deadline_(context->clock->Now() + TimeLeft(*call, context->limits)),
         stream_(std::make_shared<GenerateStream>(context, this, call, request_id, deadline_)),
-        request_id_(std::move(request_id)),
-        tenant_(TenantOf(*call)) {}
+        request_id_(std::move(request_id)) {}
 
   std::shared_ptr<GenerateStream> stream() const { return stream_; }
 
@@ -36,7 +34,6 @@ class GenerateReactor final : public GenerateStream::Reactor {
         ConvertGenerateRequest(std::move(message), context_.engine->model_info(), context_.limits);
     if (!request.ok()) return stream_->Refuse(request.status());
     request->id = request_id_;
-    request->tenant = tenant_;
     request->deadline = deadline_;
     // The call may be over when Submit returns: only what is held here is touched after it.
     const std::shared_ptr<GenerateStream> stream = stream_;
@@ -61,7 +58,6 @@ class GenerateReactor final : public GenerateStream::Reactor {
   const absl::Time deadline_;
   const std::shared_ptr<GenerateStream> stream_;
   const std::string request_id_;
-  const std::string tenant_;
   uint64_t taken_bytes_ = 0;
   bool holds_budget_ = false;
 };
@@ -104,7 +100,6 @@ grpc::ServerUnaryReactor* GenerationService::CountTokens(grpc::CallbackServerCon
     context_.budget.Give(bytes);
     return refuse(request.status());
   }
-  request->tenant = TenantOf(*call);
   // The response and the call live until Finish, which comes from a prep thread.
   context_.engine->CountTokens(
       *std::move(request), [this, reactor, response, call, request_id,

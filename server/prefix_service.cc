@@ -12,7 +12,6 @@
 #include "server/convert_prefix.h"
 #include "server/create_prefix_call.h"
 #include "server/paging.h"
-#include "server/request_tenant.h"
 #include "server/unary.h"
 
 namespace prefixd {
@@ -22,7 +21,7 @@ namespace {
 absl::Status NotFoundInOneText(absl::Status status, const std::string& name) {
   if (!absl::IsNotFound(status)) return status;
   return MakeError(absl::StatusCode::kNotFound, reason::kPrefixNotFound,
-                   absl::StrCat("there is no ", name, "; it may have expired or been released"),
+                   absl::StrCat("no prefix named ", name, " (it may have expired)"),
                    {{"prefix", name}});
 }
 
@@ -34,15 +33,16 @@ class CreatePrefixReactor final : public grpc::ServerUnaryReactor {
                       CreatePrefixCall::Fill fill)
       : context_(*context),
         deadline_(context->clock->Now() + TimeLeft(*call, context->limits)),
-        tenant_(TenantOf(*call)),
         call_(std::make_shared<CreatePrefixCall>(call, this, response, std::move(request_id),
                                                  std::move(fill))) {}
 
   // Hands the prefix to the engine, or refuses the call.
-  void Start(v1::CreatePrefixRequest message, const absl::Status& id_status) {
+  void Start(v1::CreatePrefixRequest message, const absl::StatusOr<std::string>& tenant,
+             const absl::Status& id_status) {
     // The call may be over at any time: only what is held here is touched after its end.
     const std::shared_ptr<CreatePrefixCall> call = call_;
     const uint64_t bytes = message.ByteSizeLong();
+    if (!tenant.ok()) return call->End(tenant.status());
     if (!id_status.ok()) return call->End(id_status);
     if (!context_.budget.Take(bytes)) return call->End(BudgetUsedUp());
     taken_bytes_ = bytes;
@@ -50,7 +50,7 @@ class CreatePrefixReactor final : public grpc::ServerUnaryReactor {
     absl::StatusOr<PrefixSpec> spec = ConvertCreatePrefixRequest(
         std::move(message), context_.engine->model_info(), context_.limits);
     if (!spec.ok()) return call->End(spec.status());
-    spec->tenant = tenant_;
+    spec->tenant = *tenant;
     spec->deadline = deadline_;
     context_.engine->CreatePrefix(
         *std::move(spec), [call](const absl::StatusOr<PrefixInfo>& result) { call->End(result); });
@@ -69,7 +69,6 @@ class CreatePrefixReactor final : public grpc::ServerUnaryReactor {
  private:
   ServingContext& context_;
   const absl::Time deadline_;
-  const std::string tenant_;
   const std::shared_ptr<CreatePrefixCall> call_;
   uint64_t taken_bytes_ = 0;
   bool holds_budget_ = false;
@@ -84,7 +83,7 @@ grpc::ServerUnaryReactor* PrefixService::CreatePrefix(grpc::CallbackServerContex
   auto* reactor = new CreatePrefixReactor(
       &context_, call, response, id.ok() ? *id : DrawRequestId(),
       [this](const PrefixInfo& prefix, v1::Prefix* out) { Fill(prefix, out); });
-  reactor->Start(TakeMessage(message), id.status());
+  reactor->Start(TakeMessage(message), TenantOf(*call), id.status());
   return reactor;
 }
 
@@ -93,8 +92,8 @@ grpc::ServerUnaryReactor* PrefixService::GetPrefix(grpc::CallbackServerContext* 
                                                    v1::GetPrefixResponse* response) {
   const auto get = [&]() -> absl::Status {
     PREFIXD_RETURN_IF_ERROR(CheckPrefixRequestName(message->name()));
-    const absl::StatusOr<PrefixInfo> prefix =
-        context_.engine->GetPrefix(TenantOf(*call), message->name());
+    PREFIXD_ASSIGN_OR_RETURN(const std::string tenant, TenantOf(*call));
+    const absl::StatusOr<PrefixInfo> prefix = context_.engine->GetPrefix(tenant, message->name());
     if (!prefix.ok()) return NotFoundInOneText(prefix.status(), message->name());
     Fill(*prefix, response->mutable_prefix());
     return absl::OkStatus();
@@ -106,7 +105,8 @@ grpc::ServerUnaryReactor* PrefixService::ListPrefixes(grpc::CallbackServerContex
                                                       const v1::ListPrefixesRequest* message,
                                                       v1::ListPrefixesResponse* response) {
   const auto list = [&]() -> absl::Status {
-    const std::vector<PrefixInfo> prefixes = context_.engine->ListPrefixes(TenantOf(*call));
+    PREFIXD_ASSIGN_OR_RETURN(const std::string tenant, TenantOf(*call));
+    const std::vector<PrefixInfo> prefixes = context_.engine->ListPrefixes(tenant);
     PREFIXD_ASSIGN_OR_RETURN(
         const Page page, ChoosePage(message->page_size(), message->page_token(), prefixes.size()));
     for (size_t i = page.begin; i < page.end; ++i) Fill(prefixes[i], response->add_prefixes());
@@ -122,8 +122,9 @@ grpc::ServerUnaryReactor* PrefixService::TouchPrefix(grpc::CallbackServerContext
   const auto touch = [&]() -> absl::Status {
     PREFIXD_ASSIGN_OR_RETURN(const std::optional<absl::Duration> ttl,
                              ConvertTouchPrefixRequest(*message));
+    PREFIXD_ASSIGN_OR_RETURN(const std::string tenant, TenantOf(*call));
     const absl::StatusOr<PrefixInfo> prefix =
-        context_.engine->TouchPrefix(TenantOf(*call), message->name(), ttl);
+        context_.engine->TouchPrefix(tenant, message->name(), ttl);
     if (!prefix.ok()) return NotFoundInOneText(prefix.status(), message->name());
     Fill(*prefix, response->mutable_prefix());
     return absl::OkStatus();
@@ -136,10 +137,15 @@ grpc::ServerUnaryReactor* PrefixService::ReleasePrefix(grpc::CallbackServerConte
                                                        v1::ReleasePrefixResponse*) {
   const auto release = [&]() -> absl::Status {
     PREFIXD_RETURN_IF_ERROR(CheckPrefixRequestName(message->name()));
-    return NotFoundInOneText(context_.engine->ReleasePrefix(TenantOf(*call), message->name()),
+    PREFIXD_ASSIGN_OR_RETURN(const std::string tenant, TenantOf(*call));
+    return NotFoundInOneText(context_.engine->ReleasePrefix(tenant, message->name()),
                              message->name());
   };
   return FinishUnary(call, release());
+}
+
+absl::StatusOr<std::string> PrefixService::TenantOf(const grpc::ServerContextBase&) const {
+  return std::string();
 }
 
 void PrefixService::Fill(const PrefixInfo& prefix, v1::Prefix* out) const {

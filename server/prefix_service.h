@@ -2,6 +2,9 @@
 #ifndef PREFIXD_SERVER_PREFIX_SERVICE_H_
 #define PREFIXD_SERVER_PREFIX_SERVICE_H_
 
+#include <string>
+
+#include "absl/status/statusor.h"
 #include "prefixd/v1/prefix_service.grpc.pb.h"
 #include "server/serving_context.h"
 
@@ -29,6 +32,9 @@ class PrefixService final : public v1::PrefixService::CallbackService {
                                           v1::ReleasePrefixResponse* response) override;
 
  private:
+  // Whose call it is; empty: the single tenant. The one place that knows.
+  absl::StatusOr<std::string> TenantOf(const grpc::ServerContextBase& call) const;
+
   void Fill(const PrefixInfo& prefix, v1::Prefix* out) const;
 
   ServingContext& context_;

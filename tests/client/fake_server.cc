@@ -227,12 +227,15 @@ grpc::Status FakeServer::TakeImages(const v1::ChatInput& chat) {
     }
   }
   if (indices.empty()) return grpc::Status::OK;
-  if (name_one_) indices.resize(1);
-  return ToStatus(
-      {.code = grpc::StatusCode::NOT_FOUND,
-       .message = absl::StrCat("image ", indices[0], " is not cached"),
-       .reason = "IMAGE_NOT_CACHED",
-       .metadata = {{"image_index", absl::StrJoin(indices, ",")}, {"sha256", digests[0]}}});
+  if (name_one_) {
+    indices.resize(1);
+    digests.resize(1);
+  }
+  return ToStatus({.code = grpc::StatusCode::NOT_FOUND,
+                   .message = absl::StrCat("image ", indices[0], " is not cached"),
+                   .reason = "IMAGE_NOT_CACHED",
+                   .metadata = {{"image_index", absl::StrJoin(indices, ",")},
+                                {"sha256", absl::StrJoin(digests, ",")}}});
 }
 
 void FakeServer::ForgetImage(const std::string& bytes) {

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/error.h"
@@ -99,6 +100,43 @@ TEST_F(ImageDigestsTest, SendsOnlyTheImageThatIsMissing) {
   ASSERT_EQ(server_.requests().size(), 3u);
   EXPECT_THAT(SentIn(1), ElementsAre("#", "#"));
   EXPECT_THAT(SentIn(2), ElementsAre("#", "dog"));
+}
+
+// Places are counted over a prefix's images too: the digest tells.
+TEST_F(ImageDigestsTest, FindsTheMissingImageByItsDigest) {
+  server_.OnGenerate(
+      [](grpc::ServerContext* context, const v1::GenerateRequest& request, Writer* writer) {
+        if (Sent(request.chat()) == std::vector<std::string>{"#", "#"}) {
+          return ToStatus({.code = grpc::StatusCode::NOT_FOUND,
+                           .reason = "IMAGE_NOT_CACHED",
+                           .metadata = {{"image_index", "1"},
+                                        {"sha256", absl::BytesToHexString(DigestOf("cat"))}}});
+        }
+        return AnswerWith({"It is ", "a cat."})(context, request, writer);
+      });
+  const auto client = Connect(ImageDigests::kAfterFirst);
+  ASSERT_TRUE(Ask(client.get(), {"cat", "dog"}).ok());
+  EXPECT_TRUE(Ask(client.get(), {"cat", "dog"}).ok());
+  EXPECT_THAT(Sent(server_.last_request().chat()), ElementsAre("cat", "#"));
+}
+
+// As a list of digests that was cut off: the places still tell.
+TEST_F(ImageDigestsTest, FindsTheMissingImageByItsPlace) {
+  server_.OnGenerate(
+      [](grpc::ServerContext* context, const v1::GenerateRequest& request, Writer* writer) {
+        if (Sent(request.chat()) == std::vector<std::string>{"#", "#"}) {
+          return ToStatus(
+              {.code = grpc::StatusCode::NOT_FOUND,
+               .reason = "IMAGE_NOT_CACHED",
+               .metadata = {{"image_index", "1"},
+                            {"sha256", absl::BytesToHexString(DigestOf("dog")).substr(0, 60)}}});
+        }
+        return AnswerWith({"It is ", "a cat."})(context, request, writer);
+      });
+  const auto client = Connect(ImageDigests::kAfterFirst);
+  ASSERT_TRUE(Ask(client.get(), {"cat", "dog"}).ok());
+  EXPECT_TRUE(Ask(client.get(), {"cat", "dog"}).ok());
+  EXPECT_THAT(Sent(server_.last_request().chat()), ElementsAre("#", "dog"));
 }
 
 TEST_F(ImageDigestsTest, SendsAllThatAreMissing) {

@@ -165,8 +165,7 @@ TEST_F(PrefixServiceTest, KeepsPrefixesOfOtherTenantsSecret) {
 TEST_F(PrefixServiceTest, SaysWhatWasNotFound) {
   const grpc::Status status = Get("prefixes/nobody");
   EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
-  EXPECT_EQ(status.error_message(),
-            "there is no prefixes/nobody; it may have expired or been released");
+  EXPECT_EQ(status.error_message(), "no prefix named prefixes/nobody (it may have expired)");
   EXPECT_EQ(Reason(status), "PREFIX_NOT_FOUND");
   const auto resource = GetDetail<google::rpc::ResourceInfo>(status);
   EXPECT_EQ(resource.resource_type(), "prefix");
