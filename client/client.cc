@@ -11,21 +11,16 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
 #include "base/error.h"
 #include "base/status_macros.h"
 #include "client/call_deadline.h"
 #include "client/call_status.h"
 #include "client/service_config.h"
-#include "prefixd/v1/admin_service.grpc.pb.h"
-#include "prefixd/v1/generation_service.grpc.pb.h"
-#include "prefixd/v1/model_service.grpc.pb.h"
+#include "client/stubs.h"
 
 namespace prefixd {
 namespace {
-
-constexpr int kPageSize = 1000;
-// A server that never ends a list is broken; this many pages are read.
-constexpr int kMaxPages = 1000;
 
 absl::Status CheckAddress(const std::string& server) {
   if (absl::StartsWith(server, "unix:") && server.size() > 5) return absl::OkStatus();
@@ -72,15 +67,6 @@ grpc::ChannelArguments ChannelArgumentsOf(const std::string& server, const Clien
 
 }  // namespace
 
-struct Client::Stubs {
-  explicit Stubs(const std::shared_ptr<grpc::Channel>& channel)
-      : generation(channel), models(channel), admin(channel) {}
-
-  v1::GenerationService::Stub generation;
-  v1::ModelService::Stub models;
-  v1::AdminService::Stub admin;
-};
-
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& server,
                                                         const ClientOptions& options) {
   PREFIXD_RETURN_IF_ERROR(CheckAddress(server));
@@ -97,39 +83,68 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& serve
 }
 
 Client::Client(std::shared_ptr<grpc::Channel> channel, const ClientOptions& options)
-    : channel_(std::move(channel)), options_(options), stubs_(std::make_unique<Stubs>(channel_)) {}
+    : channel_(std::move(channel)),
+      options_(options),
+      stubs_(std::make_shared<Stubs>(channel_)),
+      sent_images_(std::make_shared<SentImages>()) {}
 
 Client::~Client() = default;
 
-absl::StatusOr<std::unique_ptr<GenerateStream>> Client::Generate(const v1::GenerateRequest& request,
-                                                                 absl::Duration timeout) {
-  const size_t bytes = request.ByteSizeLong();
-  if (bytes > static_cast<size_t>(options_.max_message_bytes)) {
-    const std::string limit = absl::StrCat(options_.max_message_bytes);
-    return MakeError(absl::StatusCode::kInvalidArgument, "REQUEST_TOO_LARGE",
-                     absl::StrCat("the request has ", bytes, " bytes, the limit is ", limit),
-                     {{"bytes", absl::StrCat(bytes)}, {"limit_bytes", limit}});
-  }
-  auto context = std::make_unique<grpc::ClientContext>();
-  SetTimeout(timeout, context.get());
-  auto reader = stubs_->generation.Generate(context.get(), request);
-  return std::make_unique<GenerateStream>(std::move(context), std::move(reader));
+absl::Status Client::CheckSize(size_t bytes) const {
+  if (bytes <= static_cast<size_t>(options_.max_message_bytes)) return absl::OkStatus();
+  const std::string limit = absl::StrCat(options_.max_message_bytes);
+  return MakeError(absl::StatusCode::kInvalidArgument, "REQUEST_TOO_LARGE",
+                   absl::StrCat("the request has ", bytes, " bytes, the limit is ", limit),
+                   {{"bytes", absl::StrCat(bytes)}, {"limit_bytes", limit}});
 }
 
+absl::StatusOr<std::unique_ptr<GenerateStream>> Client::Generate(const v1::GenerateRequest& request,
+                                                                 absl::Duration timeout) {
+  PREFIXD_RETURN_IF_ERROR(CheckSize(request.ByteSizeLong()));
+  return std::make_unique<GenerateStream>(
+      std::make_unique<OfferedRequest<v1::GenerateRequest>>(request, options_.image_digests,
+                                                            sent_images_),
+      [stubs = stubs_](grpc::ClientContext* context, const v1::GenerateRequest& message) {
+        return stubs->generation.Generate(context, message);
+      },
+      timeout);
+}
+
+template <typename Request>
+absl::Status Client::SendOffered(
+    const Request& request, absl::Duration timeout,
+    const std::function<grpc::Status(grpc::ClientContext*, const Request&)>& call) {
+  PREFIXD_RETURN_IF_ERROR(CheckSize(request.ByteSizeLong()));
+  OfferedRequest<Request> offered(request, options_.image_digests, sent_images_);
+  const absl::Time deadline = absl::Now() + timeout;
+  while (true) {
+    grpc::ClientContext context;
+    SetTimeout(deadline - absl::Now(), &context);
+    const absl::Status status = FromGrpcStatus(call(&context, offered.message()));
+    if (status.ok()) offered.offer().Taken();
+    if (!offered.offer().PutBack(status)) return status;
+  }
+}
+
+template absl::Status Client::SendOffered(
+    const v1::CreatePrefixRequest& request, absl::Duration timeout,
+    const std::function<grpc::Status(grpc::ClientContext*, const v1::CreatePrefixRequest&)>& call);
+
 absl::StatusOr<v1::CountTokensResponse> Client::CountTokens(const v1::CountTokensRequest& request) {
-  grpc::ClientContext context;
-  SetTimeout(options_.unary_timeout, &context);
   v1::CountTokensResponse response;
-  PREFIXD_RETURN_IF_ERROR(
-      FromGrpcStatus(stubs_->generation.CountTokens(&context, request, &response)));
+  const std::function<grpc::Status(grpc::ClientContext*, const v1::CountTokensRequest&)> count =
+      [&](grpc::ClientContext* context, const v1::CountTokensRequest& message) {
+        return stubs_->generation.CountTokens(context, message, &response);
+      };
+  PREFIXD_RETURN_IF_ERROR(SendOffered(request, options_.unary_timeout, count));
   return response;
 }
 
 absl::StatusOr<std::vector<v1::Model>> Client::ListModels() {
   std::vector<v1::Model> models;
   v1::ListModelsRequest request;
-  request.set_page_size(kPageSize);
-  for (int page = 0; page < kMaxPages; ++page) {
+  request.set_page_size(kListPageSize);
+  for (int page = 0; page < kMaxListPages; ++page) {
     grpc::ClientContext context;
     SetTimeout(options_.unary_timeout, &context);
     v1::ListModelsResponse response;
@@ -171,8 +186,8 @@ absl::StatusOr<v1::GetCacheStatsResponse> Client::GetCacheStats() {
 absl::StatusOr<v1::ListRequestsResponse> Client::ListRequests() {
   v1::ListRequestsResponse all;
   v1::ListRequestsRequest request;
-  request.set_page_size(kPageSize);
-  for (int page = 0; page < kMaxPages; ++page) {
+  request.set_page_size(kListPageSize);
+  for (int page = 0; page < kMaxListPages; ++page) {
     grpc::ClientContext context;
     SetTimeout(options_.unary_timeout, &context);
     v1::ListRequestsResponse response;

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,9 +24,17 @@
 #include "absl/time/time.h"
 #include "client/generate_stream.h"
 #include "client/health.h"
+#include "client/image_offer.h"
+#include "client/sent_images.h"
 #include "prefixd/v1/admin_service.pb.h"
 #include "prefixd/v1/generation_service.pb.h"
 #include "prefixd/v1/model_service.pb.h"
+#include "prefixd/v1/prefix_service.pb.h"
+
+namespace grpc {
+class ClientContext;
+class Status;
+}  // namespace grpc
 
 namespace prefixd {
 
@@ -34,10 +43,13 @@ struct ClientOptions {
   int max_message_bytes = 32 << 20;
   // A ping after this much silence finds dead connections. The server tolerates 20 s and more.
   absl::Duration keepalive = absl::Seconds(30);
-  // Deadline of every call but Generate and WatchHealth.
+  // Deadline of every call but Generate, CreatePrefix and WatchHealth.
   absl::Duration unary_timeout = absl::Seconds(10);
   // How soon a lost or refused connection is tried again; doubles up to 2 s.
   absl::Duration reconnect_backoff = absl::Milliseconds(100);
+  // Whether images travel as digests where the server may have them; their bytes follow if it does
+  // not. Nothing else changes for the caller.
+  ImageDigests image_digests = ImageDigests::kAfterFirst;
 };
 
 // Thread-safe. A call that the server refuses with UNAVAILABLE before it began is tried up to three
@@ -51,11 +63,23 @@ class Client {
   ~Client();
 
   // Starts generating. `timeout` is sent as the deadline; infinite: the server's default holds.
-  // A request above `max_message_bytes` is refused here with INVALID_ARGUMENT, REQUEST_TOO_LARGE.
+  // A request above `max_message_bytes` is refused here with INVALID_ARGUMENT, REQUEST_TOO_LARGE,
+  // its images counted whether or not their bytes would have to be sent.
   absl::StatusOr<std::unique_ptr<GenerateStream>> Generate(
       const v1::GenerateRequest& request, absl::Duration timeout = absl::InfiniteDuration());
 
   absl::StatusOr<v1::CountTokensResponse> CountTokens(const v1::CountTokensRequest& request);
+
+  // Computes and pins a prefix; `timeout` as for Generate. Names are "prefixes/ID".
+  absl::StatusOr<v1::Prefix> CreatePrefix(const v1::CreatePrefixRequest& request,
+                                          absl::Duration timeout = absl::InfiniteDuration());
+  absl::StatusOr<v1::Prefix> GetPrefix(const std::string& name);
+  // All pages of the list.
+  absl::StatusOr<std::vector<v1::Prefix>> ListPrefixes();
+  // Starts its time to live again, with another length if `ttl` is given.
+  absl::StatusOr<v1::Prefix> TouchPrefix(const std::string& name,
+                                         std::optional<absl::Duration> ttl = std::nullopt);
+  absl::Status ReleasePrefix(const std::string& name);
 
   // All pages of the list.
   absl::StatusOr<std::vector<v1::Model>> ListModels();
@@ -79,9 +103,17 @@ class Client {
 
   Client(std::shared_ptr<grpc::Channel> channel, const ClientOptions& options);
 
+  absl::Status CheckSize(size_t bytes) const;
+  // Makes a unary call whose images are offered by their digests.
+  template <typename Request>
+  absl::Status SendOffered(
+      const Request& request, absl::Duration timeout,
+      const std::function<grpc::Status(grpc::ClientContext*, const Request&)>& call);
+
   const std::shared_ptr<grpc::Channel> channel_;
   const ClientOptions options_;
-  const std::unique_ptr<Stubs> stubs_;
+  const std::shared_ptr<Stubs> stubs_;  // Shared with streams, which may outlive the client.
+  const std::shared_ptr<SentImages> sent_images_;  // Likewise.
 };
 
 }  // namespace prefixd

@@ -2,14 +2,18 @@
 
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "base/check.h"
+#include "client/call_deadline.h"
 #include "client/call_status.h"
 
 namespace prefixd {
 
-GenerateStream::GenerateStream(std::unique_ptr<grpc::ClientContext> context,
-                               std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>> reader)
-    : context_(std::move(context)), reader_(std::move(reader)) {}
+GenerateStream::GenerateStream(std::unique_ptr<OfferedRequest<v1::GenerateRequest>> request,
+                               Start start, absl::Duration timeout)
+    : request_(std::move(request)), start_(std::move(start)), deadline_(absl::Now() + timeout) {
+  PREFIXD_CHECK(Send());
+}
 
 GenerateStream::~GenerateStream() {
   if (finished_) return;
@@ -17,18 +21,48 @@ GenerateStream::~GenerateStream() {
   static_cast<void>(Finish());
 }
 
-bool GenerateStream::Read(v1::GenerateResponse* event) { return reader_->Read(event); }
+bool GenerateStream::Send() {
+  reader_ = nullptr;
+  grpc::ClientContext* context;
+  {
+    MutexLock lock(&mutex_);
+    if (cancelled_) return false;
+    context_ = std::make_unique<grpc::ClientContext>();
+    context = context_.get();
+  }
+  SetTimeout(deadline_ - absl::Now(), context);
+  // Without the lock: sending a picture takes its time, and a call may be cancelled before it
+  // starts.
+  reader_ = start_(context, request_->message());
+  return true;
+}
+
+bool GenerateStream::Read(v1::GenerateResponse* event) {
+  while (!ended_) {
+    if (reader_->Read(event)) {
+      if (!std::exchange(began_, true)) request_->offer().Taken();
+      return true;
+    }
+    status_ = FromGrpcStatus(reader_->Finish());
+    ended_ = began_ || !request_->offer().PutBack(status_) || !Send();
+  }
+  return false;
+}
 
 absl::Status GenerateStream::Finish() {
   PREFIXD_CHECK(!finished_);
   finished_ = true;
   // gRPC wants the stream read to its end before its status.
   v1::GenerateResponse rest;
-  while (reader_->Read(&rest)) {
+  while (Read(&rest)) {
   }
-  return FromGrpcStatus(reader_->Finish());
+  return status_;
 }
 
-void GenerateStream::Cancel() { context_->TryCancel(); }
+void GenerateStream::Cancel() {
+  MutexLock lock(&mutex_);
+  cancelled_ = true;
+  context_->TryCancel();
+}
 
 }  // namespace prefixd

@@ -6,6 +6,7 @@
 #include <grpc/support/time.h>
 
 #include "absl/strings/str_cat.h"
+#include "base/error.h"
 #include "engine/error_reasons.h"
 #include "server/convert.h"
 
@@ -61,6 +62,12 @@ absl::Duration TimeLeft(const grpc::ServerContextBase& context, const RequestLim
   }
   const absl::Duration duration = absl::Seconds(left.tv_sec) + absl::Nanoseconds(left.tv_nsec);
   return std::clamp(duration, absl::ZeroDuration(), limits.max_deadline);
+}
+
+absl::Status BudgetUsedUp() {
+  return MakeError(absl::StatusCode::kResourceExhausted,
+                   "the messages of live requests use up the server's memory for them",
+                   ErrorDetail{.reason = reason::kQueueFull, .retry_after = absl::Seconds(1)});
 }
 
 GrpcError PrepareError(const absl::Status& status, absl::string_view request_id,

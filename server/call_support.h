@@ -27,6 +27,18 @@ absl::StatusOr<std::string> ChooseRequestId(const std::string& from_body,
 // Time until the call's deadline, within the limits; the default if it has none. Never negative.
 absl::Duration TimeLeft(const grpc::ServerContextBase& context, const RequestLimits& limits);
 
+// RESOURCE_EXHAUSTED, QUEUE_FULL, for a call that ServingContext::budget has no room for.
+absl::Status BudgetUsedUp();
+
+// Takes the content of a received message. gRPC keeps the message until the call ends; emptying it
+// spares a copy of the images for all that time. The object is not const where it was made.
+template <typename Message>
+Message TakeMessage(const Message* message) {
+  Message taken;
+  taken.Swap(const_cast<Message*>(message));
+  return taken;
+}
+
 // As ToGrpcError, with random jitter, and adds the trailers `x-request-id` and, where there is one,
 // `grpc-retry-pushback-ms`. Call it before Finish.
 GrpcError PrepareError(const absl::Status& status, absl::string_view request_id,

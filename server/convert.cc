@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
@@ -14,8 +15,11 @@ namespace prefixd {
 namespace {
 
 // Numbers in generation_service.proto and params.proto that are reserved.
-constexpr int kRequestReservedFirst = 12, kRequestReservedLast = 17;
+constexpr int kRequestReserved[][2] = {{12, 13}, {15, 17}};  // First and last.
 constexpr int kPromptLogprobsField = 4;
+
+constexpr absl::string_view kPrefixCollection = "prefixes/";
+constexpr size_t kMaxPrefixIdBytes = 63;
 
 bool HasOnly(absl::string_view text, absl::string_view punctuation) {
   for (const char c : text) {
@@ -36,26 +40,34 @@ bool IsModelName(absl::string_view name) {
   return true;
 }
 
-// Converts whichever form of input is set.
+// What a request says about the cache.
 template <typename Message>
-Input ConvertInput(Message* message, InputConverter* converter, Violations* violations) {
-  switch (message->input_case()) {
-    case Message::kChat:
-      return converter->Chat(message->mutable_chat());
-    case Message::kPrompt:
-      return converter->Prompt(message->mutable_prompt());
-    case Message::kTokens:
-      return converter->Tokens(message->mutable_tokens());
-    default:
-      violations->Add(reason::kInputInvalid, "input", "one of chat, prompt and tokens is required");
-      return Input();
-  }
+void ConvertCacheControls(Message* message, Request* request, Violations* violations) {
+  if (!message->prefix().empty()) CheckPrefixName("prefix", message->prefix(), violations);
+  request->prefix = std::move(*message->mutable_prefix());
+  request->bypass_prefix_cache = message->bypass_prefix_cache();
+  violations->CheckCount("cache_salt", "bytes", message->cache_salt().size(), kMaxIdBytes);
+  request->cache_salt = std::move(*message->mutable_cache_salt());
 }
 
 }  // namespace
 
 bool IsRequestId(absl::string_view id) {
   return !id.empty() && id.size() <= kMaxIdBytes && HasOnly(id, "._:/-");
+}
+
+bool IsPrefixId(absl::string_view id) {
+  return !id.empty() && id.size() <= kMaxPrefixIdBytes &&
+         id.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == absl::string_view::npos;
+}
+
+void CheckPrefixName(absl::string_view field, absl::string_view name, Violations* violations) {
+  if (absl::StartsWith(name, kPrefixCollection) &&
+      IsPrefixId(name.substr(kPrefixCollection.size()))) {
+    return;
+  }
+  violations->Add(reason::kParameterOutOfRange, std::string(field),
+                  "the name of a prefix is prefixes/ and 1..63 characters of [a-z0-9-]");
 }
 
 absl::Status CheckModelName(absl::string_view field, const std::string& name,
@@ -76,7 +88,9 @@ absl::StatusOr<Request> ConvertGenerateRequest(v1::GenerateRequest message,
                                                const RequestLimits& limits) {
   Violations violations;
   InputConverter converter(model, limits, &violations);
-  converter.RefuseReserved(message, "", kRequestReservedFirst, kRequestReservedLast);
+  for (const auto& [first, last] : kRequestReserved) {
+    converter.RefuseReserved(message, "", first, last);
+  }
   converter.RefuseReserved(message.output(), "output", kPromptLogprobsField, kPromptLogprobsField);
   if (!message.request_id().empty() && !IsRequestId(message.request_id())) {
     violations.Add(reason::kParameterOutOfRange, "request_id",
@@ -85,29 +99,31 @@ absl::StatusOr<Request> ConvertGenerateRequest(v1::GenerateRequest message,
   PREFIXD_RETURN_IF_ERROR(CheckModelName("model", message.model(), model, &violations));
 
   Request request;
-  request.input = ConvertInput(&message, &converter, &violations);
+  request.input = converter.Convert(&message);
   request.sampling = ConvertSampling(message.sampling(), model, &violations);
   request.stopping = ConvertStopping(message.stopping(), model, &violations);
   request.output = ConvertOutput(message.output(), &violations);
   violations.CheckRange("priority", message.priority(), -kMaxPriority, kMaxPriority);
   request.priority = message.priority();
-  violations.CheckCount("cache_salt", "bytes", message.cache_salt().size(), kMaxIdBytes);
+  ConvertCacheControls(&message, &request, &violations);
 
   PREFIXD_RETURN_IF_ERROR(converter.Finish());
   PREFIXD_RETURN_IF_ERROR(violations.ToStatus());
   return request;
 }
 
-absl::StatusOr<Input> ConvertCountTokensRequest(v1::CountTokensRequest message,
-                                                const EngineModelInfo& model,
-                                                const RequestLimits& limits) {
+absl::StatusOr<Request> ConvertCountTokensRequest(v1::CountTokensRequest message,
+                                                  const EngineModelInfo& model,
+                                                  const RequestLimits& limits) {
   Violations violations;
   InputConverter converter(model, limits, &violations);
   PREFIXD_RETURN_IF_ERROR(CheckModelName("model", message.model(), model, &violations));
-  Input input = ConvertInput(&message, &converter, &violations);
+  Request request;
+  request.input = converter.Convert(&message);
+  ConvertCacheControls(&message, &request, &violations);
   PREFIXD_RETURN_IF_ERROR(converter.Finish());
   PREFIXD_RETURN_IF_ERROR(violations.ToStatus());
-  return input;
+  return request;
 }
 
 }  // namespace prefixd

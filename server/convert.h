@@ -14,7 +14,7 @@
 namespace prefixd {
 
 // Takes the message apart: texts and images are moved, not copied. Parameters that are not set get
-// the defaults of the model. `id` and `deadline` are left for the caller.
+// the defaults of the model. `id`, `tenant` and `deadline` are left for the caller.
 // Errors: INVALID_ARGUMENT (PARAMETER_OUT_OF_RANGE, INPUT_INVALID, IMAGE_TOO_LARGE,
 // IMAGE_FORMAT_UNSUPPORTED, IMAGE_COUNT_MISMATCH, CONTEXT_LENGTH_EXCEEDED); NOT_FOUND
 // (MODEL_NOT_FOUND); FAILED_PRECONDITION (FEATURE_UNSUPPORTED) for a chat or an image that the
@@ -23,15 +23,21 @@ absl::StatusOr<Request> ConvertGenerateRequest(v1::GenerateRequest message,
                                                const EngineModelInfo& model,
                                                const RequestLimits& limits);
 
-// The same for the input of CountTokens.
-absl::StatusOr<Input> ConvertCountTokensRequest(v1::CountTokensRequest message,
-                                                const EngineModelInfo& model,
-                                                const RequestLimits& limits);
+// The same for CountTokens: only what concerns the input and the cache is set.
+absl::StatusOr<Request> ConvertCountTokensRequest(v1::CountTokensRequest message,
+                                                  const EngineModelInfo& model,
+                                                  const RequestLimits& limits);
 
 // Checks the name of a model; empty means the one that is served. A malformed name is a violation.
 // Errors: NOT_FOUND for a name that is not served.
 absl::Status CheckModelName(absl::string_view field, const std::string& name,
                             const EngineModelInfo& model, Violations* violations);
+
+// Adds a violation unless `name` is `prefixes/` and 1..63 of [a-z0-9-].
+void CheckPrefixName(absl::string_view field, absl::string_view name, Violations* violations);
+
+// Whether `id` has 1..63 of [a-z0-9-].
+bool IsPrefixId(absl::string_view id);
 
 // Whether `id` has 1..128 characters of [A-Za-z0-9._:/-].
 bool IsRequestId(absl::string_view id);

@@ -6,7 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
-#include "engine/error_reasons.h"
+#include "base/sha256.h"
 #include "google/protobuf/unknown_field_set.h"
 
 namespace prefixd {
@@ -14,7 +14,8 @@ namespace {
 
 // Numbers in input.proto that are reserved.
 constexpr int kMessageReservedFirst = 3, kMessageReservedLast = 5;
-constexpr int kImageSha256Field = 3, kImageUriField = 4, kImageDetailField = 5;
+constexpr int kImageUriField = 4, kImageDetailField = 5;
+constexpr size_t kDigestBytes = 32;
 constexpr int kRoleTool = 4;
 
 // Whether the bytes of an "image" are an address.
@@ -66,7 +67,8 @@ ChatInput InputConverter::Chat(v1::ChatInput* chat) {
     }
     out.messages.push_back(std::move(converted));
   }
-  if (count > 0 && count <= kMaxMessages && out.messages.back().role != Role::kUser) {
+  if (use_ == Use::kAsk && count > 0 && count <= kMaxMessages &&
+      out.messages.back().role != Role::kUser) {
     violations_.Add(reason::kInputInvalid, absl::StrCat("chat.messages[", count - 1, "].role"),
                     "the last message must be the user's");
   }
@@ -143,14 +145,22 @@ std::vector<Part> InputConverter::Parts(google::protobuf::RepeatedPtrField<v1::P
 
 ImagePart InputConverter::Image(v1::Image* image, const std::string& path) {
   ++num_images_;
-  RefuseReserved(*image, path, kImageSha256Field, kImageSha256Field);
   RefuseReserved(*image, path, kImageDetailField, kImageDetailField);
-  const uint64_t size = image->data().size();
+  CheckImageBytes(*image, path);
+  CheckImageDigest(*image, path);
+  violations_.CheckCount(absl::StrCat(path, ".mime_type"), "bytes", image->mime_type().size(),
+                         kMaxMimeTypeBytes);
+  return ImagePart{.bytes = std::move(*image->mutable_data()),
+                   .sha256 = std::move(*image->mutable_image_sha256())};
+}
+
+void InputConverter::CheckImageBytes(const v1::Image& image, const std::string& path) {
+  const uint64_t size = image.data().size();
   const std::string data_path = absl::StrCat(path, ".data");
-  if (HasUnknownField(*image, kImageUriField, kImageUriField) || LooksLikeUrl(image->data())) {
+  if (HasUnknownField(image, kImageUriField, kImageUriField) || LooksLikeUrl(image.data())) {
     violations_.Add(reason::kInputInvalid, data_path,
                     "an address is not fetched; send the image's bytes");
-  } else if (size == 0) {
+  } else if (size == 0 && image.image_sha256().empty()) {
     violations_.Add(reason::kImageFormatUnsupported, data_path, "the image has no bytes");
   } else if (size > limits_.max_image_bytes) {
     violations_.Add(
@@ -158,9 +168,24 @@ ImagePart InputConverter::Image(v1::Image* image, const std::string& path) {
         absl::StrCat(size, " bytes, the limit is ", limits_.max_image_bytes),
         {{"bytes", absl::StrCat(size)}, {"limit", absl::StrCat(limits_.max_image_bytes)}});
   }
-  violations_.CheckCount(absl::StrCat(path, ".mime_type"), "bytes", image->mime_type().size(),
-                         kMaxMimeTypeBytes);
-  return ImagePart{std::move(*image->mutable_data())};
+}
+
+void InputConverter::CheckImageDigest(const v1::Image& image, const std::string& path) {
+  const std::string& given = image.image_sha256();
+  if (given.empty()) return;
+  const std::string digest_path = absl::StrCat(path, ".image_sha256");
+  if (given.size() != kDigestBytes) {
+    violations_.Add(reason::kInputInvalid, digest_path,
+                    absl::StrCat(given.size(), " bytes, a SHA-256 has ", kDigestBytes));
+    return;
+  }
+  if (image.data().empty() || image.data().size() > limits_.max_image_bytes) return;
+  const Sha256Digest computed = Sha256Of(image.data());
+  if (std::equal(computed.begin(), computed.end(), given.begin(),
+                 [](uint8_t a, char b) { return a == static_cast<uint8_t>(b); })) {
+    return;
+  }
+  violations_.Add(reason::kInputInvalid, digest_path, "not the SHA-256 of the image's bytes");
 }
 
 TokenInput InputConverter::Tokens(v1::TokenInput* tokens) {

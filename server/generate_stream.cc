@@ -111,6 +111,7 @@ void GenerateStream::QueueFinished(const FinishedEvent& event) {
   ToProto(event.timings, finished->mutable_timings());
   FillReceipt(context_.engine->model_info(), context_.engine->runtime_info(), seed_,
               finished->mutable_receipt());
+  ToProto(event.cache, finished->mutable_receipt()->mutable_cache());
   queue_.Push(std::move(response));
   end_ = absl::OkStatus();
 }

@@ -4,30 +4,12 @@
 #include <memory>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "base/error.h"
-#include "engine/error_reasons.h"
 #include "server/call_support.h"
 #include "server/convert.h"
 #include "server/generate_stream.h"
 
 namespace prefixd {
 namespace {
-
-absl::Status BudgetUsedUp() {
-  return MakeError(absl::StatusCode::kResourceExhausted,
-                   "the messages of live requests use up the server's memory for them",
-                   ErrorDetail{.reason = reason::kQueueFull, .retry_after = absl::Seconds(1)});
-}
-
-// Takes the content of a received message. gRPC keeps the message until the call ends; emptying it
-// spares a copy of the images for all that time. The object is not const where it was made.
-template <typename Message>
-Message TakeMessage(const Message* message) {
-  Message taken;
-  taken.Swap(const_cast<Message*>(message));
-  return taken;
-}
 
 // gRPC's end of a Generate call. Deletes itself in OnDone.
 class GenerateReactor final : public GenerateStream::Reactor {
@@ -112,18 +94,16 @@ grpc::ServerUnaryReactor* GenerationService::CountTokens(grpc::CallbackServerCon
   if (!id.ok()) return refuse(id.status());
   const uint64_t bytes = message->ByteSizeLong();
   if (!context_.budget.Take(bytes)) return refuse(BudgetUsedUp());
-  absl::StatusOr<Input> input = ConvertCountTokensRequest(
+  absl::StatusOr<Request> request = ConvertCountTokensRequest(
       TakeMessage(message), context_.engine->model_info(), context_.limits);
-  if (!input.ok()) {
+  if (!request.ok()) {
     context_.budget.Give(bytes);
-    return refuse(input.status());
+    return refuse(request.status());
   }
   // The response and the call live until Finish, which comes from a prep thread.
-  Request request;
-  request.input = *std::move(input);
   context_.engine->CountTokens(
-      std::move(request), [this, reactor, response, call, request_id,
-                           bytes](const absl::StatusOr<TokenCounts>& counts) {
+      *std::move(request), [this, reactor, response, call, request_id,
+                            bytes](const absl::StatusOr<TokenCounts>& counts) {
         context_.budget.Give(bytes);
         if (!counts.ok()) {
           reactor->Finish(PrepareError(counts.status(), request_id, call).status);

@@ -18,6 +18,7 @@
 #include "server/admin_service.h"
 #include "server/generation_service.h"
 #include "server/model_service.h"
+#include "server/prefix_service.h"
 
 namespace prefixd {
 namespace {
@@ -83,7 +84,8 @@ GrpcServer::GrpcServer(ServingContext* context)
     : context_(*context),
       generation_(std::make_unique<GenerationService>(context)),
       models_(std::make_unique<ModelService>(context)),
-      admin_(std::make_unique<AdminService>(context)) {}
+      admin_(std::make_unique<AdminService>(context)),
+      prefixes_(std::make_unique<PrefixService>(context)) {}
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(ServingContext* context) {
   gpr_set_log_function(LogFromGrpc);
@@ -106,6 +108,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(ServingContext* co
   builder.RegisterService(server->generation_.get());
   builder.RegisterService(server->models_.get());
   builder.RegisterService(server->admin_.get());
+  builder.RegisterService(server->prefixes_.get());
   server->server_ = builder.BuildAndStart();
   if (server->server_ == nullptr || server->port_ <= 0) {
     return absl::FailedPreconditionError(absl::StrCat(
@@ -129,6 +132,7 @@ void GrpcServer::SetReady(bool ready) {
                                   std::string(v1::GenerationService::service_full_name()),
                                   std::string(v1::ModelService::service_full_name()),
                                   std::string(v1::AdminService::service_full_name()),
+                                  std::string(v1::PrefixService::service_full_name()),
                                   absl::StrCat("model/", context_.engine->model_info().name)}) {
     health->SetServingStatus(name, ready);
   }

@@ -18,6 +18,7 @@ namespace prefixd {
 class GenerationService;
 class ModelService;
 class AdminService;
+class PrefixService;
 
 class GrpcServer {
  public:
@@ -46,6 +47,7 @@ class GrpcServer {
   std::unique_ptr<GenerationService> generation_;
   std::unique_ptr<ModelService> models_;
   std::unique_ptr<AdminService> admin_;
+  std::unique_ptr<PrefixService> prefixes_;
   std::unique_ptr<grpc::Server> server_;
 };
 

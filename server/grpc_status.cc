@@ -1,6 +1,7 @@
 #include "server/grpc_status.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
@@ -100,6 +101,14 @@ google::rpc::ErrorInfo MakeErrorInfo(const ErrorDetail& detail) {
   return info;
 }
 
+// What was not found, and the metadata that names it.
+std::pair<const char*, const char*> ResourceOf(const std::string& reason) {
+  if (reason == reason::kModelNotFound) return {"model", "model"};
+  if (reason == reason::kPrefixNotFound) return {"prefix", "prefix"};
+  if (reason == reason::kImageNotCached) return {"image", "sha256"};
+  return {"request", "request_id"};
+}
+
 void AttachByCode(const absl::Status& status, const ErrorDetail& detail, const std::string& message,
                   google::rpc::Status* out) {
   const auto value_of = [&](absl::string_view key) {
@@ -110,9 +119,9 @@ void AttachByCode(const absl::Status& status, const ErrorDetail& detail, const s
   };
   if (status.code() == absl::StatusCode::kNotFound) {
     google::rpc::ResourceInfo info;
-    const bool model = detail.reason == reason::kModelNotFound;
-    info.set_resource_type(model ? "model" : "request");
-    info.set_resource_name(value_of(model ? "model" : "request_id"));
+    const auto& [type, key] = ResourceOf(detail.reason);
+    info.set_resource_type(type);
+    info.set_resource_name(value_of(key));
     info.set_description(message);
     Attach(info, out);
   } else if (status.code() == absl::StatusCode::kFailedPrecondition) {

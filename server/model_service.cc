@@ -9,13 +9,17 @@
 namespace prefixd {
 namespace {
 
+void DescribeModel(const ServingContext& context, v1::Model* out) {
+  ToProto(context.engine->model_info(), context.engine->Stats()->state, context.limits, out);
+  out->mutable_capabilities()->set_prefix_cache(context.options.engine.prefix_cache);
+}
+
 absl::Status FillModels(const v1::ListModelsRequest& message, const ServingContext& context,
                         v1::ListModelsResponse* response) {
   PREFIXD_ASSIGN_OR_RETURN(const Page page,
                            ChoosePage(message.page_size(), message.page_token(), 1));
   if (page.begin < page.end) {
-    ToProto(context.engine->model_info(), context.engine->Stats()->state, context.limits,
-            response->add_models());
+    DescribeModel(context, response->add_models());
   }
   response->set_next_page_token(page.next_token);
   return absl::OkStatus();
@@ -27,8 +31,7 @@ absl::Status FillModel(const v1::GetModelRequest& message, const ServingContext&
   PREFIXD_RETURN_IF_ERROR(
       CheckModelName("name", message.name(), context.engine->model_info(), &violations));
   PREFIXD_RETURN_IF_ERROR(violations.ToStatus());
-  ToProto(context.engine->model_info(), context.engine->Stats()->state, context.limits,
-          response->mutable_model());
+  DescribeModel(context, response->mutable_model());
   return absl::OkStatus();
 }
 

@@ -32,6 +32,22 @@ v1::FinishReason ToFinishReason(FinishReason reason) {
   return v1::FINISH_REASON_UNSPECIFIED;
 }
 
+v1::CacheMissReason ToMissReason(CacheMiss miss) {
+  switch (miss) {
+    case CacheMiss::kNone:
+      return v1::CACHE_MISS_REASON_NONE;
+    case CacheMiss::kBypassed:
+      return v1::CACHE_MISS_REASON_BYPASSED;
+    case CacheMiss::kNotCached:
+      return v1::CACHE_MISS_REASON_NOT_CACHED;
+    case CacheMiss::kEvicted:
+      return v1::CACHE_MISS_REASON_EVICTED;
+    case CacheMiss::kDiverged:
+      return v1::CACHE_MISS_REASON_DIVERGED;
+  }
+  return v1::CACHE_MISS_REASON_UNSPECIFIED;
+}
+
 v1::ModelState ToModelState(EngineState state) {
   switch (state) {
     case EngineState::kLoading:
@@ -141,6 +157,21 @@ void ToProto(const Timings& timings, v1::Timings* out) {
   ToProto(timings.total, out->mutable_total());
 }
 
+void ToProto(const CacheReceipt& receipt, v1::CacheReceipt* out) {
+  out->set_hit_tokens(receipt.hit_tokens);
+  out->set_computed_tokens(receipt.computed_tokens);
+  out->set_evicted_tokens(receipt.evicted_tokens);
+  out->set_images(receipt.images);
+  out->set_images_in_prefix(receipt.images_in_prefix);
+  out->set_feature_hits(receipt.feature_hits);
+  out->set_images_encoded(receipt.images_encoded);
+  out->set_decode_hits(receipt.decode_hits);
+  out->set_kv_bytes(receipt.kv_bytes);
+  out->set_shared_kv_bytes(receipt.shared_kv_bytes);
+  out->set_miss(ToMissReason(receipt.miss));
+  out->set_preemptions(receipt.preemptions);
+}
+
 void FillReceipt(const EngineModelInfo& model, const EngineRuntimeInfo& runtime, uint64_t seed,
                  v1::Receipt* out) {
   out->set_model(model.name);
@@ -168,7 +199,6 @@ void ToProto(const EngineModelInfo& model, EngineState state, const RequestLimit
   capabilities->set_chat(!model.chat_template.empty());
   capabilities->set_images(model.supports_images);
   capabilities->set_logprobs(true);
-  capabilities->set_prefix_cache(false);
   FillLimits(model, limits, out->mutable_limits());
   FillDefaults(model.sampling_defaults, out->mutable_sampling_defaults());
 }

@@ -19,11 +19,13 @@ void ToProto(DeltaEvent event, v1::Delta* out);
 void ToProto(const ChoiceFinishedEvent& event, v1::ChoiceFinished* out);
 void ToProto(const Usage& usage, v1::Usage* out);
 void ToProto(const Timings& timings, v1::Timings* out);
+void ToProto(const CacheReceipt& receipt, v1::CacheReceipt* out);
 
-// `seed` is the one in force.
+// `seed` is the one in force. The cache's part is left for the caller.
 void FillReceipt(const EngineModelInfo& model, const EngineRuntimeInfo& runtime, uint64_t seed,
                  v1::Receipt* out);
 
+// Whether prefixes are shared is left for the caller.
 void ToProto(const EngineModelInfo& model, EngineState state, const RequestLimits& limits,
              v1::Model* out);
 void ToProto(const RequestInfo& request, v1::RequestSummary* out);

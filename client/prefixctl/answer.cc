@@ -8,6 +8,29 @@
 
 namespace prefixd::ctl {
 
+namespace {
+
+// Why the rest was computed, in words for a line.
+std::string MissText(v1::CacheMissReason miss) {
+  switch (miss) {
+    case v1::CACHE_MISS_REASON_UNSPECIFIED:
+    case v1::CACHE_MISS_REASON_NONE:
+      return "";
+    case v1::CACHE_MISS_REASON_BYPASSED:
+      return "; the cache was bypassed";
+    case v1::CACHE_MISS_REASON_NOT_CACHED:
+      return "; the rest is new to the cache";
+    case v1::CACHE_MISS_REASON_EVICTED:
+      return "; the rest was evicted";
+    case v1::CACHE_MISS_REASON_DIVERGED:
+      return "; the rest differs from what is cached";
+    default:
+      return absl::StrCat("; ", CacheMissName(miss));
+  }
+}
+
+}  // namespace
+
 void Answer::Add(const v1::GenerateResponse& event) {
   switch (event.event_case()) {
     case v1::GenerateResponse::kStarted:
@@ -35,6 +58,28 @@ std::string FinishReasonName(v1::FinishReason reason) {
   const std::string& name = v1::FinishReason_Name(reason);
   if (name.empty()) return absl::StrCat("reason_", static_cast<int>(reason));
   return absl::AsciiStrToLower(absl::StripPrefix(name, "FINISH_REASON_"));
+}
+
+std::string CacheMissName(v1::CacheMissReason miss) {
+  const std::string& name = v1::CacheMissReason_Name(miss);
+  if (name.empty()) return absl::StrCat("reason_", static_cast<int>(miss));
+  return absl::AsciiStrToLower(absl::StripPrefix(name, "CACHE_MISS_REASON_"));
+}
+
+std::string CacheSummary(const Answer& answer) {
+  if (!answer.finished.receipt().has_cache()) return "";
+  const v1::CacheReceipt& cache = answer.finished.receipt().cache();
+  std::string line = absl::StrCat("cached ", cache.hit_tokens(), "/",
+                                  answer.finished.usage().prompt_tokens(), " tokens");
+  const int cached = cache.images_in_prefix() + cache.feature_hits();
+  if (cache.images() == 1) {
+    absl::StrAppend(&line, ", image: ", cached > 0 ? "cached" : "computed");
+  } else if (cache.images() > 1) {
+    absl::StrAppend(&line, ", images: ", cached, " of ", cache.images(), " cached");
+  }
+  absl::StrAppend(&line, MissText(cache.miss()));
+  if (cache.preemptions() > 0) absl::StrAppend(&line, "; preempted ", cache.preemptions(), "x");
+  return line;
 }
 
 std::string Summary(const Answer& answer) {

@@ -86,7 +86,11 @@ absl::Status Ask(Session* session, const v1::GenerateRequest& request, Answer* a
   if (!session->options.json) {
     for (const v1::TokenLogprobs& token : answer->logprobs) PrintLine(LogprobRow(token));
   }
-  if (session->options.verbose) session->messages.Note(Summary(*answer));
+  if (session->options.verbose) {
+    session->messages.Note(Summary(*answer));
+    const std::string cache = CacheSummary(*answer);
+    if (!cache.empty()) session->messages.Note(cache);
+  }
   return absl::OkStatus();
 }
 

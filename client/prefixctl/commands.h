@@ -16,6 +16,12 @@ int RunWait(Session* session);        // wait
 int RunVersion(Session* session);     // version
 int RunDoctor(Session* session);      // doctor
 
+int RunPrefixCreate(Session* session);   // prefix create
+int RunPrefixList(Session* session);     // prefix, prefix list, cache prefixes
+int RunPrefixShow(Session* session);     // prefix show
+int RunPrefixTouch(Session* session);    // prefix touch
+int RunPrefixRelease(Session* session);  // prefix release
+
 }  // namespace prefixd::ctl
 
 #endif  // PREFIXD_CLIENT_PREFIXCTL_COMMANDS_H_

@@ -3,6 +3,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "client/input.h"
+#include "client/prefixctl/prefix_options.h"
 
 namespace prefixd::ctl {
 namespace {
@@ -29,7 +30,12 @@ bool SetNumber(absl::string_view text, std::optional<Number>* setting) {
 }  // namespace
 
 Conversation::Conversation(const Options& options)
-    : model_(options.model), system_(options.system), generation_(options.generation) {}
+    : model_(options.model),
+      prefix_(FullPrefixName(options.prefix)),
+      no_cache_(options.no_cache),
+      cache_salt_(options.cache_salt),
+      system_(options.system),
+      generation_(options.generation) {}
 
 v1::ChatMessage Conversation::Question(absl::string_view question) const {
   return UserMessage(question, images_);
@@ -38,6 +44,9 @@ v1::ChatMessage Conversation::Question(absl::string_view question) const {
 v1::GenerateRequest Conversation::Ask(absl::string_view question) const {
   v1::GenerateRequest request;
   request.set_model(model_);
+  request.set_prefix(prefix_);
+  request.set_bypass_prefix_cache(no_cache_);
+  request.set_cache_salt(cache_salt_);
   v1::ChatInput* const chat = request.mutable_chat();
   if (!system_.empty()) *chat->add_messages() = TextMessage(v1::ROLE_SYSTEM, system_);
   for (const v1::ChatMessage& turn : turns_) *chat->add_messages() = turn;

@@ -35,6 +35,9 @@ class Conversation {
   v1::ChatMessage Question(absl::string_view question) const;
 
   const std::string model_;
+  const std::string prefix_;
+  const bool no_cache_;
+  const std::string cache_salt_;
   std::string system_;
   Generation generation_;
   std::vector<v1::ChatMessage> turns_;

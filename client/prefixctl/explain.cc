@@ -33,6 +33,11 @@ constexpr Advice kAdvice[] = {
     {"KV_CACHE_FULL", "lower --max-tokens, or start prefixd with a larger --kv-memory"},
     {"QUEUE_FULL", "too many requests wait; `prefixctl ps` lists them"},
     {"DEADLINE_UNREACHABLE", "give more time with --timeout, or try later"},
+    {"PREFIX_NOT_FOUND",
+     "`prefixctl prefix list` lists those that live; pin it again with `prefixctl prefix create`"},
+    {"PREFIX_EXISTS", "choose another --id, or let the other go with `prefixctl prefix release`"},
+    {"TENANT_QUOTA", "let prefixes go with `prefixctl prefix release`, or ask for less at a time"},
+    {"IMAGE_NOT_CACHED", "send the picture again"},
     {"FEATURE_UNSUPPORTED", "`prefixctl models show` lists what the model can do"},
 };
 
@@ -50,6 +55,10 @@ constexpr FieldFlag kFieldFlags[] = {
     {"stopping.stop", "--stop"},
     {"output.logprobs", "--logprobs"},
     {"model", "--model"},
+    {"prefix_id", "--id"},
+    {"prefix", "--prefix"},
+    {"ttl", "--ttl"},
+    {"cache_salt", "--cache-salt"},
 };
 
 std::string NameOf(const FieldViolation& violation) {

@@ -62,22 +62,49 @@ Json ChoiceFinishedJson(const v1::ChoiceFinished& choice) {
   return json;
 }
 
+Json ReceiptJson(const v1::Receipt& receipt) {
+  Json json = {{"model", receipt.model()},
+               {"model_digest", receipt.model_digest()},
+               {"seed", receipt.seed()},
+               {"server_version", receipt.server_version()},
+               {"backend", receipt.backend()},
+               {"kv_dtype", receipt.kv_dtype()},
+               {"activation_dtype", receipt.activation_dtype()}};
+  if (!receipt.has_cache()) return json;
+  const v1::CacheReceipt& cache = receipt.cache();
+  json["cache"] = {{"hit_tokens", cache.hit_tokens()},
+                   {"computed_tokens", cache.computed_tokens()},
+                   {"evicted_tokens", cache.evicted_tokens()},
+                   {"images", cache.images()},
+                   {"images_in_prefix", cache.images_in_prefix()},
+                   {"feature_hits", cache.feature_hits()},
+                   {"images_encoded", cache.images_encoded()},
+                   {"decode_hits", cache.decode_hits()},
+                   {"kv_bytes", cache.kv_bytes()},
+                   {"shared_kv_bytes", cache.shared_kv_bytes()},
+                   {"miss", CacheMissName(cache.miss())},
+                   {"preemptions", cache.preemptions()}};
+  return json;
+}
+
 Json FinishedJson(const Answer& answer) {
   const v1::Usage& usage = answer.finished.usage();
   const v1::Timings& timings = answer.finished.timings();
-  return {{"event", "finished"},
-          {"text", answer.text},
-          {"finish_reason", FinishReasonName(answer.finish_reason)},
-          {"usage",
-           {{"prompt_tokens", usage.prompt_tokens()},
-            {"cached_prompt_tokens", usage.cached_prompt_tokens()},
-            {"image_tokens", usage.image_tokens()},
-            {"completion_tokens", usage.completion_tokens()}}},
-          {"timings_ms",
-           {{"queue", ToMillis(timings.queue())},
-            {"prefill", ToMillis(timings.prefill())},
-            {"first_token", ToMillis(timings.first_token())},
-            {"total", ToMillis(timings.total())}}}};
+  Json json = {{"event", "finished"},
+               {"text", answer.text},
+               {"finish_reason", FinishReasonName(answer.finish_reason)},
+               {"usage",
+                {{"prompt_tokens", usage.prompt_tokens()},
+                 {"cached_prompt_tokens", usage.cached_prompt_tokens()},
+                 {"image_tokens", usage.image_tokens()},
+                 {"completion_tokens", usage.completion_tokens()}}},
+               {"timings_ms",
+                {{"queue", ToMillis(timings.queue())},
+                 {"prefill", ToMillis(timings.prefill())},
+                 {"first_token", ToMillis(timings.first_token())},
+                 {"total", ToMillis(timings.total())}}}};
+  if (answer.finished.has_receipt()) json["receipt"] = ReceiptJson(answer.finished.receipt());
+  return json;
 }
 
 // "MODEL_STATE_SERVING" -> "serving".
@@ -151,6 +178,20 @@ std::string RequestLine(const v1::RequestSummary& request) {
                {"generated_tokens", request.generated_tokens()},
                {"kv_pages", request.kv_pages()},
                {"age_ms", ToMillis(request.age())}});
+}
+
+std::string PrefixLine(const v1::Prefix& prefix) {
+  return Dump({{"name", prefix.name()},
+               {"model", prefix.model()},
+               {"prompt_tokens", prefix.prompt_tokens()},
+               {"pinned_tokens", prefix.pinned_tokens()},
+               {"images", prefix.images()},
+               {"kv_bytes", prefix.kv_bytes()},
+               {"image_bytes", prefix.image_bytes()},
+               {"requests", prefix.requests()},
+               {"ttl_ms", ToMillis(prefix.ttl())},
+               {"age_ms", ToMillis(prefix.age())},
+               {"expires_in_ms", ToMillis(prefix.expires_in())}});
 }
 
 std::string TokenCountLine(const v1::CountTokensResponse& count) {

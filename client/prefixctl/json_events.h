@@ -9,6 +9,7 @@
 #include "prefixd/v1/admin_service.pb.h"
 #include "prefixd/v1/generation_service.pb.h"
 #include "prefixd/v1/model_service.pb.h"
+#include "prefixd/v1/prefix_service.pb.h"
 
 namespace prefixd::ctl {
 
@@ -19,9 +20,10 @@ std::string EventLine(const v1::GenerateResponse& event, const Answer& answer);
 // {"event":"error",...}: the error of a call or of the client itself.
 std::string ErrorLine(const absl::Status& status);
 
-// One line for `models`, `ps` and `count`.
+// One line for `models`, `ps`, `prefix` and `count`.
 std::string ModelLine(const v1::Model& model);
 std::string RequestLine(const v1::RequestSummary& request);
+std::string PrefixLine(const v1::Prefix& prefix);
 std::string TokenCountLine(const v1::CountTokensResponse& count);
 
 }  // namespace prefixd::ctl

@@ -43,6 +43,16 @@ int Run(Session* session) {
       return RunWait(session);
     case Command::kVersion:
       return RunVersion(session);
+    case Command::kPrefixCreate:
+      return RunPrefixCreate(session);
+    case Command::kPrefixList:
+      return RunPrefixList(session);
+    case Command::kPrefixShow:
+      return RunPrefixShow(session);
+    case Command::kPrefixTouch:
+      return RunPrefixTouch(session);
+    case Command::kPrefixRelease:
+      return RunPrefixRelease(session);
     case Command::kDoctor:
       break;
   }
@@ -64,8 +74,10 @@ int Main(const std::vector<std::string>& arguments) {
                   .terminal = terminal,
                   .messages = Messages(terminal, options.quiet),
                   .interrupts = &interrupts};
-  auto client =
-      Client::Connect(session.options.server, {.unary_timeout = UnaryTimeout(session.options)});
+  // Every run is a new client: whether the server has a picture is asked rather than remembered.
+  auto client = Client::Connect(
+      session.options.server,
+      {.unary_timeout = UnaryTimeout(session.options), .image_digests = ImageDigests::kAlways});
   if (!client.ok()) {
     session.messages.Error(client.status().message(), "such as --server 127.0.0.1:50051");
     return kExitUsage;

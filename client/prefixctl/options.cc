@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/prefixctl/exit_code.h"
+#include "client/prefixctl/prefix_options.h"
 
 namespace prefixd::ctl {
 namespace {
@@ -26,19 +27,6 @@ constexpr char kRunExamples[] =
 constexpr char kExitCodes[] =
     "Exit codes: 0 done, 1 request failed, 2 usage, 3 unavailable, 4 not ready, 5 deadline,\n"
     "6 invalid input, 7 refused for lack of room, 130 interrupted.";
-
-// "30", "1.5", "30s", "2m": seconds unless a unit is given.
-std::optional<absl::Duration> ParseTimeout(const std::string& text) {
-  double seconds = 0;
-  absl::Duration duration;
-  if (absl::SimpleAtod(text, &seconds)) {
-    duration = absl::Seconds(seconds);
-  } else if (!absl::ParseDuration(text, &duration)) {
-    return std::nullopt;
-  }
-  if (duration <= absl::ZeroDuration() || duration > absl::Hours(24 * 365)) return std::nullopt;
-  return duration;
-}
 
 void AddCommonOptions(CLI::App* app, Options* options) {
   app->add_option("--server", options->server, "Server to ask")
@@ -112,8 +100,11 @@ Parser::Parser(Options* options) {
       add(Command::kRun, &app, "run", "Ask once, or hold a conversation on a terminal");
   AddInputOptions(run, options);
   AddGenerationOptions(run, options);
+  AddCacheOptions(run, options);
   run->footer(kRunExamples);
-  AddInputOptions(add(Command::kCount, &app, "count", "Count the tokens of a prompt"), options);
+  CLI::App* const count = add(Command::kCount, &app, "count", "Count the tokens of a prompt");
+  AddInputOptions(count, options);
+  AddCacheOptions(count, options);
 
   CLI::App* const models = app.add_subcommand("models", "List the models or show one");
   models->fallthrough();
@@ -132,6 +123,7 @@ Parser::Parser(Options* options) {
   add(Command::kDoctor, &app, "doctor", "Look for what is wrong and say how to fix it")
       ->add_option("--model-dir", options->model_directory, "Look at this model directory too")
       ->type_name("DIR");
+  AddPrefixCommands(&app, options, &commands);
 }
 
 // Names of the subcommands and flags that could have been meant at `app`.
@@ -203,13 +195,26 @@ absl::string_view CheckCombination(const Options& options) {
   if (std::count(options.images.begin(), options.images.end(), "-") > 1) {
     return "only one image can come from stdin (-i -)";
   }
-  if (stdin_image && !options.prompt) {
+  const bool asks = options.command == Command::kRun || options.command == Command::kCount;
+  if (asks && stdin_image && !options.prompt) {
     return "with the image from stdin (-i -) the prompt must be an argument";
   }
   return "";
 }
 
 }  // namespace
+
+std::optional<absl::Duration> ParseTimeout(const std::string& text) {
+  double seconds = 0;
+  absl::Duration duration;
+  if (absl::SimpleAtod(text, &seconds)) {
+    duration = absl::Seconds(seconds);
+  } else if (!absl::ParseDuration(text, &duration)) {
+    return std::nullopt;
+  }
+  if (duration <= absl::ZeroDuration() || duration > absl::Hours(24 * 365)) return std::nullopt;
+  return duration;
+}
 
 void Apply(const Generation& generation, v1::SamplingParams* sampling, v1::StoppingParams* stopping,
            v1::OutputParams* output) {

@@ -24,6 +24,11 @@ enum class Command {
   kWait,
   kVersion,
   kDoctor,
+  kPrefixCreate,
+  kPrefixList,
+  kPrefixShow,
+  kPrefixTouch,
+  kPrefixRelease,
 };
 
 // How an answer is generated. What is not set is the server's to choose.
@@ -52,13 +57,21 @@ struct Options {
   bool no_color = false;
   std::optional<absl::Duration> timeout;
 
-  // run and count; `model` also in `models show`.
+  // run, count and prefix create; `model` also in `models show`.
   std::string model;
   std::optional<std::string> prompt;
   std::vector<std::string> images;  // Paths; "-" is stdin.
   std::string system;
   Generation generation;
   bool no_wrap = false;
+
+  // run, count; `prefix` also in the commands of one prefix, `cache_salt` in `prefix create`.
+  std::string prefix;  // As typed: with or without "prefixes/".
+  bool no_cache = false;
+  std::string cache_salt;
+  // prefix create
+  std::string prefix_id;  // Empty: drawn by the server.
+  std::optional<absl::Duration> ttl;
 
   // health
   std::string service = "ready";
@@ -76,6 +89,10 @@ struct EarlyExit {
 // Parses the arguments after the program's name. `server` comes from PREFIXD_SERVER where the flag
 // is absent.
 std::variant<Options, EarlyExit> ParseOptions(const std::vector<std::string>& arguments);
+
+// "30", "1.5", "30s", "2m": seconds unless a unit is given. Nothing for what is no time above zero
+// and of at most a year.
+std::optional<absl::Duration> ParseTimeout(const std::string& text);
 
 // The candidate nearest to `word` if it is near enough to be meant; empty if none is.
 std::string Suggest(absl::string_view word, const std::vector<std::string>& candidates);

@@ -10,6 +10,7 @@
 #include "client/prefixctl/commands.h"
 #include "client/prefixctl/exit_code.h"
 #include "client/prefixctl/json_events.h"
+#include "client/prefixctl/prefix_options.h"
 #include "client/prefixctl/repl.h"
 
 namespace prefixd::ctl {
@@ -67,6 +68,7 @@ int RunAsk(Session* session) {
   *request.mutable_chat() = *std::move(input);
   Apply(options.generation, request.mutable_sampling(), request.mutable_stopping(),
         request.mutable_output());
+  ApplyCacheOptions(options, &request);
   Answer answer;
   const absl::Status status = Ask(session, request, &answer);
   if (status.ok()) return kExitOk;
@@ -81,14 +83,19 @@ int RunCount(Session* session) {
   v1::CountTokensRequest request;
   request.set_model(session->options.model);
   *request.mutable_chat() = *std::move(input);
+  ApplyCacheOptions(session->options, &request);
   const auto count = session->client->CountTokens(request);
   if (!count.ok()) return Fail(session, count.status());
   if (session->options.json) {
     PrintLine(TokenCountLine(*count));
   } else {
-    PrintLine(absl::StrCat(count->prompt_tokens(), " tokens, ", count->image_tokens(),
-                           " of them for ", count->num_images(),
-                           count->num_images() == 1 ? " image" : " images"));
+    std::string line = absl::StrCat(count->prompt_tokens(), " tokens, ", count->image_tokens(),
+                                    " of them for ", count->num_images(),
+                                    count->num_images() == 1 ? " image" : " images");
+    if (count->cached_prompt_tokens() > 0) {
+      absl::StrAppend(&line, "; ", count->cached_prompt_tokens(), " are cached now");
+    }
+    PrintLine(line);
   }
   return kExitOk;
 }

@@ -50,5 +50,35 @@ TEST(Answer, SumsUpUsageAndSpeed) {
       "prefill 80.0 ms, first token 100.0 ms, total 300.0 ms, 50.0 tokens/s");
 }
 
+TEST(Answer, TellsWhatTheCacheDid) {
+  Answer answer;
+  EXPECT_EQ(CacheSummary(answer), "");
+  answer.finished.mutable_usage()->set_prompt_tokens(594);
+  v1::CacheReceipt* const cache = answer.finished.mutable_receipt()->mutable_cache();
+  cache->set_miss(v1::CACHE_MISS_REASON_BYPASSED);
+  EXPECT_EQ(CacheSummary(answer), "cached 0/594 tokens; the cache was bypassed");
+  cache->set_hit_tokens(580);
+  cache->set_images(1);
+  cache->set_images_in_prefix(1);
+  cache->set_miss(v1::CACHE_MISS_REASON_NONE);
+  EXPECT_EQ(CacheSummary(answer), "cached 580/594 tokens, image: cached");
+  cache->set_images_in_prefix(0);
+  cache->set_images_encoded(1);
+  cache->set_miss(v1::CACHE_MISS_REASON_EVICTED);
+  EXPECT_EQ(CacheSummary(answer), "cached 580/594 tokens, image: computed; the rest was evicted");
+  cache->set_images(3);
+  cache->set_feature_hits(2);
+  cache->set_miss(v1::CACHE_MISS_REASON_NOT_CACHED);
+  cache->set_preemptions(2);
+  EXPECT_EQ(
+      CacheSummary(answer),
+      "cached 580/594 tokens, images: 2 of 3 cached; the rest is new to the cache; preempted 2x");
+}
+
+TEST(Answer, NamesMissesAsTheProtosDo) {
+  EXPECT_EQ(CacheMissName(v1::CACHE_MISS_REASON_NOT_CACHED), "not_cached");
+  EXPECT_EQ(CacheMissName(static_cast<v1::CacheMissReason>(77)), "reason_77");
+}
+
 }  // namespace
 }  // namespace prefixd::ctl

@@ -30,6 +30,17 @@ TEST(Explain, NamesTheFlagBehindAField) {
             "bad parameters\n  --top-p: 7 is not in (0, 1]\n  chat.messages: empty");
 }
 
+TEST(Explain, NamesTheFlagsOfPrefixes) {
+  EXPECT_EQ(Explain(MakeError(absl::StatusCode::kInvalidArgument, "bad",
+                              {.field_violations = {{"prefix_id", "a"},
+                                                    {"prefix", "b"},
+                                                    {"ttl", "c"},
+                                                    {"cache_salt", "d"}}}),
+                    "s:1")
+                .message,
+            "bad\n  --id: a\n  --prefix: b\n  --ttl: c\n  --cache-salt: d");
+}
+
 TEST(Explain, SaysOneViolationOnce) {
   const auto explain = [](const std::string& message, const FieldViolation& violation) {
     return Explain(MakeError(absl::StatusCode::kInvalidArgument, message,

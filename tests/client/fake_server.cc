@@ -5,8 +5,11 @@
 
 #include <grpcpp/health_check_service_interface.h>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/check.h"
+#include "base/sha256.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
@@ -16,6 +19,18 @@ namespace {
 void SetMicros(int64_t micros, google::protobuf::Duration* out) {
   out->set_seconds(micros / 1'000'000);
   out->set_nanos(static_cast<int32_t>(micros % 1'000'000) * 1000);
+}
+
+std::string DigestOf(const std::string& bytes) {
+  const Sha256Digest digest = Sha256Of(bytes);
+  return std::string(digest.begin(), digest.end());
+}
+
+grpc::Status NoSuchPrefix(const std::string& name) {
+  return ToStatus({.code = grpc::StatusCode::NOT_FOUND,
+                   .message = absl::StrCat("there is no ", name),
+                   .reason = "PREFIX_NOT_FOUND",
+                   .metadata = {{"prefix", name}}});
 }
 
 v1::Model DemoModel() {
@@ -63,6 +78,15 @@ GenerateHandler AnswerWith(std::vector<std::string> deltas) {
     SetMicros(20'000, finished->mutable_timings()->mutable_prefill());
     SetMicros(22'500, finished->mutable_timings()->mutable_first_token());
     SetMicros(40'000, finished->mutable_timings()->mutable_total());
+    v1::Receipt* const receipt = finished->mutable_receipt();
+    receipt->set_model("demo");
+    receipt->set_seed(42);
+    v1::CacheReceipt* const cache = receipt->mutable_cache();
+    cache->set_hit_tokens(4);
+    cache->set_computed_tokens(16);
+    cache->set_images(1);
+    cache->set_feature_hits(1);
+    cache->set_miss(v1::CACHE_MISS_REASON_DIVERGED);
     writer->Write(event);
     return grpc::Status::OK;
   };
@@ -107,7 +131,7 @@ GenerateHandler RefuseWith(Refusal refusal) {
 
 FakeServer::FakeServer() : handler_(AnswerWith({"It is ", "a cat."})) {
   info_.set_version("9.8.7");
-  info_.set_schema_revision(1);
+  info_.set_schema_revision(2);
   info_.set_state(v1::SERVER_STATE_SERVING);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
@@ -117,6 +141,7 @@ FakeServer::FakeServer() : handler_(AnswerWith({"It is ", "a cat."})) {
   builder.RegisterService(static_cast<v1::GenerationService::Service*>(this));
   builder.RegisterService(static_cast<v1::ModelService::Service*>(this));
   builder.RegisterService(static_cast<v1::AdminService::Service*>(this));
+  builder.RegisterService(static_cast<v1::PrefixService::Service*>(this));
   server_ = builder.BuildAndStart();
   PREFIXD_CHECK(server_ != nullptr);
   address_ = absl::StrCat("127.0.0.1:", port);
@@ -166,17 +191,135 @@ grpc::Status FakeServer::Generate(grpc::ServerContext* context, const v1::Genera
   {
     MutexLock lock(&mutex_);
     requests_.push_back(*request);
+    const grpc::Status missing = TakeImages(request->chat());
+    if (!missing.ok()) return missing;
     handler = handler_;
   }
   return handler(context, *request, writer);
 }
 
-grpc::Status FakeServer::CountTokens(grpc::ServerContext*, const v1::CountTokensRequest*,
+grpc::Status FakeServer::CountTokens(grpc::ServerContext*, const v1::CountTokensRequest* request,
                                      v1::CountTokensResponse* response) {
+  MutexLock lock(&mutex_);
+  counts_.push_back(*request);
+  const grpc::Status missing = TakeImages(request->chat());
+  if (!missing.ok()) return missing;
   response->set_prompt_tokens(171);
   response->set_image_tokens(144);
   response->set_num_images(1);
   return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::TakeImages(const v1::ChatInput& chat) {
+  std::vector<std::string> indices, digests;
+  int index = 0;
+  for (const v1::ChatMessage& message : chat.messages()) {
+    for (const v1::Part& part : message.parts()) {
+      if (!part.has_image()) continue;
+      const v1::Image& image = part.image();
+      if (!image.data().empty()) {
+        images_.insert(DigestOf(image.data()));
+      } else if (images_.count(image.image_sha256()) == 0) {
+        indices.push_back(absl::StrCat(index));
+        digests.push_back(absl::BytesToHexString(image.image_sha256()));
+      }
+      ++index;
+    }
+  }
+  if (indices.empty()) return grpc::Status::OK;
+  if (name_one_) {
+    indices.resize(1);
+    digests.resize(1);
+  }
+  return ToStatus({.code = grpc::StatusCode::NOT_FOUND,
+                   .message = absl::StrCat("image ", indices[0], " is not cached"),
+                   .reason = "IMAGE_NOT_CACHED",
+                   .metadata = {{"image_index", absl::StrJoin(indices, ",")},
+                                {"sha256", absl::StrJoin(digests, ",")}}});
+}
+
+void FakeServer::ForgetImage(const std::string& bytes) {
+  MutexLock lock(&mutex_);
+  images_.erase(DigestOf(bytes));
+}
+
+void FakeServer::NameOneMissingImage() {
+  MutexLock lock(&mutex_);
+  name_one_ = true;
+}
+
+std::vector<v1::CreatePrefixRequest> FakeServer::creates() const {
+  MutexLock lock(&mutex_);
+  return creates_;
+}
+
+std::vector<v1::CountTokensRequest> FakeServer::counts() const {
+  MutexLock lock(&mutex_);
+  return counts_;
+}
+
+grpc::Status FakeServer::CreatePrefix(grpc::ServerContext*, const v1::CreatePrefixRequest* request,
+                                      v1::CreatePrefixResponse* response) {
+  MutexLock lock(&mutex_);
+  creates_.push_back(*request);
+  const grpc::Status missing = TakeImages(request->chat());
+  if (!missing.ok()) return missing;
+  v1::Prefix prefix;
+  prefix.set_name(
+      absl::StrCat("prefixes/", request->prefix_id().empty() ? "drawn" : request->prefix_id()));
+  prefix.set_model("demo");
+  prefix.set_prompt_tokens(594);
+  prefix.set_pinned_tokens(592);
+  prefix.set_images(1);
+  prefix.set_kv_bytes(1'500'000);
+  prefix.set_image_bytes(300'000);
+  prefix.mutable_ttl()->set_seconds(request->has_ttl() ? request->ttl().seconds() : 600);
+  *prefix.mutable_expires_in() = prefix.ttl();
+  if (!prefixes_.emplace(prefix.name(), prefix).second) {
+    return ToStatus({.code = grpc::StatusCode::ALREADY_EXISTS,
+                     .message = absl::StrCat(prefix.name(), " exists"),
+                     .reason = "PREFIX_EXISTS"});
+  }
+  *response->mutable_prefix() = prefix;
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::GetPrefix(grpc::ServerContext*, const v1::GetPrefixRequest* request,
+                                   v1::GetPrefixResponse* response) {
+  MutexLock lock(&mutex_);
+  const auto found = prefixes_.find(request->name());
+  if (found == prefixes_.end()) return NoSuchPrefix(request->name());
+  *response->mutable_prefix() = found->second;
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::ListPrefixes(grpc::ServerContext*, const v1::ListPrefixesRequest* request,
+                                      v1::ListPrefixesResponse* response) {
+  MutexLock lock(&mutex_);
+  // One a page, so that the client must ask again.
+  auto next = prefixes_.upper_bound(request->page_token());
+  if (next == prefixes_.end()) return grpc::Status::OK;
+  *response->add_prefixes() = next->second;
+  if (std::next(next) != prefixes_.end()) response->set_next_page_token(next->first);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::TouchPrefix(grpc::ServerContext*, const v1::TouchPrefixRequest* request,
+                                     v1::TouchPrefixResponse* response) {
+  MutexLock lock(&mutex_);
+  const auto found = prefixes_.find(request->name());
+  if (found == prefixes_.end()) return NoSuchPrefix(request->name());
+  if (request->has_ttl()) *found->second.mutable_ttl() = request->ttl();
+  *found->second.mutable_expires_in() = found->second.ttl();
+  *response->mutable_prefix() = found->second;
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::ReleasePrefix(grpc::ServerContext*,
+                                       const v1::ReleasePrefixRequest* request,
+                                       v1::ReleasePrefixResponse*) {
+  MutexLock lock(&mutex_);
+  return prefixes_.erase(request->name()) > 0 ? grpc::Status::OK : NoSuchPrefix(request->name());
 }
 
 grpc::Status FakeServer::ListModels(grpc::ServerContext*, const v1::ListModelsRequest* request,

@@ -3,7 +3,9 @@
 #define PREFIXD_TESTS_CLIENT_FAKE_SERVER_H_
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,6 +17,7 @@
 #include "prefixd/v1/admin_service.grpc.pb.h"
 #include "prefixd/v1/generation_service.grpc.pb.h"
 #include "prefixd/v1/model_service.grpc.pb.h"
+#include "prefixd/v1/prefix_service.grpc.pb.h"
 
 namespace prefixd::testing {
 
@@ -25,7 +28,8 @@ using GenerateHandler =
     std::function<grpc::Status(grpc::ServerContext*, const v1::GenerateRequest&, Writer*)>;
 
 // A whole answer in these deltas: 20 prompt tokens (4 cached, 9 of images), one token a delta, seed
-// 42, queue 1 ms, prefill 20 ms, first token 22.5 ms, total 40 ms, end-of-sequence id 2.
+// 42, queue 1 ms, prefill 20 ms, first token 22.5 ms, total 40 ms, end-of-sequence id 2; a receipt
+// with 4 hits, one image whose features were cached, and a divergence.
 GenerateHandler AnswerWith(std::vector<std::string> deltas);
 
 // Refuses with a status that carries google.rpc details, as the real server does.
@@ -41,10 +45,12 @@ struct Refusal {
 grpc::Status ToStatus(const Refusal& refusal);
 GenerateHandler RefuseWith(Refusal refusal);
 
-// Thread-safe.
+// Remembers images as the real server does: a digest of one that it never got is refused with
+// NOT_FOUND, IMAGE_NOT_CACHED before the handler sees the request. Thread-safe.
 class FakeServer : public v1::GenerationService::Service,
                    public v1::ModelService::Service,
-                   public v1::AdminService::Service {
+                   public v1::AdminService::Service,
+                   public v1::PrefixService::Service {
  public:
   // Listens on a free loopback port; ready; one model named "demo".
   FakeServer();
@@ -58,9 +64,17 @@ class FakeServer : public v1::GenerationService::Service,
   void SetLoad(uint64_t bytes_done, uint64_t bytes_total);
   void AddRequest(const std::string& id, v1::RequestState state);
 
-  // The requests that Generate got, in order.
+  // Forgets the image of these bytes.
+  void ForgetImage(const std::string& bytes);
+  // From now on names only the first missing image, as servers may.
+  void NameOneMissingImage();
+
+  // The requests that Generate got, refused ones too, in order.
   std::vector<v1::GenerateRequest> requests() const;
   v1::GenerateRequest last_request() const { return requests().at(requests().size() - 1); }
+  // Likewise of CreatePrefix and CountTokens.
+  std::vector<v1::CreatePrefixRequest> creates() const;
+  std::vector<v1::CountTokensRequest> counts() const;
 
  private:
   grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
@@ -76,7 +90,25 @@ class FakeServer : public v1::GenerationService::Service,
   grpc::Status ListRequests(grpc::ServerContext* context, const v1::ListRequestsRequest* request,
                             v1::ListRequestsResponse* response) override;
 
+  grpc::Status CreatePrefix(grpc::ServerContext* context, const v1::CreatePrefixRequest* request,
+                            v1::CreatePrefixResponse* response) override;
+  grpc::Status GetPrefix(grpc::ServerContext* context, const v1::GetPrefixRequest* request,
+                         v1::GetPrefixResponse* response) override;
+  grpc::Status ListPrefixes(grpc::ServerContext* context, const v1::ListPrefixesRequest* request,
+                            v1::ListPrefixesResponse* response) override;
+  grpc::Status TouchPrefix(grpc::ServerContext* context, const v1::TouchPrefixRequest* request,
+                           v1::TouchPrefixResponse* response) override;
+  grpc::Status ReleasePrefix(grpc::ServerContext* context, const v1::ReleasePrefixRequest* request,
+                             v1::ReleasePrefixResponse* response) override;
+  // Takes the images that came as bytes; the refusal if a digest is unknown.
+  grpc::Status TakeImages(const v1::ChatInput& chat) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   mutable Mutex mutex_;
+  std::set<std::string> images_ ABSL_GUARDED_BY(mutex_);  // Digests.
+  bool name_one_ ABSL_GUARDED_BY(mutex_) = false;
+  std::map<std::string, v1::Prefix> prefixes_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::CreatePrefixRequest> creates_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::CountTokensRequest> counts_ ABSL_GUARDED_BY(mutex_);
   GenerateHandler handler_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::GenerateRequest> requests_ ABSL_GUARDED_BY(mutex_);
   v1::GetServerInfoResponse info_ ABSL_GUARDED_BY(mutex_);

@@ -29,6 +29,46 @@ std::string UsageErrorOf(const std::vector<std::string>& arguments) {
   return exit->err.substr(0, exit->err.find('\n'));
 }
 
+TEST(Options, TakesWhatConcernsTheCache) {
+  const Options run = Parse({"run", "hi", "--prefix", "cat", "--no-cache", "--cache-salt", "s"});
+  EXPECT_EQ(run.prefix, "cat");
+  EXPECT_TRUE(run.no_cache);
+  EXPECT_EQ(run.cache_salt, "s");
+  EXPECT_EQ(Parse({"count", "hi", "--prefix", "cat"}).prefix, "cat");
+  EXPECT_FALSE(Parse({"run", "hi"}).no_cache);
+}
+
+TEST(Options, TakesPrefixCommands) {
+  const Options create = Parse({"prefix", "create", "Look:", "--id", "cat", "--ttl", "90s", "-i",
+                                "a.png", "-i", "b.png", "--system", "s", "--cache-salt", "x"});
+  EXPECT_EQ(create.command, Command::kPrefixCreate);
+  EXPECT_EQ(create.prompt, "Look:");
+  EXPECT_EQ(create.prefix_id, "cat");
+  EXPECT_EQ(create.ttl, absl::Seconds(90));
+  EXPECT_EQ(create.images, (std::vector<std::string>{"a.png", "b.png"}));
+  EXPECT_EQ(create.system, "s");
+  EXPECT_EQ(create.cache_salt, "x");
+  // The picture from stdin needs no text.
+  EXPECT_EQ(Parse({"prefix", "create", "-i", "-"}).images, std::vector<std::string>{"-"});
+  EXPECT_EQ(Parse({"prefix"}).command, Command::kPrefixList);
+  EXPECT_EQ(Parse({"prefix", "list"}).command, Command::kPrefixList);
+  EXPECT_EQ(Parse({"cache", "prefixes", "--json"}).command, Command::kPrefixList);
+  const Options show = Parse({"prefix", "show", "cat"});
+  EXPECT_EQ(show.command, Command::kPrefixShow);
+  EXPECT_EQ(show.prefix, "cat");
+  const Options touch = Parse({"prefix", "touch", "cat", "--ttl", "1h"});
+  EXPECT_EQ(touch.command, Command::kPrefixTouch);
+  EXPECT_EQ(touch.ttl, absl::Hours(1));
+  EXPECT_EQ(Parse({"prefix", "release", "cat"}).command, Command::kPrefixRelease);
+}
+
+TEST(Options, RefusesPrefixCommandsThatAreNone) {
+  EXPECT_EQ(UsageErrorOf({"prefix", "relaese", "cat"}),
+            "prefixctl: unknown command \"relaese\"; did you mean \"release\"?");
+  EXPECT_NE(UsageErrorOf({"prefix", "show"}), "");
+  EXPECT_NE(UsageErrorOf({"prefix", "create", "x", "--ttl", "soon"}), "");
+}
+
 TEST(Options, TakesOnePromptAndItsFlagsInAnyOrder) {
   const Options options = Parse({"run",           "-i",
                                  "a.png",         "What is it?",

@@ -120,13 +120,22 @@ TEST_F(PrefixctlTest, WritesEachEventAsALineOfJson) {
   EXPECT_EQ(lines[4], json::parse(R"({"event":"finished","text":"It is a cat.",
       "finish_reason":"eos",
       "usage":{"prompt_tokens":20,"cached_prompt_tokens":4,"image_tokens":9,"completion_tokens":2},
-      "timings_ms":{"queue":1.0,"prefill":20.0,"first_token":22.5,"total":40.0}})"));
+      "timings_ms":{"queue":1.0,"prefill":20.0,"first_token":22.5,"total":40.0},
+      "receipt":{"model":"demo","model_digest":"","seed":42,"server_version":"","backend":"",
+        "kv_dtype":"","activation_dtype":"",
+        "cache":{"hit_tokens":4,"computed_tokens":16,"evicted_tokens":0,"images":1,
+          "images_in_prefix":0,"feature_hits":1,"images_encoded":0,"decode_hits":0,"kv_bytes":0,
+          "shared_kv_bytes":0,"miss":"diverged","preemptions":0}}})"));
 }
 
 TEST_F(PrefixctlTest, ShowsUsageWhenAsked) {
   const RunResult run = Run({"run", "hi", "--verbose"});
   EXPECT_EQ(run.out, "It is a cat.\n");
   EXPECT_TRUE(absl::StartsWith(run.err, "prompt 20 tokens (image 9, cached 4), answer 2 tokens"))
+      << run.err;
+  EXPECT_TRUE(absl::EndsWith(run.err,
+                             "\ncached 4/20 tokens, image: cached; the rest differs from what is "
+                             "cached\n"))
       << run.err;
 }
 

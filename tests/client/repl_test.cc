@@ -1,5 +1,7 @@
 // The conversation of prefixctl on a terminal, against a server in this process.
 #include <atomic>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 
 #include <gtest/gtest.h>
@@ -60,6 +62,29 @@ TEST_F(ReplTest, HoldsAConversation) {
   EXPECT_EQ(chat.messages(0).parts(0).text(), "What is it?");
   EXPECT_EQ(chat.messages(1).parts(0).text(), "It is a cat.");
   EXPECT_EQ(chat.messages(2).parts(0).text(), "Sure?");
+}
+
+TEST_F(ReplTest, SendsThePictureOnce) {
+  const std::string path = ::testing::TempDir() + "/repl_test_picture.png";
+  std::ofstream(path, std::ios::binary) << "PNG";
+  Prefixctl program = Start({"-i", path, "--prefix", "cat", "--no-cache", "--verbose"});
+  for (const char* const question : {"What is it?\n", "Sure?\n", "Really?\n"}) {
+    ASSERT_TRUE(program.WaitFor(kPrompt));
+    program.Type(question);
+    ASSERT_TRUE(program.WaitFor("cached 4/20 tokens, image: cached"));
+  }
+  ASSERT_TRUE(program.WaitFor(kPrompt));
+  program.Type("/bye\n");
+  EXPECT_EQ(program.Wait().exit_status, 0);
+  std::filesystem::remove(path);
+  int sent = 0;
+  for (const v1::GenerateRequest& request : server_.requests()) {
+    EXPECT_EQ(request.prefix(), "prefixes/cat");
+    EXPECT_TRUE(request.bypass_prefix_cache());
+    sent += request.chat().messages(0).parts(0).image().data() == "PNG" ? 1 : 0;
+  }
+  EXPECT_EQ(server_.requests().size(), 4u);  // The first question twice: digest, then bytes.
+  EXPECT_EQ(sent, 1);
 }
 
 TEST_F(ReplTest, ForgetsSetsAndHelps) {

@@ -115,6 +115,58 @@ TEST(ConvertInput, ChecksImagesBeforeTheyAreDecoded) {
   EXPECT_THAT(Problems(image(std::string(100, 'x'))), ElementsAre("OK"));
 }
 
+// SHA-256 of "abc", FIPS 180-2.
+const std::string kAbcDigest(
+    "\xba\x78\x16\xbf\x8f\x01\xcf\xea\x41\x41\x40\xde\x5d\xae\x22\x23"
+    "\xb0\x03\x61\xa3\x96\x17\x7a\x9c\xb4\x10\xff\x61\xf2\x00\x15\xad",
+    32);
+
+Change ImageOf(const std::string& data, const std::string& digest) {
+  return [=](v1::GenerateRequest* r) {
+    v1::Image* image = Message(r, 0)->mutable_parts(1)->mutable_image();
+    image->set_data(data);
+    image->set_image_sha256(digest);
+  };
+}
+
+TEST(ConvertInput, TakesADigestForAnImage) {
+  const auto request = Convert(ImageOf("", kAbcDigest));
+  ASSERT_TRUE(request.ok()) << request.status();
+  const auto image =
+      std::get<ImagePart>(std::get<ChatInput>(request->input).messages[0].parts.at(1));
+  EXPECT_EQ(image.bytes, "");
+  EXPECT_EQ(image.sha256, kAbcDigest);
+  const auto both = Convert(ImageOf("abc", kAbcDigest));
+  ASSERT_TRUE(both.ok()) << both.status();
+  const auto with_bytes =
+      std::get<ImagePart>(std::get<ChatInput>(both->input).messages[0].parts.at(1));
+  EXPECT_EQ(with_bytes.bytes, "abc");
+  EXPECT_EQ(with_bytes.sha256, kAbcDigest);
+}
+
+TEST(ConvertInput, RefusesDigestsThatAreNone) {
+  const std::string field = "chat.messages[0].parts[1].image.image_sha256: ";
+  for (const size_t size : {1u, 31u, 33u, 64u, 1u << 20}) {
+    EXPECT_THAT(Problems(ImageOf("", std::string(size, 'x'))),
+                ElementsAre(kInput, field + std::to_string(size) + " bytes, a SHA-256 has 32"));
+  }
+  EXPECT_THAT(Problems(ImageOf("abd", kAbcDigest)),
+              ElementsAre(kInput, field + "not the SHA-256 of the image's bytes"));
+  // What is too large to be taken is not hashed either.
+  EXPECT_THAT(Problems(ImageOf(std::string(101, 'x'), kAbcDigest)),
+              ElementsAre("INVALID_ARGUMENT IMAGE_TOO_LARGE",
+                          "chat.messages[0].parts[1].image.data: 101 bytes, the limit is 100"));
+}
+
+TEST(ConvertInput, TakesADigestAmongTokens) {
+  const auto request = Convert([](auto* r) {
+    for (const int id : {1, 7, 49, 0}) r->mutable_tokens()->add_ids(id);
+    r->mutable_tokens()->add_images()->set_image_sha256(kAbcDigest);
+  });
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(std::get<TokenInput>(request->input).images[0].sha256, kAbcDigest);
+}
+
 TEST(ConvertInput, NeverTakesAnAddressForAnImage) {
   for (const char* url : {"http://example.org/a.png", "HTTPS://example.org", "file:///etc/passwd",
                           "data:image/png;base64,AAAA", "ftp://example.org"}) {
@@ -132,7 +184,7 @@ TEST(ConvertInput, RefusesReservedFieldsOfImagesAndMessages) {
     message->GetReflection()->MutableUnknownFields(message)->AddLengthDelimited(number);
   };
   EXPECT_THAT(
-      Problems([&](auto* r) { unknown(Message(r, 0)->mutable_parts(1)->mutable_image(), 3); }),
+      Problems([&](auto* r) { unknown(Message(r, 0)->mutable_parts(1)->mutable_image(), 5); }),
       ElementsAre("UNIMPLEMENTED FEATURE_UNSUPPORTED"));
   EXPECT_EQ(
       Problems([&](auto* r) { unknown(Message(r, 0)->mutable_parts(1)->mutable_image(), 4); })[0],
@@ -224,9 +276,14 @@ TEST(ConvertInput, CountTokensChecksTheSame) {
   EXPECT_EQ(ConvertCountTokensRequest(request, FakeModel(), FakeLimits()).status().code(),
             absl::StatusCode::kInvalidArgument);
   request.mutable_prompt()->add_parts()->set_text("x");
-  const auto input = ConvertCountTokensRequest(request, FakeModel(), FakeLimits());
-  ASSERT_TRUE(input.ok()) << input.status();
-  EXPECT_EQ(std::get<TextPart>(std::get<PromptInput>(*input).parts[0]).text, "x");
+  const auto counted = ConvertCountTokensRequest(request, FakeModel(), FakeLimits());
+  ASSERT_TRUE(counted.ok()) << counted.status();
+  EXPECT_EQ(std::get<TextPart>(std::get<PromptInput>(counted->input).parts[0]).text, "x");
+  request.set_prefix("elsewhere/p");
+  request.set_cache_salt(std::string(129, 's'));
+  const absl::Status status =
+      ConvertCountTokensRequest(request, FakeModel(), FakeLimits()).status();
+  EXPECT_EQ(GetErrorDetail(status)->field_violations.size(), 2u) << status;
 }
 
 }  // namespace

@@ -72,6 +72,9 @@ TEST(Convert, TakesEveryParameter) {
     r->mutable_output()->set_token_ids(true);
     r->set_priority(-100);
     r->set_model("fake");
+    r->set_prefix("prefixes/0-z");
+    r->set_bypass_prefix_cache(true);
+    r->set_cache_salt(std::string(128, 's'));
   });
   ASSERT_TRUE(request.ok()) << request.status();
   EXPECT_EQ(request->sampling.temperature, 1.5f);
@@ -95,6 +98,9 @@ TEST(Convert, TakesEveryParameter) {
   EXPECT_EQ(request->output.logprobs, 20);
   EXPECT_TRUE(request->output.token_ids);
   EXPECT_EQ(request->priority, -100);
+  EXPECT_EQ(request->prefix, "prefixes/0-z");
+  EXPECT_TRUE(request->bypass_prefix_cache);
+  EXPECT_EQ(request->cache_salt, std::string(128, 's'));
 }
 
 TEST(Convert, TurnsTinyTemperaturesIntoGreedy) {
@@ -243,6 +249,22 @@ TEST(Convert, TellsAnUnknownModelFromAMalformedName) {
   }
 }
 
+TEST(Convert, ChecksNamesOfPrefixes) {
+  const std::string wrong =
+      "prefix: the name of a prefix is prefixes/ and 1..63 characters of [a-z0-9-]";
+  for (const std::string& name :
+       {std::string("p"), std::string("prefixes/"), std::string("prefixes/A"),
+        std::string("prefixes/a b"), std::string("prefixes/../a"), std::string("prefixes/a/b"),
+        std::string("/prefixes/a"), std::string("prefixes/a\0", 11),
+        std::string("prefixes/\xc3\xa4"), "prefixes/" + std::string(64, 'a'),
+        std::string(1 << 20, 'a')}) {
+    EXPECT_THAT(Problems([&](auto* r) { r->set_prefix(name); }), ElementsAre(kRange, wrong))
+        << name.substr(0, 80);
+  }
+  EXPECT_THAT(Problems([](auto* r) { r->set_prefix("prefixes/" + std::string(63, 'a')); }),
+              ElementsAre("OK"));
+}
+
 TEST(Convert, ChecksRequestIds) {
   EXPECT_TRUE(IsRequestId("a-Z_0.9:/x"));
   EXPECT_TRUE(IsRequestId(std::string(128, 'a')));
@@ -259,7 +281,7 @@ void AddUnknown(google::protobuf::Message* message, int number) {
 }
 
 TEST(Convert, RefusesReservedFeatures) {
-  for (int number = 12; number <= 17; ++number) {
+  for (const int number : {12, 13, 15, 16, 17}) {
     EXPECT_THAT(Problems([&](auto* r) { AddUnknown(r, number); }),
                 ElementsAre("UNIMPLEMENTED FEATURE_UNSUPPORTED"))
         << number;

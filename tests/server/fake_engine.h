@@ -112,7 +112,10 @@ class FakeEngine final : public Engine {
 
   void CountTokens(Request request,
                    std::function<void(absl::StatusOr<TokenCounts>)> done) override {
-    (void)request;
+    {
+      MutexLock lock(&mutex_);
+      counted_.push_back(std::move(request));
+    }
     done(count_result_);
   }
 
@@ -123,6 +126,17 @@ class FakeEngine final : public Engine {
                     .pinned_tokens = 32,
                     .ttl = spec.ttl,
                     .expires_in = spec.ttl};
+    absl::Status refusal;
+    {
+      MutexLock lock(&mutex_);
+      if (hold_creates_) {
+        created_.push_back(std::move(spec));
+        held_creates_.emplace_back([done = std::move(done), info] { done(info); });
+        return;
+      }
+      refusal = create_status_;
+    }
+    if (!refusal.ok()) return done(refusal);
     {
       MutexLock lock(&mutex_);
       const bool added = prefixes_.emplace(std::pair(spec.tenant, info.name), info).second;
@@ -277,6 +291,31 @@ class FakeEngine final : public Engine {
     MutexLock lock(&mutex_);
     return flushed_;
   }
+  // What CreatePrefix answers from now on, without creating anything.
+  void SetCreateStatus(absl::Status status) {
+    MutexLock lock(&mutex_);
+    create_status_ = std::move(status);
+  }
+  // From now on CreatePrefix does not answer before its held answer is taken and called.
+  void HoldCreates() {
+    MutexLock lock(&mutex_);
+    hold_creates_ = true;
+  }
+  // Waits until an answer is held and takes it; null after 10 s.
+  std::function<void()> TakeHeldCreate() {
+    MutexLock lock(&mutex_);
+    const auto there = [&]()
+                           ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !held_creates_.empty(); };
+    mutex_.AwaitWithTimeout(there, absl::Seconds(10));
+    if (held_creates_.empty()) return nullptr;
+    std::function<void()> answer = std::move(held_creates_.back());
+    held_creates_.pop_back();
+    return answer;
+  }
+  std::vector<Request> counted() const {
+    MutexLock lock(&mutex_);
+    return counted_;
+  }
   // Changes what Stats returns.
   void EditStats(const std::function<void(EngineStats*)>& edit) {
     MutexLock lock(&mutex_);
@@ -345,6 +384,10 @@ class FakeEngine final : public Engine {
   std::vector<std::string> cancelled_ ABSL_GUARDED_BY(mutex_);
   std::map<std::pair<std::string, std::string>, PrefixInfo> prefixes_ ABSL_GUARDED_BY(mutex_);
   std::vector<PrefixSpec> created_ ABSL_GUARDED_BY(mutex_);
+  absl::Status create_status_ ABSL_GUARDED_BY(mutex_);
+  bool hold_creates_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::function<void()>> held_creates_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Request> counted_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::optional<std::string>> flushed_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -49,6 +49,23 @@ TEST(GrpcStatus, CarriesReasonMetadataAndRequestId) {
   EXPECT_EQ(resource.resource_name(), "x");
 }
 
+TEST(GrpcStatus, NamesWhatWasNotFound) {
+  const struct {
+    const char* reason;
+    const char* key;
+    const char* type;
+  } cases[] = {{reason::kPrefixNotFound, "prefix", "prefix"},
+               {reason::kImageNotCached, "sha256", "image"},
+               {reason::kRequestNotFound, "request_id", "request"}};
+  for (const auto& c : cases) {
+    const GrpcError error =
+        ToGrpcError(MakeError(absl::StatusCode::kNotFound, c.reason, "gone", {{c.key, "x"}}), "");
+    const auto resource = Get<google::rpc::ResourceInfo>(error.status);
+    EXPECT_EQ(resource.resource_type(), c.type);
+    EXPECT_EQ(resource.resource_name(), "x");
+  }
+}
+
 TEST(GrpcStatus, CarriesEveryViolation) {
   const ErrorDetail detail{.reason = reason::kParameterOutOfRange,
                            .field_violations = {{"sampling.top_p", "2 is outside (0, 1]"},

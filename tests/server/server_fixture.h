@@ -18,6 +18,7 @@
 #include "prefixd/v1/admin_service.grpc.pb.h"
 #include "prefixd/v1/generation_service.grpc.pb.h"
 #include "prefixd/v1/model_service.grpc.pb.h"
+#include "prefixd/v1/prefix_service.grpc.pb.h"
 #include "server/grpc_server.h"
 #include "server/serving_context.h"
 #include "tests/server/fake_engine.h"
@@ -42,6 +43,7 @@ class RunningServer {
     generation = v1::GenerationService::NewStub(channel);
     models = v1::ModelService::NewStub(channel);
     admin = v1::AdminService::NewStub(channel);
+    prefixes = v1::PrefixService::NewStub(channel);
   }
 
   std::shared_ptr<grpc::Channel> Connect(grpc::ChannelArguments arguments) const {
@@ -59,6 +61,7 @@ class RunningServer {
   std::unique_ptr<v1::GenerationService::Stub> generation;
   std::unique_ptr<v1::ModelService::Stub> models;
   std::unique_ptr<v1::AdminService::Stub> admin;
+  std::unique_ptr<v1::PrefixService::Stub> prefixes;
 };
 
 inline v1::GenerateRequest Hello(const std::string& id) {
@@ -119,6 +122,18 @@ inline FinishedEvent Finished() {
                     .image_tokens = 1,
                     .completion_tokens = 3,
                     .recomputed_tokens = 4},
+          .cache = {.hit_tokens = 2,
+                    .computed_tokens = 3,
+                    .evicted_tokens = 4,
+                    .images = 5,
+                    .images_in_prefix = 6,
+                    .feature_hits = 7,
+                    .images_encoded = 8,
+                    .decode_hits = 9,
+                    .kv_bytes = 10,
+                    .shared_kv_bytes = 11,
+                    .miss = CacheMiss::kDiverged,
+                    .preemptions = 12},
           .timings = {.queue = absl::Milliseconds(1),
                       .prefill = absl::Milliseconds(20),
                       .first_token = absl::Milliseconds(300),

@@ -66,6 +66,19 @@ TEST(Generate, SendsTheEventsInOrder) {
   EXPECT_EQ(finished.finished().receipt().seed(), 77u);
   EXPECT_EQ(finished.finished().receipt().model_digest(), "d1ge57");
   EXPECT_EQ(finished.finished().receipt().backend(), "cpu/avx512");
+  const v1::CacheReceipt cache = finished.finished().receipt().cache();
+  EXPECT_EQ(cache.hit_tokens(), 2);
+  EXPECT_EQ(cache.computed_tokens(), 3);
+  EXPECT_EQ(cache.evicted_tokens(), 4);
+  EXPECT_EQ(cache.images(), 5);
+  EXPECT_EQ(cache.images_in_prefix(), 6);
+  EXPECT_EQ(cache.feature_hits(), 7);
+  EXPECT_EQ(cache.images_encoded(), 8);
+  EXPECT_EQ(cache.decode_hits(), 9);
+  EXPECT_EQ(cache.kv_bytes(), 10u);
+  EXPECT_EQ(cache.shared_kv_bytes(), 11u);
+  EXPECT_EQ(cache.miss(), v1::CACHE_MISS_REASON_DIVERGED);
+  EXPECT_EQ(cache.preemptions(), 12);
 
   EXPECT_EQ(call.Next().event_case(), v1::GenerateResponse::EVENT_NOT_SET);
   EXPECT_TRUE(call.reader->Finish().ok());
@@ -101,6 +114,50 @@ TEST(Generate, ReportsWhyAChoiceEnded) {
   server.engine.Send("a", Finished());
   call.Next();
   EXPECT_TRUE(call.reader->Finish().ok());
+}
+
+TEST(Generate, ReportsWhyTokensWereNotCached) {
+  const std::pair<CacheMiss, v1::CacheMissReason> cases[] = {
+      {CacheMiss::kNone, v1::CACHE_MISS_REASON_NONE},
+      {CacheMiss::kBypassed, v1::CACHE_MISS_REASON_BYPASSED},
+      {CacheMiss::kNotCached, v1::CACHE_MISS_REASON_NOT_CACHED},
+      {CacheMiss::kEvicted, v1::CACHE_MISS_REASON_EVICTED},
+      {CacheMiss::kDiverged, v1::CACHE_MISS_REASON_DIVERGED},
+  };
+  RunningServer server;
+  for (size_t i = 0; i < std::size(cases); ++i) {
+    const std::string id = "r" + std::to_string(i);
+    Call call(&server, Hello(id));
+    server.engine.WaitRequest(i);
+    FinishedEvent finished = Finished();
+    finished.cache.miss = cases[i].first;
+    server.engine.Send(id, finished);
+    EXPECT_EQ(call.Next().finished().receipt().cache().miss(), cases[i].second);
+    EXPECT_TRUE(call.reader->Finish().ok());
+  }
+}
+
+TEST(Generate, NamesTheImageThatIsNotCached) {
+  RunningServer server;
+  v1::GenerateRequest request = Hello("a");
+  request.mutable_prompt()->add_parts()->mutable_image()->set_image_sha256(std::string(32, '\x7f'));
+  Call call(&server, request);
+  const Request taken = server.engine.WaitRequest();
+  const auto image = std::get<ImagePart>(std::get<PromptInput>(taken.input).parts.at(1));
+  EXPECT_EQ(image.sha256, std::string(32, '\x7f'));
+  EXPECT_EQ(image.bytes, "");
+  server.engine.Send(
+      "a", FailedEvent{MakeError(absl::StatusCode::kNotFound, reason::kImageNotCached,
+                                 "image 0 is not cached",
+                                 {{"image_index", "0"}, {"sha256", std::string(64, 'f')}})});
+  const grpc::Status status = call.reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(Reason(status), "IMAGE_NOT_CACHED");
+  EXPECT_EQ(GetDetail<google::rpc::ErrorInfo>(status).metadata().at("image_index"), "0");
+  EXPECT_EQ(GetDetail<google::rpc::ResourceInfo>(status).resource_type(), "image");
+  EXPECT_EQ(GetDetail<google::rpc::ResourceInfo>(status).resource_name(), std::string(64, 'f'));
+  std::string id;
+  EXPECT_FALSE(HasKey(call.context.GetServerInitialMetadata(), "x-request-id", &id));
 }
 
 TEST(Generate, TakesTheRequestIdFromMetadataOrDrawsOne) {
@@ -234,6 +291,9 @@ TEST(CountTokens, AnswersWhatTheEngineCounts) {
   grpc::ClientContext context;
   v1::CountTokensRequest request;
   request.mutable_prompt()->add_parts()->set_text("hello");
+  request.set_prefix("prefixes/p");
+  request.set_bypass_prefix_cache(true);
+  request.set_cache_salt("salt");
   v1::CountTokensResponse response;
   ASSERT_TRUE(server.generation->CountTokens(&context, request, &response).ok());
   EXPECT_EQ(response.prompt_tokens(), 12);
@@ -241,6 +301,10 @@ TEST(CountTokens, AnswersWhatTheEngineCounts) {
   EXPECT_EQ(response.cached_prompt_tokens(), 3);
   EXPECT_EQ(response.num_images(), 1);
   EXPECT_EQ(server.context.budget.calls(), 0);
+  const Request counted = server.engine.counted().at(0);
+  EXPECT_EQ(counted.prefix, "prefixes/p");
+  EXPECT_TRUE(counted.bypass_prefix_cache);
+  EXPECT_EQ(counted.cache_salt, "salt");
 }
 
 TEST(CountTokens, PassesErrorsOn) {
