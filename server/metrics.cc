@@ -16,10 +16,10 @@ namespace prefixd {
 namespace {
 
 // How calls end that the server took on; every other reason is a refusal.
-constexpr absl::string_view kNotRefused[] = {reason::kCancelled, reason::kDeadlineExceeded,
-                                             reason::kEngineFailed, reason::kSlowReader};
-constexpr absl::string_view kImageReasons[] = {
-    reason::kImageCorrupt, reason::kImageFormatUnsupported, reason::kImageTooLarge};
+constexpr const char* kNotRefused[] = {reason::kCancelled, reason::kDeadlineExceeded,
+                                       reason::kEngineFailed, reason::kSlowReader};
+constexpr const char* kImageReasons[] = {reason::kImageCorrupt, reason::kImageFormatUnsupported,
+                                         reason::kImageTooLarge};
 
 void AddCallMetrics(const CallCounts::Snapshot& calls, MetricList* list) {
   using prometheus::MetricType;
@@ -37,12 +37,11 @@ void AddCallMetrics(const CallCounts::Snapshot& calls, MetricList* list) {
     if (absl::c_linear_search(kNotRefused, name)) continue;
     list->Counter(kRefused, kRefusedHelp, count, {{"reason", name}});
   }
-  for (const absl::string_view name : kImageReasons) {
-    const auto found = calls.by_reason.find(std::string(name));
+  for (const char* name : kImageReasons) {
+    const auto found = calls.by_reason.find(name);
     list->Counter("prefixd_image_decode_failures_total",
                   "Calls refused for an image that cannot be decoded, by reason.",
-                  found == calls.by_reason.end() ? 0 : found->second,
-                  {{"reason", std::string(name)}});
+                  found == calls.by_reason.end() ? 0 : found->second, {{"reason", name}});
   }
 }
 
