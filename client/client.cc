@@ -202,13 +202,35 @@ absl::StatusOr<v1::ListRequestsResponse> Client::ListRequests() {
   return absl::DataLossError("the server's list of requests has no end");
 }
 
-absl::Status Client::AbortRequest(const std::string& request_id) {
+absl::Status Client::AbortRequest(const std::string& request_id, const std::string& tenant) {
   grpc::ClientContext context;
   SetTimeout(options_.unary_timeout, &context);
   v1::AbortRequestRequest request;
   request.set_request_id(request_id);
+  request.set_tenant(tenant);
   v1::AbortRequestResponse response;
   return FromGrpcStatus(stubs_->admin.AbortRequest(&context, request, &response));
+}
+
+absl::StatusOr<v1::FlushCacheResponse> Client::FlushCache(
+    const std::optional<std::string>& tenant) {
+  grpc::ClientContext context;
+  SetTimeout(options_.unary_timeout, &context);
+  v1::FlushCacheRequest request;
+  if (tenant) request.set_tenant(*tenant);
+  v1::FlushCacheResponse response;
+  PREFIXD_RETURN_IF_ERROR(FromGrpcStatus(stubs_->admin.FlushCache(&context, request, &response)));
+  return response;
+}
+
+absl::StatusOr<v1::GetPageMapResponse> Client::GetPageMap(int32_t max_cells) {
+  grpc::ClientContext context;
+  SetTimeout(options_.unary_timeout, &context);
+  v1::GetPageMapRequest request;
+  request.set_max_cells(max_cells);
+  v1::GetPageMapResponse response;
+  PREFIXD_RETURN_IF_ERROR(FromGrpcStatus(stubs_->admin.GetPageMap(&context, request, &response)));
+  return response;
 }
 
 absl::StatusOr<Health> Client::CheckHealth(const std::string& service) {

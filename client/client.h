@@ -11,6 +11,7 @@
 #define PREFIXD_CLIENT_CLIENT_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -90,7 +91,12 @@ class Client {
   absl::StatusOr<v1::GetCacheStatsResponse> GetCacheStats();
   // All pages of the list, in one response.
   absl::StatusOr<v1::ListRequestsResponse> ListRequests();
-  absl::Status AbortRequest(const std::string& request_id);
+  // `tenant`: whose it is; empty: the single tenant.
+  absl::Status AbortRequest(const std::string& request_id, const std::string& tenant = "");
+  // Drops what is cached and not in use; `tenant` unset: everybody's.
+  absl::StatusOr<v1::FlushCacheResponse> FlushCache(const std::optional<std::string>& tenant);
+  // `max_cells` in [1, 4096]; 0: the server's default.
+  absl::StatusOr<v1::GetPageMapResponse> GetPageMap(int32_t max_cells);
 
   // Names: "" (the process lives), "ready" (it answers). Errors: NOT_FOUND for an unknown name.
   absl::StatusOr<Health> CheckHealth(const std::string& service);

@@ -1,12 +1,16 @@
 #include "server/admin_service.h"
 
 #include <memory>
+#include <optional>
+#include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "engine/error_reasons.h"
+#include "server/cache_to_proto.h"
 #include "server/convert.h"
 #include "server/paging.h"
 #include "server/to_proto.h"
@@ -14,6 +18,9 @@
 
 namespace prefixd {
 namespace {
+
+constexpr int32_t kDefaultPageMapCells = 1024;
+constexpr int32_t kMaxPageMapCells = 4096;
 
 void FillServerLimits(const ServingContext& context, v1::ServerLimits* out) {
   const ServerOptions& options = context.options;
@@ -40,14 +47,26 @@ absl::Status FillRequests(const v1::ListRequestsRequest& message, const EngineSt
   return absl::OkStatus();
 }
 
-absl::Status Abort(const std::string& request_id, Engine* engine) {
+// Only names of tenants that the engine knows: a misspelt one would flush nothing and say so to
+// nobody.
+absl::Status CheckTenant(const std::string& tenant, const EngineStats& stats) {
+  for (const TenantStats& known : stats.tenants) {
+    if (known.name == tenant) return absl::OkStatus();
+  }
+  Violations violations;
+  violations.Add(reason::kParameterOutOfRange, "tenant",
+                 "not one of the tenants that GetCacheStats lists");
+  return violations.ToStatus();
+}
+
+absl::Status Abort(const std::string& tenant, const std::string& request_id, Engine* engine) {
   if (!IsRequestId(request_id)) {
     Violations violations;
     violations.Add(reason::kParameterOutOfRange, "request_id",
                    "a request id has 1..128 characters of [A-Za-z0-9._:/-]");
     return violations.ToStatus();
   }
-  const absl::Status status = engine->Cancel("", request_id);
+  const absl::Status status = engine->Cancel(tenant, request_id);
   if (!absl::IsNotFound(status)) return status;
   return MakeError(absl::StatusCode::kNotFound, reason::kRequestNotFound,
                    absl::StrCat("request ", request_id, " does not live here"),
@@ -77,17 +96,43 @@ grpc::ServerUnaryReactor* AdminService::GetServerInfo(grpc::CallbackServerContex
 grpc::ServerUnaryReactor* AdminService::GetCacheStats(grpc::CallbackServerContext* call,
                                                       const v1::GetCacheStatsRequest*,
                                                       v1::GetCacheStatsResponse* response) {
-  const std::shared_ptr<const EngineStats> stats = context_.engine->Stats();
-  const uint64_t total = static_cast<uint64_t>(stats->total_pages);
-  const uint64_t used = static_cast<uint64_t>(stats->total_pages - stats->free_pages);
-  response->set_total_pages(stats->total_pages);
-  response->set_free_pages(stats->free_pages);
-  response->set_reserved_pages(stats->reserved_pages);
-  response->set_page_bytes(stats->page_bytes);
-  response->set_page_slots(stats->page_slots);
-  response->set_total_bytes(total * stats->page_bytes);
-  response->set_used_bytes(used * stats->page_bytes);
+  ToProto(*context_.engine->Stats(), response);
   return FinishUnary(call, absl::OkStatus());
+}
+
+grpc::ServerUnaryReactor* AdminService::FlushCache(grpc::CallbackServerContext* call,
+                                                   const v1::FlushCacheRequest* message,
+                                                   v1::FlushCacheResponse* response) {
+  std::optional<std::string> tenant;
+  if (message->has_tenant()) {
+    tenant = message->tenant();
+    const absl::Status known = CheckTenant(*tenant, *context_.engine->Stats());
+    if (!known.ok()) return FinishUnary(call, known);
+  }
+  // The response and the call live until Finish, which comes from a thread of the engine.
+  grpc::ServerUnaryReactor* const reactor = call->DefaultReactor();
+  context_.engine->FlushCache(std::move(tenant), [reactor, response](const FlushResult& result) {
+    PREFIXD_LOG(kInfo, "cache flushed by operator pages=", result.pages,
+                " feature_bytes=", result.feature_bytes, " image_bytes=", result.image_bytes);
+    ToProto(result, response);
+    reactor->Finish(grpc::Status::OK);
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* AdminService::GetPageMap(grpc::CallbackServerContext* call,
+                                                   const v1::GetPageMapRequest* message,
+                                                   v1::GetPageMapResponse* response) {
+  Violations violations;
+  violations.CheckRange("max_cells", message->max_cells(), 0, kMaxPageMapCells);
+  if (!violations.empty()) return FinishUnary(call, violations.ToStatus());
+  const int32_t max_cells = message->max_cells() == 0 ? kDefaultPageMapCells : message->max_cells();
+  grpc::ServerUnaryReactor* const reactor = call->DefaultReactor();
+  context_.engine->GetPageMap(max_cells, [reactor, response](const PageMap& map) {
+    ToProto(map, response);
+    reactor->Finish(grpc::Status::OK);
+  });
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* AdminService::ListRequests(grpc::CallbackServerContext* call,
@@ -99,7 +144,7 @@ grpc::ServerUnaryReactor* AdminService::ListRequests(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* AdminService::AbortRequest(grpc::CallbackServerContext* call,
                                                      const v1::AbortRequestRequest* message,
                                                      v1::AbortRequestResponse*) {
-  const absl::Status status = Abort(message->request_id(), context_.engine);
+  const absl::Status status = Abort(message->tenant(), message->request_id(), context_.engine);
   if (status.ok()) PREFIXD_LOG(kInfo, "req=", message->request_id(), " abort asked by operator");
   return FinishUnary(call, status);
 }

@@ -21,6 +21,12 @@ class AdminService final : public v1::AdminService::CallbackService {
   grpc::ServerUnaryReactor* GetCacheStats(grpc::CallbackServerContext* call,
                                           const v1::GetCacheStatsRequest* message,
                                           v1::GetCacheStatsResponse* response) override;
+  grpc::ServerUnaryReactor* FlushCache(grpc::CallbackServerContext* call,
+                                       const v1::FlushCacheRequest* message,
+                                       v1::FlushCacheResponse* response) override;
+  grpc::ServerUnaryReactor* GetPageMap(grpc::CallbackServerContext* call,
+                                       const v1::GetPageMapRequest* message,
+                                       v1::GetPageMapResponse* response) override;
   grpc::ServerUnaryReactor* ListRequests(grpc::CallbackServerContext* call,
                                          const v1::ListRequestsRequest* message,
                                          v1::ListRequestsResponse* response) override;

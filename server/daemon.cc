@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "server/grpc_server.h"
+#include "server/metrics_server.h"
 #include "server/serving_context.h"
 
 namespace prefixd {
@@ -56,9 +57,19 @@ absl::Status LoadWeights(ServingContext* context, StopSignal* stop) {
     }
     return stop->count() == 0;
   }));
+  context->load_nanos = absl::ToInt64Nanoseconds(context->clock->Now() - start);
   PREFIXD_LOG(kInfo, "weights loaded bytes=", context->load_bytes_done.load(),
               " ms=", absl::ToInt64Milliseconds(context->clock->Now() - start));
   return absl::OkStatus();
+}
+
+// Returns null if no metrics are wanted.
+absl::StatusOr<std::unique_ptr<MetricsServer>> StartMetrics(const ServingContext* context) {
+  if (context->options.metrics_listen.empty()) return nullptr;
+  PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<MetricsServer> server, MetricsServer::Start(context));
+  PREFIXD_RETURN_IF_ERROR(WritePortFile(context->options.metrics_port_file, server->port()));
+  PREFIXD_LOG(kInfo, "metrics on port ", server->port());
+  return server;
 }
 
 // Waits for a request to stop. Returns false if the engine failed first.
@@ -103,6 +114,7 @@ int RunDaemon(const ServerOptions& options, const EngineFactory& open_engine, co
   ServingContext context(engine->get(), clock, options);
   context.start = start;
   context.wall_start = absl::Now();
+  context.open_nanos = absl::ToInt64Nanoseconds(clock->Now() - start);
   absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start(&context);
   if (!server.ok()) return FailConfig(server.status());
   context.on_drain = [&] { (*server)->SetReady(false); };
@@ -110,6 +122,8 @@ int RunDaemon(const ServerOptions& options, const EngineFactory& open_engine, co
       !status.ok()) {
     return FailConfig(status);
   }
+  absl::StatusOr<std::unique_ptr<MetricsServer>> metrics = StartMetrics(&context);
+  if (!metrics.ok()) return FailConfig(metrics.status());
   LogEngine(**engine);
   PREFIXD_LOG(kInfo, "listening on ", context.listen, " model=", (*engine)->model_info().name);
 

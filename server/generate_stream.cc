@@ -85,7 +85,9 @@ void GenerateStream::Queue(Event event) {
   } else {
     QueueFinished(std::get<FinishedEvent>(event));
   }
-  if (PendingBytes() > kHighWatermarkBytes) paused_ = true;
+  if (PendingBytes() > kHighWatermarkBytes && !std::exchange(paused_, true)) {
+    ++context_.stream_stalls;
+  }
   if (PendingBytes() > kMaxPendingBytes) {
     EndWith(
         SlowReader(absl::StrCat(PendingBytes(), " bytes wait, the limit is ", kMaxPendingBytes)));

@@ -109,6 +109,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(ServingContext* co
   builder.RegisterService(server->models_.get());
   builder.RegisterService(server->admin_.get());
   builder.RegisterService(server->prefixes_.get());
+  CountCalls(&context->calls, &builder);
   server->server_ = builder.BuildAndStart();
   if (server->server_ == nullptr || server->port_ <= 0) {
     return absl::FailedPreconditionError(absl::StrCat(
@@ -127,6 +128,7 @@ GrpcServer::~GrpcServer() {
 }
 
 void GrpcServer::SetReady(bool ready) {
+  context_.ready = ready;
   grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
   for (const std::string& name : {std::string("ready"), std::string("readiness"),
                                   std::string(v1::GenerationService::service_full_name()),

@@ -233,11 +233,31 @@ void AddEngineOptions(std::vector<OptionSpec>* table) {
   table->insert(table->end(), options.begin(), options.end());
 }
 
+void AddMetricsOptions(std::vector<OptionSpec>* table) {
+  const std::vector<OptionSpec> options = {
+      {.name = "metrics-listen",
+       .group = "Metrics",
+       .field = PREFIXD_FIELD(metrics_listen),
+       .help = "HOST:PORT for HTTP with /metrics, /healthz and /readyz; empty: off."},
+      {.name = "metrics-port-file",
+       .group = "Metrics",
+       .field = PREFIXD_FIELD(metrics_port_file),
+       .help = "File that gets the HTTP port in force once it listens."},
+      {.name = "metrics-compat",
+       .group = "Metrics",
+       .field = PREFIXD_FIELD(metrics_compat),
+       .choices = {"none", "vllm"},
+       .help = "vllm adds metrics under the names of vLLM."},
+  };
+  table->insert(table->end(), options.begin(), options.end());
+}
+
 std::vector<OptionSpec> MakeTable() {
   std::vector<OptionSpec> table;
   AddServerOptions(&table);
   AddModelOptions(&table);
   AddEngineOptions(&table);
+  AddMetricsOptions(&table);
   return table;
 }
 

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -21,6 +22,21 @@ bool IsLoopback(const std::string& host) {
 absl::Status BadListen(absl::string_view text, absl::string_view why) {
   return absl::InvalidArgumentError(
       absl::StrCat("listen: `", text, "` ", why, "; write HOST:PORT, such as 127.0.0.1:50051"));
+}
+
+// No character that would mean something else to the listener, such as a list or an encrypted port.
+absl::Status CheckMetricsListen(const std::string& text) {
+  const absl::StatusOr<ListenAddress> address = ParseListenAddress(text);
+  if (!address.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("metrics_", address.status().message()));
+  }
+  for (const char c : address->host) {
+    if (absl::ascii_isalnum(static_cast<unsigned char>(c)) || absl::StrContains(".:-_", c))
+      continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "metrics_listen: `", text, "` has a host with characters beyond [A-Za-z0-9.:_-]"));
+  }
+  return absl::OkStatus();
 }
 
 bool OnlyDigits(absl::string_view text) {
@@ -58,6 +74,10 @@ absl::Status ValidateServerOptions(const ServerOptions& options) {
         absl::StrCat("listen: `", options.listen,
                      "` can be reached from other machines without authentication or encryption; "
                      "listen on 127.0.0.1, or allow it with --insecure"));
+  }
+  if (!options.metrics_listen.empty()) {
+    const absl::Status status = CheckMetricsListen(options.metrics_listen);
+    if (!status.ok()) return status;
   }
   if (options.default_deadline > options.max_deadline) {
     return absl::InvalidArgumentError(

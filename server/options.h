@@ -36,6 +36,10 @@ struct ServerOptions {
 
   std::string log_level = "info";
   std::string log_format = "text";
+
+  std::string metrics_listen;           // HOST:PORT for HTTP; empty: off.
+  std::string metrics_port_file;        // Gets the port in force; empty: none.
+  std::string metrics_compat = "none";  // "vllm": also under the names of vLLM.
 };
 
 struct ListenAddress {

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "engine/engine.h"
+#include "server/call_counts.h"
 #include "server/options.h"
 #include "server/request_limits.h"
 
@@ -69,6 +70,13 @@ struct ServingContext {
   CallBudget budget;
   std::atomic<uint64_t> load_bytes_done{0};
   std::atomic<uint64_t> load_bytes_total{0};
+
+  // For metrics.
+  CallCounts calls;
+  std::atomic<uint64_t> stream_stalls{0};  // Times that a reader was too slow for its stream.
+  std::atomic<bool> ready{false};          // What readiness probes are told.
+  std::atomic<int64_t> open_nanos{0};      // That opening the model took; 0: not yet known.
+  std::atomic<int64_t> load_nanos{0};      // That reading the weights took; 0: not yet known.
 };
 
 }  // namespace prefixd

@@ -14,6 +14,9 @@ int RunPs(Session* session);          // ps
 int RunHealth(Session* session);      // health
 int RunWait(Session* session);        // wait
 int RunVersion(Session* session);     // version
+int RunCacheStats(Session* session);  // cache, cache stats
+int RunCacheFlush(Session* session);  // cache flush
+int RunTop(Session* session);         // top
 int RunDoctor(Session* session);      // doctor
 
 int RunPrefixCreate(Session* session);   // prefix create

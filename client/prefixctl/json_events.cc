@@ -177,7 +177,11 @@ std::string RequestLine(const v1::RequestSummary& request) {
                {"computed_tokens", request.computed_tokens()},
                {"generated_tokens", request.generated_tokens()},
                {"kv_pages", request.kv_pages()},
-               {"age_ms", ToMillis(request.age())}});
+               {"age_ms", ToMillis(request.age())},
+               {"tenant", request.tenant()},
+               {"priority", request.priority()},
+               {"cached_tokens", request.cached_tokens()},
+               {"preemptions", request.preemptions()}});
 }
 
 std::string PrefixLine(const v1::Prefix& prefix) {

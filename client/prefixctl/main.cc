@@ -21,6 +21,8 @@ absl::Duration UnaryTimeout(const Options& options) {
   if (options.command == Command::kWait) {
     return std::min(kShortTimeout, options.timeout.value_or(kShortTimeout));
   }
+  // A view that waits longer is stale.
+  if (options.command == Command::kTop) return options.timeout.value_or(kShortTimeout);
   if (options.command == Command::kVersion) return options.timeout.value_or(kShortTimeout);
   return options.timeout.value_or(kUnaryTimeout);
 }
@@ -53,6 +55,12 @@ int Run(Session* session) {
       return RunPrefixTouch(session);
     case Command::kPrefixRelease:
       return RunPrefixRelease(session);
+    case Command::kCacheStats:
+      return RunCacheStats(session);
+    case Command::kCacheFlush:
+      return RunCacheFlush(session);
+    case Command::kTop:
+      return RunTop(session);
     case Command::kDoctor:
       break;
   }

@@ -77,6 +77,25 @@ void AddGenerationOptions(CLI::App* run, Options* options) {
   run->add_flag("--no-wrap", options->no_wrap, "Do not wrap lines at words on a terminal");
 }
 
+void AddCacheFlushOptions(CLI::App* flush, Options* options) {
+  flush->add_option("--tenant", options->tenant, "Only of this tenant")->type_name("NAME");
+  flush->add_flag("-y,--yes", options->yes, "Do not ask first");
+}
+
+void AddTopOptions(CLI::App* top, Options* options) {
+  top->add_option_function<std::string>(
+         "--interval",
+         [options](const std::string& text) { options->interval = *ParseTimeout(text); },
+         "Time between two looks (default: 1s)")
+      ->type_name("TIME")
+      ->check([](const std::string& text) {
+        const auto time = ParseTimeout(text);
+        const bool good = time && *time >= absl::Milliseconds(100) && *time <= absl::Hours(1);
+        return good ? std::string() : "expected a time from 0.1s to 1h, not " + text;
+      });
+  top->add_flag("--once", options->once, "Print one frame and end, as off a terminal");
+}
+
 struct Parser {
   explicit Parser(Options* options);
 
@@ -115,6 +134,17 @@ Parser::Parser(Options* options) {
   commands.emplace_back(models, Command::kModelsList);
 
   add(Command::kPs, &app, "ps", "List the requests that run or wait");
+  CLI::App* const cache = app.add_subcommand("cache", "Look at the caches or empty them");
+  cache->fallthrough();
+  cache->require_subcommand(0, 1);
+  add(Command::kCacheStats, cache, "stats",
+      "Show how memory is used and what was hit (the default)");
+  AddCacheFlushOptions(
+      add(Command::kCacheFlush, cache, "flush", "Drop everything cached that nothing uses"),
+      options);
+  commands.emplace_back(cache, Command::kCacheStats);
+
+  AddTopOptions(add(Command::kTop, &app, "top", "Watch requests, rates and the cache"), options);
   add(Command::kHealth, &app, "health", "Ask whether the server is ready")
       ->add_option("--service", options->service, "Ask for this service of grpc.health.v1")
       ->capture_default_str();
@@ -191,6 +221,9 @@ EarlyExit Explain(const CLI::App& app, const CLI::ParseError& error) {
 }
 
 absl::string_view CheckCombination(const Options& options) {
+  if (options.command == Command::kTop && options.json) {
+    return "top has no JSON; `cache stats --json` and `ps --json` tell the same";
+  }
   const bool stdin_image = std::count(options.images.begin(), options.images.end(), "-") > 0;
   if (std::count(options.images.begin(), options.images.end(), "-") > 1) {
     return "only one image can come from stdin (-i -)";

@@ -29,6 +29,9 @@ enum class Command {
   kPrefixShow,
   kPrefixTouch,
   kPrefixRelease,
+  kCacheStats,
+  kCacheFlush,
+  kTop,
 };
 
 // How an answer is generated. What is not set is the server's to choose.
@@ -77,6 +80,13 @@ struct Options {
   std::string service = "ready";
   // doctor: a model directory to look at; empty: none.
   std::string model_directory;
+
+  // cache flush
+  std::optional<std::string> tenant;  // Unset: everybody's.
+  bool yes = false;                   // Without asking.
+  // top
+  absl::Duration interval = absl::Seconds(1);  // Between two looks.
+  bool once = false;                           // One frame, then the end.
 };
 
 // What is printed instead of running a command: help, version, a usage error.

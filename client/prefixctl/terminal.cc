@@ -27,7 +27,9 @@ Terminal DetectTerminal(bool no_color) {
   Terminal terminal{.stdin_tty = isatty(STDIN_FILENO) == 1,
                     .stdout_tty = isatty(STDOUT_FILENO) == 1,
                     .stderr_tty = isatty(STDERR_FILENO) == 1};
-  terminal.color = terminal.stderr_tty && !no_color && !IsSet("NO_COLOR") && !IsDumb();
+  const bool color = !no_color && !IsSet("NO_COLOR") && !IsDumb();
+  terminal.color = terminal.stderr_tty && color;
+  terminal.stdout_color = terminal.stdout_tty && color;
   terminal.utf8 = absl::string_view(nl_langinfo(CODESET)) == "UTF-8";
   winsize size{};
   if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20) {

@@ -9,9 +9,10 @@ struct Terminal {
   bool stdout_tty = false;
   bool stderr_tty = false;
   bool color =
-      false;          // For stderr: a terminal that is not dumb, and neither NO_COLOR nor the flag.
-  bool utf8 = false;  // The locale's encoding.
-  int width = 80;     // Columns of stdout's terminal now.
+      false;  // For stderr: a terminal that is not dumb, and neither NO_COLOR nor the flag.
+  bool stdout_color = false;  // The same for stdout.
+  bool utf8 = false;          // The locale's encoding.
+  int width = 80;             // Columns of stdout's terminal now.
 };
 
 // Looks at the process's streams and environment. Requires: setlocale was called.

@@ -70,22 +70,24 @@ absl::StatusOr<std::vector<ResolvedImage>> ImageResolver::Resolve(
     absl::string_view tenant, absl::Span<const ImagePart* const> images,
     absl::Span<const KeptImage> kept, ImageWork work) const {
   std::vector<ResolvedImage> resolved(images.size());
+  // The images of a prefix come first and are kept; callers count their own.
+  const auto own_index = [&kept](size_t i) { return i < kept.size() ? i : i - kept.size(); };
   std::vector<std::pair<size_t, Sha256Digest>> missing;
   for (size_t i = 0; i < images.size(); ++i) {
     const absl::StatusOr<Sha256Digest> digest = DigestOf(*images[i]);
-    if (!digest.ok()) return InImage(digest.status(), i);
+    if (!digest.ok()) return InImage(digest.status(), own_index(i));
     resolved[i].sha256 = *digest;
     resolved[i].image = Find(tenant, *digest, kept);
     resolved[i].decode_hit = resolved[i].image.has_value();
     const bool named = images[i]->bytes.empty() && !images[i]->sha256.empty();
-    if (named && !resolved[i].image) missing.emplace_back(i, *digest);
+    if (named && !resolved[i].image) missing.emplace_back(own_index(i), *digest);
   }
   if (!missing.empty()) return NotCached(missing);
   if (work == ImageWork::kCountOnly) return resolved;
   for (size_t i = 0; i < images.size(); ++i) {
     if (resolved[i].image) continue;
     absl::StatusOr<PreparedImage> prepared = Prepare(images[i]->bytes);
-    if (!prepared.ok()) return InImage(prepared.status(), i);
+    if (!prepared.ok()) return InImage(prepared.status(), own_index(i));
     store_.Insert(tenant, resolved[i].sha256, *prepared);
     resolved[i].image = *std::move(prepared);
   }

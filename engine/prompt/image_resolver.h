@@ -39,7 +39,8 @@ class ImageResolver {
   ImageResolver(std::unique_ptr<ImageDecoder> decoder,
                 std::unique_ptr<const ImageProcessor> processor, ImageStore* store);
 
-  // In order of `images`. Errors: INVALID_ARGUMENT naming the image, IMAGE_* or INPUT_INVALID (a
+  // In order of `images`, the first of which are `kept`; errors count from the one after those.
+  // Errors: INVALID_ARGUMENT naming the image, IMAGE_* or INPUT_INVALID (a
   // digest that is not 32 bytes or not that of the bytes beside it); NOT_FOUND, IMAGE_NOT_CACHED,
   // naming every image whose digest is unknown; RESOURCE_EXHAUSTED, DECODE_MEMORY_BUSY.
   absl::StatusOr<std::vector<ResolvedImage>> Resolve(absl::string_view tenant,

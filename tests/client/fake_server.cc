@@ -1,5 +1,6 @@
 #include "tests/client/fake_server.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -176,6 +177,9 @@ void FakeServer::AddRequest(const std::string& id, v1::RequestState state) {
   request->set_state(state);
   request->set_prompt_tokens(171);
   request->set_generated_tokens(5);
+  request->set_priority(-1);
+  request->set_cached_tokens(144);
+  request->set_preemptions(2);
   request->mutable_age()->set_seconds(3);
   live_.set_running(live_.running() + 1);
 }
@@ -350,6 +354,47 @@ grpc::Status FakeServer::GetServerInfo(grpc::ServerContext*, const v1::GetServer
   MutexLock lock(&mutex_);
   *response = info_;
   return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::GetCacheStats(grpc::ServerContext*, const v1::GetCacheStatsRequest*,
+                                       v1::GetCacheStatsResponse* response) {
+  MutexLock lock(&mutex_);
+  *response = cache_;
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::FlushCache(grpc::ServerContext*, const v1::FlushCacheRequest* request,
+                                    v1::FlushCacheResponse* response) {
+  MutexLock lock(&mutex_);
+  flushes_.push_back(request->has_tenant() ? request->tenant() : "*");
+  response->set_pages(12);
+  response->set_columns(3);
+  response->set_feature_bytes(2048);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::GetPageMap(grpc::ServerContext*, const v1::GetPageMapRequest* request,
+                                    v1::GetPageMapResponse* response) {
+  response->set_pages_per_cell(2);
+  for (int i = 0; i < std::min(request->max_cells(), 10); ++i) {
+    v1::PageMapCell* const cell = response->add_cells();
+    if (i < 4) {
+      cell->set_active(2);
+    } else {
+      cell->set_free(2);
+    }
+  }
+  return grpc::Status::OK;
+}
+
+void FakeServer::SetCacheStats(const v1::GetCacheStatsResponse& stats) {
+  MutexLock lock(&mutex_);
+  cache_ = stats;
+}
+
+std::vector<std::string> FakeServer::flushes() const {
+  MutexLock lock(&mutex_);
+  return flushes_;
 }
 
 grpc::Status FakeServer::ListRequests(grpc::ServerContext*, const v1::ListRequestsRequest*,

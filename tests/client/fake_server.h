@@ -62,6 +62,10 @@ class FakeServer : public v1::GenerationService::Service,
   // Sets the health of "ready" and the state in GetServerInfo.
   void SetReady(bool ready);
   void SetLoad(uint64_t bytes_done, uint64_t bytes_total);
+  // What GetCacheStats answers. GetPageMap has at most 10 cells of 2 pages, 4 of them active.
+  void SetCacheStats(const v1::GetCacheStatsResponse& stats);
+  // The tenants of the calls of FlushCache, "*" for everybody.
+  std::vector<std::string> flushes() const;
   void AddRequest(const std::string& id, v1::RequestState state);
 
   // Forgets the image of these bytes.
@@ -87,6 +91,12 @@ class FakeServer : public v1::GenerationService::Service,
                         v1::GetModelResponse* response) override;
   grpc::Status GetServerInfo(grpc::ServerContext* context, const v1::GetServerInfoRequest* request,
                              v1::GetServerInfoResponse* response) override;
+  grpc::Status GetCacheStats(grpc::ServerContext* context, const v1::GetCacheStatsRequest* request,
+                             v1::GetCacheStatsResponse* response) override;
+  grpc::Status FlushCache(grpc::ServerContext* context, const v1::FlushCacheRequest* request,
+                          v1::FlushCacheResponse* response) override;
+  grpc::Status GetPageMap(grpc::ServerContext* context, const v1::GetPageMapRequest* request,
+                          v1::GetPageMapResponse* response) override;
   grpc::Status ListRequests(grpc::ServerContext* context, const v1::ListRequestsRequest* request,
                             v1::ListRequestsResponse* response) override;
 
@@ -113,6 +123,8 @@ class FakeServer : public v1::GenerationService::Service,
   std::vector<v1::GenerateRequest> requests_ ABSL_GUARDED_BY(mutex_);
   v1::GetServerInfoResponse info_ ABSL_GUARDED_BY(mutex_);
   v1::ListRequestsResponse live_ ABSL_GUARDED_BY(mutex_);
+  v1::GetCacheStatsResponse cache_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> flushes_ ABSL_GUARDED_BY(mutex_);
   std::string address_;
   std::unique_ptr<grpc::Server> server_;
 };

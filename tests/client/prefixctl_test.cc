@@ -278,10 +278,13 @@ TEST_F(PrefixctlTest, ListsRequests) {
   server_.AddRequest("req-1", v1::REQUEST_STATE_DECODE);
   const RunResult run = Run({"ps"});
   EXPECT_EQ(run.out,
-            "REQUEST  STATE   PROMPT  COMPUTED  GENERATED  KV PAGES  AGE\n"
-            "req-1    decode  171     0         5          0         3.0 s\n");
+            "REQUEST  STATE   TENANT  PRIORITY  PROMPT  CACHED  COMPUTED  GENERATED  KV PAGES  "
+            "PREEMPTED  AGE\n"
+            "req-1    decode  -       -1        171     144     0         5          0         "
+            "2          3.0 s\n");
   EXPECT_EQ(run.err, "1 running, 0 waiting\n");
   EXPECT_EQ(RunJson({"ps"})[0]["state"], "decode");
+  EXPECT_EQ(RunJson({"ps"})[0]["cached_tokens"], 144);
 }
 
 TEST_F(PrefixctlTest, CountsTokens) {

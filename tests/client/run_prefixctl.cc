@@ -5,7 +5,9 @@
 #include <pty.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -124,6 +126,19 @@ void Prefixctl::Type(const std::string& text) const {
 void Prefixctl::Signal(int signal) const {
   PREFIXD_CHECK(pid_ > 0);  // kill(-1) would reach every process.
   kill(pid_, signal);
+}
+
+void Prefixctl::Resize(int columns, int rows) const {
+  winsize size{};
+  size.ws_row = static_cast<unsigned short>(rows);
+  size.ws_col = static_cast<unsigned short>(columns);
+  PREFIXD_CHECK(ioctl(out_, TIOCSWINSZ, &size) == 0);
+}
+
+bool Prefixctl::InLineMode() const {
+  termios mode{};
+  PREFIXD_CHECK(tcgetattr(out_, &mode) == 0);
+  return (mode.c_lflag & ICANON) != 0 && (mode.c_lflag & ECHO) != 0 && (mode.c_lflag & ISIG) != 0;
 }
 
 bool Prefixctl::Pump(absl::Duration timeout) {

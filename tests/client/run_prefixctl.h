@@ -31,6 +31,10 @@ class Prefixctl {
   // Types at the terminal.
   void Type(const std::string& text) const;
   void Signal(int signal) const;
+  // Makes the terminal another size.
+  void Resize(int columns, int rows) const;
+  // Whether the terminal echoes and edits lines, as it does until a program changes it.
+  bool InLineMode() const;
   // Waits until stdout (on a terminal: all that was shown) since the last WaitFor holds `text`.
   // Returns whether it did within 10 s.
   bool WaitFor(const std::string& text);

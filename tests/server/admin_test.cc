@@ -5,6 +5,7 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/support/byte_buffer.h>
 
+#include "server/admin_service.h"
 #include "tests/server/server_fixture.h"
 
 namespace prefixd::testing {
@@ -159,7 +160,7 @@ TEST(AdminService, TellsWhatRuns) {
   v1::GetServerInfoResponse response;
   ASSERT_TRUE(server.admin->GetServerInfo(&context, v1::GetServerInfoRequest(), &response).ok());
   EXPECT_EQ(response.version(), PREFIXD_VERSION);
-  EXPECT_EQ(response.schema_revision(), 2);
+  EXPECT_EQ(response.schema_revision(), kSchemaRevision);
   EXPECT_EQ(response.state(), v1::SERVER_STATE_SERVING);
   EXPECT_EQ(response.listen(), "127.0.0.1:" + std::to_string(server.server->port()));
   EXPECT_EQ(response.engine().level(), "avx512");

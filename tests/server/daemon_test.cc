@@ -15,7 +15,9 @@
 
 #include "prefixd/v1/admin_service.grpc.pb.h"
 #include "prefixd/v1/generation_service.grpc.pb.h"
+#include "tests/server/exposition.h"
 #include "tests/server/fake_engine.h"
+#include "tests/server/http_get.h"
 
 namespace prefixd::testing {
 namespace {
@@ -151,6 +153,61 @@ TEST_F(DaemonTest, ExitsWith78ForAPortFileThatCannotBeWritten) {
   options_.port_file = "/nowhere/port";
   Start();
   EXPECT_EQ(Exit(), 78);
+}
+
+TEST_F(DaemonTest, ExitsWith78ForAMetricsAddressThatIsTaken) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  ASSERT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(listen(fd, 1), 0);
+  ASSERT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  options_.metrics_listen = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+  Start();
+  EXPECT_EQ(Exit(), 78);
+  close(fd);
+}
+
+TEST_F(DaemonTest, ServesMetricsFromBeforeTheWeightsUntilTheEnd) {
+  options_.metrics_listen = "127.0.0.1:0";
+  options_.metrics_port_file = options_.port_file + "_metrics";
+  options_.drain_delay = absl::Seconds(60);
+  engine_.HoldLoading();
+  Start();
+  Connect();
+  int port = 0;
+  for (int i = 0; i < 1000 && port == 0; ++i) {
+    std::ifstream file(options_.metrics_port_file);
+    if (!(file >> port)) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(HttpGet(port, "/readyz").body, "not ready: loading\n");
+  const auto value = [&](const std::string& name,
+                         const std::map<std::string, std::string>& labels) {
+    const auto families = ParseExposition(HttpGet(port, "/metrics").body);
+    EXPECT_TRUE(families.ok()) << families.status();
+    return families.ok() ? FindValue(*families, name, labels).value_or(-1) : -1;
+  };
+  EXPECT_EQ(value("prefixd_ready", {}), 0);
+  EXPECT_EQ(value("prefixd_model_load_seconds", {{"stage", "weights"}}), -1);
+  EXPECT_GT(value("prefixd_model_load_seconds", {{"stage", "open"}}), 0);
+  engine_.ReleaseLoading();
+  for (int i = 0; i < 1000 && HttpGet(port, "/readyz").code != 200; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_EQ(value("prefixd_ready", {}), 1);
+  EXPECT_GT(value("prefixd_model_load_seconds", {{"stage", "weights"}}), 0);
+  // While load balancers take notice it serves, but says it is not ready.
+  stop_.Raise();
+  for (int i = 0; i < 1000 && HttpGet(port, "/readyz").code != 503; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_EQ(HttpGet(port, "/readyz").body, "not ready: starting or stopping\n");
+  stop_.Raise();
+  EXPECT_EQ(Exit(std::chrono::seconds(3)), 0);
+  EXPECT_EQ(HttpGet(port, "/healthz").code, 0);
+  std::remove(options_.metrics_port_file.c_str());
 }
 
 TEST_F(DaemonTest, AnswersWhileWeightsAreRead) {

@@ -250,6 +250,19 @@ TEST(ServerOptions, RefusesAddressesThatAreNot) {
   EXPECT_EQ(ParseListenAddress("[::1]:80")->port, 80);
 }
 
+TEST(ServerOptions, TakesOneAddressForMetrics) {
+  ServerOptions options;
+  options.engine.model_path = "demo";
+  for (const char* listen : {"127.0.0.1:0", "0.0.0.0:9100", "[::]:9100", "some-host_1.example:1"}) {
+    options.metrics_listen = listen;
+    EXPECT_TRUE(ValidateServerOptions(options).ok()) << listen;
+  }
+  for (const char* listen : {"9100", ":9100", "127.0.0.1:x", "a,b:9100", "a b:9100", "a:9100s"}) {
+    options.metrics_listen = listen;
+    EXPECT_THAT(Message(ValidateServerOptions(options)), HasSubstr("metrics_listen: ")) << listen;
+  }
+}
+
 TEST(ServerOptions, ChecksOptionsAgainstEachOther) {
   ServerOptions options;
   EXPECT_THAT(Message(ValidateServerOptions(options)), HasSubstr("--model DIR"));
@@ -273,7 +286,7 @@ TEST(ConfigReference, IsThePageInDocs) {
 TEST(ConfigReference, StartUpLinesFitTheLog) {
   const auto resolved = ResolveOptions({}, Environment({}));
   const std::vector<std::string> lines = DescribeOptions(*resolved);
-  ASSERT_EQ(lines.size(), 3u);
+  ASSERT_EQ(lines.size(), 4u);
   EXPECT_THAT(lines[0], HasSubstr("listen=127.0.0.1:50051(default)"));
   for (const std::string& line : lines) EXPECT_LT(line.size(), 1000u);
 }
