@@ -44,9 +44,10 @@ absl::string_view FinishReasonName(FinishReason reason) {
 }  // namespace
 
 GenerateStream::GenerateStream(ServingContext* context, Reactor* reactor,
-                               grpc::CallbackServerContext* call, std::string request_id,
-                               absl::Time deadline)
+                               grpc::CallbackServerContext* call, std::string tenant,
+                               std::string request_id, absl::Time deadline)
     : context_(*context),
+      tenant_(std::move(tenant)),
       request_id_(std::move(request_id)),
       deadline_(deadline),
       arrival_(context->clock->Now()),
@@ -132,7 +133,7 @@ void GenerateStream::Submitted() {
     submitted_ = true;
     cancel = broken_ && MustCancelEngine();
   }
-  if (cancel) (void)context_.engine->Cancel("", request_id_);  // NOT_FOUND: it ended meanwhile.
+  if (cancel) CancelEngine();
 }
 
 void GenerateStream::Refuse(const absl::Status& status) {
@@ -177,7 +178,7 @@ void GenerateStream::OnCancel() {
     cancel = MustCancelEngine();
     action = Next();
   }
-  if (cancel) (void)context_.engine->Cancel("", request_id_);  // NOT_FOUND: it ended meanwhile.
+  if (cancel) CancelEngine();
   Act(action);
 }
 
@@ -190,7 +191,7 @@ void GenerateStream::OnDone() {
     call_ = nullptr;
     cancel = MustCancelEngine();  // The call ended on its own: its reader was too slow.
   }
-  if (cancel) (void)context_.engine->Cancel("", request_id_);  // NOT_FOUND: it ended meanwhile.
+  if (cancel) CancelEngine();
 }
 
 bool GenerateStream::CheckStall(absl::Time now) {
@@ -216,7 +217,7 @@ bool GenerateStream::CheckStall(absl::Time now) {
       cancel = MustCancelEngine();
     }
   }
-  if (cancel) (void)context_.engine->Cancel("", request_id_);  // NOT_FOUND: it ended meanwhile.
+  if (cancel) CancelEngine();
   Act(action);
   return true;
 }
@@ -263,6 +264,10 @@ void GenerateStream::Act(Action action) {
   }
   GrpcError error = PrepareError(end, request_id_, call);
   reactor->Finish(std::move(error.status));
+}
+
+void GenerateStream::CancelEngine() {
+  (void)context_.engine->Cancel(tenant_, request_id_);  // NOT_FOUND: it ended meanwhile.
 }
 
 bool GenerateStream::MustCancelEngine() const { return submitted_ && !engine_done_; }
