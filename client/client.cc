@@ -1,5 +1,6 @@
 #include "client/client.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <grpcpp/client_context.h>
@@ -7,6 +8,7 @@
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -26,6 +28,7 @@ namespace {
 constexpr int kPageSize = 1000;
 // A server that never ends a list is broken; this many pages are read.
 constexpr int kMaxPages = 1000;
+constexpr size_t kMaxTokenBytes = 4096;
 
 absl::Status CheckAddress(const std::string& server) {
   if (absl::StartsWith(server, "unix:") && server.size() > 5) return absl::OkStatus();
@@ -47,8 +50,14 @@ absl::Status CheckAddress(const std::string& server) {
 }
 
 bool IsLocal(absl::string_view server) {
-  return absl::StartsWith(server, "unix:") || absl::StartsWith(server, "127.") ||
-         absl::StartsWith(server, "localhost:") || absl::StartsWith(server, "[::1]:");
+  if (absl::StartsWith(server, "unix:") || absl::StartsWith(server, "localhost:") ||
+      absl::StartsWith(server, "[::1]:")) {
+    return true;
+  }
+  // Digits only: 127.example.org is anybody's.
+  const absl::string_view host = server.substr(0, server.rfind(':'));
+  return absl::StartsWith(host, "127.") &&
+         host.find_first_not_of("0123456789.") == absl::string_view::npos;
 }
 
 grpc::ChannelArguments ChannelArgumentsOf(const std::string& server, const ClientOptions& options) {
@@ -70,11 +79,47 @@ grpc::ChannelArguments ChannelArgumentsOf(const std::string& server, const Clien
   return arguments;
 }
 
+// What must hold before a token or a key is used with `server`.
+absl::Status CheckSecrets(const std::string& server, const ClientOptions& options) {
+  const TlsOptions& tls = options.tls;
+  if (tls.cert.empty() != tls.key.empty()) {
+    return absl::InvalidArgumentError("client options: a certificate and its key go together");
+  }
+  if (!tls.enabled && !(tls.ca.empty() && tls.cert.empty())) {
+    return absl::InvalidArgumentError("client options: certificates are given, but TLS is off");
+  }
+  const bool printable =
+      std::all_of(options.token.begin(), options.token.end(), absl::ascii_isgraph);
+  if (options.token.size() > kMaxTokenBytes || !printable) {
+    return absl::InvalidArgumentError(absl::StrCat("the token has ", options.token.size(),
+                                                   " bytes; it must have at most ", kMaxTokenBytes,
+                                                   ", printable and without spaces"));
+  }
+  if (!options.token.empty() && !tls.enabled && !options.insecure && !IsLocal(server)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the token would travel to ", server, " in plain text; use TLS"));
+  }
+  return absl::OkStatus();
+}
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server,
+                                           const ClientOptions& options) {
+  std::shared_ptr<grpc::ChannelCredentials> credentials;
+  if (options.tls.enabled) {
+    credentials = grpc::SslCredentials({.pem_root_certs = options.tls.ca,
+                                        .pem_private_key = options.tls.key,
+                                        .pem_cert_chain = options.tls.cert});
+  } else {
+    credentials = grpc::InsecureChannelCredentials();
+  }
+  return grpc::CreateCustomChannel(server, credentials, ChannelArgumentsOf(server, options));
+}
+
 }  // namespace
 
 struct Client::Stubs {
-  explicit Stubs(const std::shared_ptr<grpc::Channel>& channel)
-      : generation(channel), models(channel), admin(channel) {}
+  Stubs(const std::shared_ptr<grpc::Channel>& data, const std::shared_ptr<grpc::Channel>& operators)
+      : generation(data), models(data), admin(operators) {}
 
   v1::GenerationService::Stub generation;
   v1::ModelService::Stub models;
@@ -91,13 +136,29 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& serve
         "client options: max_message_bytes must be positive, keepalive from 20 s to 24 h, "
         "reconnect_backoff from 1 ms to 1 h");
   }
-  auto channel = grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(),
-                                           ChannelArgumentsOf(server, options));
-  return std::unique_ptr<Client>(new Client(std::move(channel), options));
+  PREFIXD_RETURN_IF_ERROR(CheckSecrets(server, options));
+  std::shared_ptr<grpc::Channel> channel = MakeChannel(server, options);
+  std::shared_ptr<grpc::Channel> admin = channel;
+  if (!options.admin_server.empty() && options.admin_server != server) {
+    PREFIXD_RETURN_IF_ERROR(CheckAddress(options.admin_server));
+    PREFIXD_RETURN_IF_ERROR(CheckSecrets(options.admin_server, options));
+    admin = MakeChannel(options.admin_server, options);
+  }
+  return std::unique_ptr<Client>(new Client(std::move(channel), admin, options));
 }
 
-Client::Client(std::shared_ptr<grpc::Channel> channel, const ClientOptions& options)
-    : channel_(std::move(channel)), options_(options), stubs_(std::make_unique<Stubs>(channel_)) {}
+Client::Client(std::shared_ptr<grpc::Channel> channel, const std::shared_ptr<grpc::Channel>& admin,
+               const ClientOptions& options)
+    : channel_(std::move(channel)),
+      options_(options),
+      stubs_(std::make_unique<Stubs>(channel_, admin)) {}
+
+void Client::Prepare(absl::Duration timeout, grpc::ClientContext* context) const {
+  SetTimeout(timeout, context);
+  if (!options_.token.empty()) {
+    context->AddMetadata("authorization", absl::StrCat("Bearer ", options_.token));
+  }
+}
 
 Client::~Client() = default;
 
@@ -111,14 +172,14 @@ absl::StatusOr<std::unique_ptr<GenerateStream>> Client::Generate(const v1::Gener
                      {{"bytes", absl::StrCat(bytes)}, {"limit_bytes", limit}});
   }
   auto context = std::make_unique<grpc::ClientContext>();
-  SetTimeout(timeout, context.get());
+  Prepare(timeout, context.get());
   auto reader = stubs_->generation.Generate(context.get(), request);
   return std::make_unique<GenerateStream>(std::move(context), std::move(reader));
 }
 
 absl::StatusOr<v1::CountTokensResponse> Client::CountTokens(const v1::CountTokensRequest& request) {
   grpc::ClientContext context;
-  SetTimeout(options_.unary_timeout, &context);
+  Prepare(options_.unary_timeout, &context);
   v1::CountTokensResponse response;
   PREFIXD_RETURN_IF_ERROR(
       FromGrpcStatus(stubs_->generation.CountTokens(&context, request, &response)));
@@ -131,7 +192,7 @@ absl::StatusOr<std::vector<v1::Model>> Client::ListModels() {
   request.set_page_size(kPageSize);
   for (int page = 0; page < kMaxPages; ++page) {
     grpc::ClientContext context;
-    SetTimeout(options_.unary_timeout, &context);
+    Prepare(options_.unary_timeout, &context);
     v1::ListModelsResponse response;
     PREFIXD_RETURN_IF_ERROR(
         FromGrpcStatus(stubs_->models.ListModels(&context, request, &response)));
@@ -144,7 +205,7 @@ absl::StatusOr<std::vector<v1::Model>> Client::ListModels() {
 
 absl::StatusOr<v1::Model> Client::GetModel(const std::string& name) {
   grpc::ClientContext context;
-  SetTimeout(options_.unary_timeout, &context);
+  Prepare(options_.unary_timeout, &context);
   v1::GetModelRequest request;
   request.set_name(name);
   v1::GetModelResponse response;
@@ -154,7 +215,7 @@ absl::StatusOr<v1::Model> Client::GetModel(const std::string& name) {
 
 absl::StatusOr<v1::GetServerInfoResponse> Client::GetServerInfo() {
   grpc::ClientContext context;
-  SetTimeout(options_.unary_timeout, &context);
+  Prepare(options_.unary_timeout, &context);
   v1::GetServerInfoResponse response;
   PREFIXD_RETURN_IF_ERROR(FromGrpcStatus(stubs_->admin.GetServerInfo(&context, {}, &response)));
   return response;
@@ -162,7 +223,7 @@ absl::StatusOr<v1::GetServerInfoResponse> Client::GetServerInfo() {
 
 absl::StatusOr<v1::GetCacheStatsResponse> Client::GetCacheStats() {
   grpc::ClientContext context;
-  SetTimeout(options_.unary_timeout, &context);
+  Prepare(options_.unary_timeout, &context);
   v1::GetCacheStatsResponse response;
   PREFIXD_RETURN_IF_ERROR(FromGrpcStatus(stubs_->admin.GetCacheStats(&context, {}, &response)));
   return response;
@@ -174,7 +235,7 @@ absl::StatusOr<v1::ListRequestsResponse> Client::ListRequests() {
   request.set_page_size(kPageSize);
   for (int page = 0; page < kMaxPages; ++page) {
     grpc::ClientContext context;
-    SetTimeout(options_.unary_timeout, &context);
+    Prepare(options_.unary_timeout, &context);
     v1::ListRequestsResponse response;
     PREFIXD_RETURN_IF_ERROR(
         FromGrpcStatus(stubs_->admin.ListRequests(&context, request, &response)));
@@ -189,7 +250,7 @@ absl::StatusOr<v1::ListRequestsResponse> Client::ListRequests() {
 
 absl::Status Client::AbortRequest(const std::string& request_id) {
   grpc::ClientContext context;
-  SetTimeout(options_.unary_timeout, &context);
+  Prepare(options_.unary_timeout, &context);
   v1::AbortRequestRequest request;
   request.set_request_id(request_id);
   v1::AbortRequestResponse response;

@@ -33,6 +33,10 @@ constexpr Advice kAdvice[] = {
     {"KV_CACHE_FULL", "lower --max-tokens, or start prefixd with a larger --kv-memory"},
     {"QUEUE_FULL", "too many requests wait; `prefixctl ps` lists them"},
     {"DEADLINE_UNREACHABLE", "give more time with --timeout, or try later"},
+    {"UNAUTHENTICATED", "give your token with --token-file FILE or PREFIXD_TOKEN"},
+    {"PERMISSION_DENIED",
+     "tenants' tokens do not open the admin listener, nor operators' the other"},
+    {"TOO_MANY_BAD_TOKENS", "check the token"},
     {"FEATURE_UNSUPPORTED", "`prefixctl models show` lists what the model can do"},
 };
 
@@ -98,7 +102,9 @@ std::string NextStep(const absl::Status& status, const ErrorDetail& detail) {
     step = "give more time with --timeout, or ask for fewer tokens with --max-tokens";
   }
   if (step.empty() && status.code() == absl::StatusCode::kUnimplemented) {
-    step = "client and server may not fit together; see `prefixctl version`";
+    step =
+        "AdminService may have an address of its own: --admin-server HOST:PORT; or client and "
+        "server do not fit together";
   }
   if (detail.retry_after) {
     absl::StrAppend(&step, step.empty() ? "" : "; ", "try again in ",
@@ -124,6 +130,11 @@ Explanation Explain(const absl::Status& status, const std::string& server) {
   }
   explanation.next_step = NextStep(status, detail);
   return explanation;
+}
+
+bool TellsNothing(const absl::Status& status) {
+  return absl::IsUnimplemented(status) || absl::IsUnauthenticated(status) ||
+         absl::IsPermissionDenied(status);
 }
 
 std::string LoadProgress(const v1::GetServerInfoResponse& info) {

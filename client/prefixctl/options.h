@@ -46,6 +46,13 @@ struct Options {
 
   // All commands.
   std::string server = "127.0.0.1:50051";
+  std::string admin_server;  // For what AdminService answers; empty: `server`.
+  std::string token_file;    // Paths; empty: none.
+  std::string tls_ca;
+  std::string tls_cert;
+  std::string tls_key;
+  bool tls = false;
+  bool insecure = false;  // A token may travel in plain text.
   bool json = false;
   bool quiet = false;
   bool verbose = false;
@@ -74,7 +81,7 @@ struct EarlyExit {
 };
 
 // Parses the arguments after the program's name. `server` comes from PREFIXD_SERVER where the flag
-// is absent.
+// is absent, `admin_server` from PREFIXD_ADMIN_SERVER, `token_file` from PREFIXD_TOKEN_FILE.
 std::variant<Options, EarlyExit> ParseOptions(const std::vector<std::string>& arguments);
 
 // The candidate nearest to `word` if it is near enough to be meant; empty if none is.
