@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 
 namespace prefixd {
 namespace {
@@ -238,6 +239,16 @@ TEST(TenantsFile, EmptyLargeAndMissingFilesAreRefused) {
   }
   EXPECT_TRUE(absl::IsNotFound(ReadTenantsFile("/nowhere/tenants.yaml").status()));
   EXPECT_THAT(std::string(ReadTenantsFile("/tmp").status().message()), HasSubstr("regular file"));
+}
+
+TEST(TenantsFile, TheExampleIsOne) {
+  const auto text = ReadFile(PREFIXD_SOURCE_DIR "/deploy/tenants.example.yaml", 1 << 20);
+  ASSERT_TRUE(text.ok()) << text.status();
+  const auto file = ParseTenantsFile("example", *text);
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(file->tenants.size(), 2u);
+  EXPECT_EQ(file->tokens->size(), 4u);
+  EXPECT_TRUE(file->tokens->has_operators());
 }
 
 TEST(ReloadTokens, TakesTokensAndNothingElse) {
