@@ -284,8 +284,8 @@ void GenerateStream::LogSummary() {
   if (!end_) return;
   const absl::Status& end = *end_;
   std::string line =
-      absl::StrCat("req=", request_id_, " ", end.ok() ? "done" : "failed",
-                   " code=", absl::StatusCodeToString(end.code()),
+      absl::StrCat("req=", request_id_, tenant_.empty() ? "" : " tenant=", tenant_, " ",
+                   end.ok() ? "done" : "failed", " code=", absl::StatusCodeToString(end.code()),
                    " reason=", end.ok() ? reason_ : ToGrpcError(end, "").reason,
                    " prompt=", usage_.prompt_tokens, " cached=", usage_.cached_prompt_tokens,
                    " image=", usage_.image_tokens);
