@@ -45,6 +45,7 @@ absl::StatusOr<File> File::Open(const std::string& path) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
   }
   file.size_bytes_ = static_cast<uint64_t>(info.st_size);
+  file.permissions_ = info.st_mode & 0777;
   file.modified_ns_ = ModifiedNs(info);
   file.path_ = path;
   return file;
@@ -55,6 +56,7 @@ File::File(File&& other) noexcept { *this = std::move(other); }
 File& File::operator=(File&& other) noexcept {
   std::swap(fd_, other.fd_);
   std::swap(size_bytes_, other.size_bytes_);
+  std::swap(permissions_, other.permissions_);
   std::swap(modified_ns_, other.modified_ns_);
   std::swap(path_, other.path_);
   return *this;
@@ -89,16 +91,35 @@ absl::Status File::CheckUnchanged() const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes) {
-  PREFIXD_ASSIGN_OR_RETURN(const File file, File::Open(path));
+namespace {
+
+absl::StatusOr<std::string> ReadWhole(const File& file, size_t max_bytes) {
   if (file.size_bytes() > max_bytes) {
     return absl::InvalidArgumentError(
-        absl::StrCat(path, ": ", file.size_bytes(), " bytes, the limit is ", max_bytes));
+        absl::StrCat(file.path(), ": ", file.size_bytes(), " bytes, the limit is ", max_bytes));
   }
   std::string bytes(file.size_bytes(), '\0');
   PREFIXD_RETURN_IF_ERROR(
       file.ReadAt(0, absl::MakeSpan(reinterpret_cast<uint8_t*>(bytes.data()), bytes.size())));
   return bytes;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes) {
+  PREFIXD_ASSIGN_OR_RETURN(const File file, File::Open(path));
+  return ReadWhole(file, max_bytes);
+}
+
+absl::StatusOr<std::string> ReadSecretFile(const std::string& path, size_t max_bytes) {
+  PREFIXD_ASSIGN_OR_RETURN(const File file, File::Open(path));
+  if ((file.permissions() & 07) != 0) {
+    return absl::PermissionDeniedError(absl::StrCat(
+        path, ": has mode 0", file.permissions() >> 6, (file.permissions() >> 3) & 7,
+        file.permissions() & 7, ", open to everybody; it holds secrets: chmod o-rwx it"));
+  }
+  if (file.size_bytes() == 0) return absl::InvalidArgumentError(absl::StrCat(path, ": is empty"));
+  return ReadWhole(file, max_bytes);
 }
 
 bool FileExists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }

@@ -23,6 +23,7 @@ class File {
   ~File();
 
   uint64_t size_bytes() const { return size_bytes_; }
+  uint32_t permissions() const { return permissions_; }  // 0 to 0777.
   const std::string& path() const { return path_; }
 
   // Fills `out` from byte `offset`. Errors: OUT_OF_RANGE if the file ends before.
@@ -36,12 +37,17 @@ class File {
 
   int fd_ = -1;
   uint64_t size_bytes_ = 0;
+  uint32_t permissions_ = 0;
   int64_t modified_ns_ = 0;
   std::string path_;
 };
 
 // The whole of a regular file of at most `max_bytes`.
 absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes);
+
+// As ReadFile, of a file that holds secrets. Errors also: PERMISSION_DENIED if everybody may read,
+// write or execute it, INVALID_ARGUMENT if it is empty.
+absl::StatusOr<std::string> ReadSecretFile(const std::string& path, size_t max_bytes);
 
 bool FileExists(const std::string& path);
 

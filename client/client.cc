@@ -1,5 +1,6 @@
 #include "client/client.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <grpcpp/client_context.h>
@@ -7,6 +8,7 @@
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -21,6 +23,8 @@
 
 namespace prefixd {
 namespace {
+
+constexpr size_t kMaxTokenBytes = 4096;
 
 absl::Status CheckAddress(const std::string& server) {
   if (absl::StartsWith(server, "unix:") && server.size() > 5) return absl::OkStatus();
@@ -42,8 +46,14 @@ absl::Status CheckAddress(const std::string& server) {
 }
 
 bool IsLocal(absl::string_view server) {
-  return absl::StartsWith(server, "unix:") || absl::StartsWith(server, "127.") ||
-         absl::StartsWith(server, "localhost:") || absl::StartsWith(server, "[::1]:");
+  if (absl::StartsWith(server, "unix:") || absl::StartsWith(server, "localhost:") ||
+      absl::StartsWith(server, "[::1]:")) {
+    return true;
+  }
+  // Digits only: 127.example.org is anybody's.
+  const absl::string_view host = server.substr(0, server.rfind(':'));
+  return absl::StartsWith(host, "127.") &&
+         host.find_first_not_of("0123456789.") == absl::string_view::npos;
 }
 
 grpc::ChannelArguments ChannelArgumentsOf(const std::string& server, const ClientOptions& options) {
@@ -65,6 +75,46 @@ grpc::ChannelArguments ChannelArgumentsOf(const std::string& server, const Clien
   return arguments;
 }
 
+// What must hold before a token or a key is used with `server`.
+absl::Status CheckSecrets(const std::string& server, const ClientOptions& options) {
+  const TlsOptions& tls = options.tls;
+  if (tls.cert.empty() != tls.key.empty()) {
+    return absl::InvalidArgumentError("client options: a certificate and its key go together");
+  }
+  if (!tls.enabled && !(tls.ca.empty() && tls.cert.empty())) {
+    return absl::InvalidArgumentError("client options: certificates are given, but TLS is off");
+  }
+  const bool printable =
+      std::all_of(options.token.begin(), options.token.end(), absl::ascii_isgraph);
+  if (options.token.size() > kMaxTokenBytes || !printable) {
+    return absl::InvalidArgumentError(absl::StrCat("the token has ", options.token.size(),
+                                                   " bytes; it must have at most ", kMaxTokenBytes,
+                                                   ", printable and without spaces"));
+  }
+  if (!options.token.empty() && !tls.enabled && !options.insecure && !IsLocal(server)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the token would travel to ", server, " in plain text; use TLS"));
+  }
+  return absl::OkStatus();
+}
+
+void AddToken(const std::string& token, grpc::ClientContext* context) {
+  if (!token.empty()) context->AddMetadata("authorization", absl::StrCat("Bearer ", token));
+}
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server,
+                                           const ClientOptions& options) {
+  std::shared_ptr<grpc::ChannelCredentials> credentials;
+  if (options.tls.enabled) {
+    credentials = grpc::SslCredentials({.pem_root_certs = options.tls.ca,
+                                        .pem_private_key = options.tls.key,
+                                        .pem_cert_chain = options.tls.cert});
+  } else {
+    credentials = grpc::InsecureChannelCredentials();
+  }
+  return grpc::CreateCustomChannel(server, credentials, ChannelArgumentsOf(server, options));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& server,
@@ -77,18 +127,30 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& serve
         "client options: max_message_bytes must be positive, keepalive from 20 s to 24 h, "
         "reconnect_backoff from 1 ms to 1 h");
   }
-  auto channel = grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(),
-                                           ChannelArgumentsOf(server, options));
-  return std::unique_ptr<Client>(new Client(std::move(channel), options));
+  PREFIXD_RETURN_IF_ERROR(CheckSecrets(server, options));
+  std::shared_ptr<grpc::Channel> channel = MakeChannel(server, options);
+  std::shared_ptr<grpc::Channel> admin = channel;
+  if (!options.admin_server.empty() && options.admin_server != server) {
+    PREFIXD_RETURN_IF_ERROR(CheckAddress(options.admin_server));
+    PREFIXD_RETURN_IF_ERROR(CheckSecrets(options.admin_server, options));
+    admin = MakeChannel(options.admin_server, options);
+  }
+  return std::unique_ptr<Client>(new Client(std::move(channel), admin, options));
 }
 
-Client::Client(std::shared_ptr<grpc::Channel> channel, const ClientOptions& options)
+Client::Client(std::shared_ptr<grpc::Channel> channel, const std::shared_ptr<grpc::Channel>& admin,
+               const ClientOptions& options)
     : channel_(std::move(channel)),
       options_(options),
-      stubs_(std::make_shared<Stubs>(channel_)),
+      stubs_(std::make_shared<Stubs>(channel_, admin)),
       sent_images_(std::make_shared<SentImages>()) {}
 
 Client::~Client() = default;
+
+void Client::Prepare(absl::Duration timeout, grpc::ClientContext* context) const {
+  SetTimeout(timeout, context);
+  AddToken(options_.token, context);
+}
 
 absl::Status Client::CheckSize(size_t bytes) const {
   if (bytes <= static_cast<size_t>(options_.max_message_bytes)) return absl::OkStatus();
@@ -104,7 +166,9 @@ absl::StatusOr<std::unique_ptr<GenerateStream>> Client::Generate(const v1::Gener
   return std::make_unique<GenerateStream>(
       std::make_unique<OfferedRequest<v1::GenerateRequest>>(request, options_.image_digests,
                                                             sent_images_),
-      [stubs = stubs_](grpc::ClientContext* context, const v1::GenerateRequest& message) {
+      [stubs = stubs_, token = options_.token](grpc::ClientContext* context,
+                                               const v1::GenerateRequest& message) {
+        AddToken(token, context);
         return stubs->generation.Generate(context, message);
       },
       timeout);
@@ -119,7 +183,7 @@ absl::Status Client::SendOffered(
   const absl::Time deadline = absl::Now() + timeout;
   while (true) {
     grpc::ClientContext context;
-    SetTimeout(deadline - absl::Now(), &context);
+    Prepare(deadline - absl::Now(), &context);
     const absl::Status status = FromGrpcStatus(call(&context, offered.message()));
     if (status.ok()) offered.offer().Taken();
     if (!offered.offer().PutBack(status)) return status;
@@ -146,7 +210,7 @@ absl::StatusOr<std::vector<v1::Model>> Client::ListModels() {
   request.set_page_size(kListPageSize);
   for (int page = 0; page < kMaxListPages; ++page) {
     grpc::ClientContext context;
-    SetTimeout(options_.unary_timeout, &context);
+    Prepare(options_.unary_timeout, &context);
     v1::ListModelsResponse response;
     PREFIXD_RETURN_IF_ERROR(
         FromGrpcStatus(stubs_->models.ListModels(&context, request, &response)));
@@ -159,7 +223,7 @@ absl::StatusOr<std::vector<v1::Model>> Client::ListModels() {
 
 absl::StatusOr<v1::Model> Client::GetModel(const std::string& name) {
   grpc::ClientContext context;
-  SetTimeout(options_.unary_timeout, &context);
+  Prepare(options_.unary_timeout, &context);
   v1::GetModelRequest request;
   request.set_name(name);
   v1::GetModelResponse response;
@@ -169,7 +233,7 @@ absl::StatusOr<v1::Model> Client::GetModel(const std::string& name) {
 
 absl::StatusOr<v1::GetServerInfoResponse> Client::GetServerInfo() {
   grpc::ClientContext context;
-  SetTimeout(options_.unary_timeout, &context);
+  Prepare(options_.unary_timeout, &context);
   v1::GetServerInfoResponse response;
   PREFIXD_RETURN_IF_ERROR(FromGrpcStatus(stubs_->admin.GetServerInfo(&context, {}, &response)));
   return response;
@@ -177,7 +241,7 @@ absl::StatusOr<v1::GetServerInfoResponse> Client::GetServerInfo() {
 
 absl::StatusOr<v1::GetCacheStatsResponse> Client::GetCacheStats() {
   grpc::ClientContext context;
-  SetTimeout(options_.unary_timeout, &context);
+  Prepare(options_.unary_timeout, &context);
   v1::GetCacheStatsResponse response;
   PREFIXD_RETURN_IF_ERROR(FromGrpcStatus(stubs_->admin.GetCacheStats(&context, {}, &response)));
   return response;
@@ -189,7 +253,7 @@ absl::StatusOr<v1::ListRequestsResponse> Client::ListRequests() {
   request.set_page_size(kListPageSize);
   for (int page = 0; page < kMaxListPages; ++page) {
     grpc::ClientContext context;
-    SetTimeout(options_.unary_timeout, &context);
+    Prepare(options_.unary_timeout, &context);
     v1::ListRequestsResponse response;
     PREFIXD_RETURN_IF_ERROR(
         FromGrpcStatus(stubs_->admin.ListRequests(&context, request, &response)));
@@ -204,7 +268,7 @@ absl::StatusOr<v1::ListRequestsResponse> Client::ListRequests() {
 
 absl::Status Client::AbortRequest(const std::string& request_id, const std::string& tenant) {
   grpc::ClientContext context;
-  SetTimeout(options_.unary_timeout, &context);
+  Prepare(options_.unary_timeout, &context);
   v1::AbortRequestRequest request;
   request.set_request_id(request_id);
   request.set_tenant(tenant);
@@ -215,7 +279,7 @@ absl::Status Client::AbortRequest(const std::string& request_id, const std::stri
 absl::StatusOr<v1::FlushCacheResponse> Client::FlushCache(
     const std::optional<std::string>& tenant) {
   grpc::ClientContext context;
-  SetTimeout(options_.unary_timeout, &context);
+  Prepare(options_.unary_timeout, &context);
   v1::FlushCacheRequest request;
   if (tenant) request.set_tenant(*tenant);
   v1::FlushCacheResponse response;
@@ -225,7 +289,7 @@ absl::StatusOr<v1::FlushCacheResponse> Client::FlushCache(
 
 absl::StatusOr<v1::GetPageMapResponse> Client::GetPageMap(int32_t max_cells) {
   grpc::ClientContext context;
-  SetTimeout(options_.unary_timeout, &context);
+  Prepare(options_.unary_timeout, &context);
   v1::GetPageMapRequest request;
   request.set_max_cells(max_cells);
   v1::GetPageMapResponse response;

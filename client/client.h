@@ -39,6 +39,14 @@ class Status;
 
 namespace prefixd {
 
+// Contents of PEM files. With `enabled` alone the server's certificate is checked against the
+// system's authorities.
+struct TlsOptions {
+  bool enabled = false;
+  std::string ca;         // Whom to trust instead.
+  std::string cert, key;  // Of the client, for servers that ask for them; both or none.
+};
+
 struct ClientOptions {
   // The largest message either way, and what a call may keep for its retries.
   int max_message_bytes = 32 << 20;
@@ -46,6 +54,14 @@ struct ClientOptions {
   absl::Duration keepalive = absl::Seconds(30);
   // Deadline of every call but Generate, CreatePrefix and WatchHealth.
   absl::Duration unary_timeout = absl::Seconds(10);
+  // Sent with every call as `authorization: Bearer TOKEN`; empty: none. Only over TLS, to this
+  // machine, or with `insecure`.
+  std::string token;
+  bool insecure = false;
+  // HOST:PORT of AdminService, as for Connect; empty: the server's.
+  std::string admin_server;
+  // Of both connections.
+  TlsOptions tls;
   // How soon a lost or refused connection is tried again; doubles up to 2 s.
   absl::Duration reconnect_backoff = absl::Milliseconds(100);
   // Whether images travel as digests where the server may have them; their bytes follow if it does
@@ -58,7 +74,8 @@ struct ClientOptions {
 class Client {
  public:
   // `server`: HOST:PORT, [IPV6]:PORT or unix:PATH. Returns at once; the first call connects.
-  // Errors: INVALID_ARGUMENT for another form or bad options.
+  // Errors: INVALID_ARGUMENT for another form or bad options, such as a token that would travel in
+  // plain text.
   static absl::StatusOr<std::unique_ptr<Client>> Connect(const std::string& server,
                                                          const ClientOptions& options = {});
   ~Client();
@@ -107,7 +124,11 @@ class Client {
  private:
   struct Stubs;
 
-  Client(std::shared_ptr<grpc::Channel> channel, const ClientOptions& options);
+  Client(std::shared_ptr<grpc::Channel> channel, const std::shared_ptr<grpc::Channel>& admin,
+         const ClientOptions& options);
+
+  // Sets what every call has.
+  void Prepare(absl::Duration timeout, grpc::ClientContext* context) const;
 
   absl::Status CheckSize(size_t bytes) const;
   // Makes a unary call whose images are offered by their digests.

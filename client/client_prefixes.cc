@@ -22,7 +22,7 @@ absl::StatusOr<v1::Prefix> Client::CreatePrefix(const v1::CreatePrefixRequest& r
 
 absl::StatusOr<v1::Prefix> Client::GetPrefix(const std::string& name) {
   grpc::ClientContext context;
-  SetTimeout(options_.unary_timeout, &context);
+  Prepare(options_.unary_timeout, &context);
   v1::GetPrefixRequest request;
   request.set_name(name);
   v1::GetPrefixResponse response;
@@ -36,7 +36,7 @@ absl::StatusOr<std::vector<v1::Prefix>> Client::ListPrefixes() {
   request.set_page_size(kListPageSize);
   for (int page = 0; page < kMaxListPages; ++page) {
     grpc::ClientContext context;
-    SetTimeout(options_.unary_timeout, &context);
+    Prepare(options_.unary_timeout, &context);
     v1::ListPrefixesResponse response;
     PREFIXD_RETURN_IF_ERROR(
         FromGrpcStatus(stubs_->prefixes.ListPrefixes(&context, request, &response)));
@@ -50,7 +50,7 @@ absl::StatusOr<std::vector<v1::Prefix>> Client::ListPrefixes() {
 absl::StatusOr<v1::Prefix> Client::TouchPrefix(const std::string& name,
                                                std::optional<absl::Duration> ttl) {
   grpc::ClientContext context;
-  SetTimeout(options_.unary_timeout, &context);
+  Prepare(options_.unary_timeout, &context);
   v1::TouchPrefixRequest request;
   request.set_name(name);
   if (ttl) SetProto(*ttl, request.mutable_ttl());
@@ -62,7 +62,7 @@ absl::StatusOr<v1::Prefix> Client::TouchPrefix(const std::string& name,
 
 absl::Status Client::ReleasePrefix(const std::string& name) {
   grpc::ClientContext context;
-  SetTimeout(options_.unary_timeout, &context);
+  Prepare(options_.unary_timeout, &context);
   v1::ReleasePrefixRequest request;
   request.set_name(name);
   v1::ReleasePrefixResponse response;

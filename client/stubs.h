@@ -1,4 +1,4 @@
-// The stubs of all services over one channel. Thread-safe.
+// The stubs of all services, AdminService over a channel of its own. Thread-safe.
 #ifndef PREFIXD_CLIENT_STUBS_H_
 #define PREFIXD_CLIENT_STUBS_H_
 
@@ -19,8 +19,8 @@ inline constexpr int kListPageSize = 1000;
 inline constexpr int kMaxListPages = 1000;
 
 struct Client::Stubs {
-  explicit Stubs(const std::shared_ptr<grpc::Channel>& channel)
-      : generation(channel), models(channel), admin(channel), prefixes(channel) {}
+  Stubs(const std::shared_ptr<grpc::Channel>& data, const std::shared_ptr<grpc::Channel>& operators)
+      : generation(data), models(data), admin(operators), prefixes(data) {}
 
   v1::GenerationService::Stub generation;
   v1::ModelService::Stub models;

@@ -202,7 +202,7 @@ StepLoopOptions LoopOptions(const EngineParts& parts) {
           .max_running = parts.options.max_running,
           .max_output_tokens = parts.options.max_output_tokens,
           .reserve_all = parts.options.admission == "reserve",
-          .pinned_share = parts.options.pinned_share,
+          .pinned_share = parts.options.pinned_percent / 100.0,
           .feature_cache_memory = parts.options.feature_cache_memory,
           .page_bytes = parts.page_bytes,
           .tenants = parts.options.tenants,

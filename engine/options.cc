@@ -84,6 +84,7 @@ absl::Status EngineOptions::Validate() const {
       {"max_image_bytes", static_cast<int64_t>(max_image_bytes), 1, 1 << 28},
       {"max_images", max_images, 0, 64},
       {"max_prefixes", max_prefixes, 0, 1 << 20},
+      {"pinned_percent", pinned_percent, 0, 100},
       {"max_image_memory", static_cast<int64_t>(max_image_memory), 1 << 20, int64_t{1} << 50},
   };
   for (const auto& range : ranges) {
@@ -95,11 +96,6 @@ absl::Status EngineOptions::Validate() const {
     return MakeError(absl::StatusCode::kInvalidArgument, reason::kParameterOutOfRange,
                      absl::StrCat("admission is \"", admission, "\", allowed: optimistic, reserve"),
                      {{"option", "admission"}});
-  }
-  if (!(pinned_share >= 0 && pinned_share <= 1)) {
-    return MakeError(absl::StatusCode::kInvalidArgument, reason::kParameterOutOfRange,
-                     absl::StrCat("pinned_share is ", pinned_share, ", the range is [0, 1]"),
-                     {{"option", "pinned_share"}});
   }
   return ValidateTenants(tenants);
 }

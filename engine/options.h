@@ -54,7 +54,7 @@ struct EngineOptions {
   std::string admission = "optimistic";
   uint64_t feature_cache_memory = 256 << 20;  // Image features, bytes; 0: none are kept.
   uint64_t image_cache_memory = 256 << 20;    // Decoded images, bytes; 0: none are kept.
-  double pinned_share = 0.5;                  // Most of the pool that pinned prefixes may hold.
+  int32_t pinned_percent = 50;                // Most of the pool that pinned prefixes may hold.
   int32_t max_prefixes = 1000;                // Pinned prefixes of all tenants.
   std::vector<TenantOptions> tenants;         // At most 1,000, names distinct.
 

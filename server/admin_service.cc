@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
@@ -59,15 +60,27 @@ absl::Status CheckTenant(const std::string& tenant, const EngineStats& stats) {
   return violations.ToStatus();
 }
 
-absl::Status Abort(const std::string& tenant, const std::string& request_id, Engine* engine) {
+// Ids are unique within a tenant; where no tenant is named, all that have the id are aborted.
+absl::Status Abort(const v1::AbortRequestRequest& message, ServingContext* context) {
+  const std::string& request_id = message.request_id();
   if (!IsRequestId(request_id)) {
     Violations violations;
     violations.Add(reason::kParameterOutOfRange, "request_id",
                    "a request id has 1..128 characters of [A-Za-z0-9._:/-]");
     return violations.ToStatus();
   }
-  const absl::Status status = engine->Cancel(tenant, request_id);
-  if (!absl::IsNotFound(status)) return status;
+  std::vector<std::string> tenants;
+  for (const TenantOptions& tenant : context->options.engine.tenants) {
+    if (message.tenant().empty()) tenants.push_back(tenant.name);
+  }
+  if (tenants.empty()) tenants.push_back(message.tenant());
+  bool found = false;
+  for (const std::string& tenant : tenants) {
+    const absl::Status status = context->engine->Cancel(tenant, request_id);
+    if (!status.ok() && !absl::IsNotFound(status)) return status;
+    found = found || status.ok();
+  }
+  if (found) return absl::OkStatus();
   return MakeError(absl::StatusCode::kNotFound, reason::kRequestNotFound,
                    absl::StrCat("request ", request_id, " does not live here"),
                    {{"request_id", request_id}});
@@ -144,7 +157,7 @@ grpc::ServerUnaryReactor* AdminService::ListRequests(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* AdminService::AbortRequest(grpc::CallbackServerContext* call,
                                                      const v1::AbortRequestRequest* message,
                                                      v1::AbortRequestResponse*) {
-  const absl::Status status = Abort(message->tenant(), message->request_id(), context_.engine);
+  const absl::Status status = Abort(*message, &context_);
   if (status.ok()) PREFIXD_LOG(kInfo, "req=", message->request_id(), " abort asked by operator");
   return FinishUnary(call, status);
 }

@@ -1,8 +1,10 @@
 #include "server/daemon.h"
 
 #include <exception>
+#include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -13,6 +15,7 @@
 #include "server/grpc_server.h"
 #include "server/metrics_server.h"
 #include "server/serving_context.h"
+#include "server/tenants_file.h"
 
 namespace prefixd {
 namespace {
@@ -40,6 +43,29 @@ void LogEngine(const Engine& engine) {
               " threads=", info.threads, " kv_dtype=", info.kv_dtype,
               " activation_dtype=", info.activation_dtype,
               " kv_memory_bytes=", info.kv_memory_bytes);
+}
+
+// Fills in the tenants of the engine. Returns their tokens, null if there is no tenants file.
+absl::StatusOr<std::shared_ptr<const TokenTable>> LoadTenants(ServerOptions* options) {
+  std::shared_ptr<const TokenTable> tokens;
+  if (!options->tenants_file.empty()) {
+    PREFIXD_ASSIGN_OR_RETURN(TenantsFile file, ReadTenantsFile(options->tenants_file));
+    options->engine.tenants = std::move(file.tenants);
+    tokens = std::move(file.tokens);
+    PREFIXD_LOG(kInfo, "tenants=", options->engine.tenants.size(), " tokens=", tokens->size());
+  }
+  PREFIXD_RETURN_IF_ERROR(
+      CheckAdminListener(*options, tokens != nullptr && tokens->has_operators()));
+  return tokens;
+}
+
+void LogAdmin(const ServingContext& context) {
+  if (!context.admin_listen.empty()) {
+    PREFIXD_LOG(kInfo, "AdminService on ", context.admin_listen,
+                context.auth.has_operators() ? " with operators' tokens" : "");
+  } else if (!AdminOnDataListener(context.options)) {
+    PREFIXD_LOG(kInfo, "AdminService is not served: there are tenants and no admin_listen");
+  }
 }
 
 // Reads the weights, with a line of progress now and then. A request to stop gives up.
@@ -72,10 +98,28 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> StartMetrics(const ServingContext
   return server;
 }
 
+// Takes what may change while the server runs. On an error everything stays as it was.
+void Reload(ServingContext* context) {
+  const ServerOptions& options = context->options;
+  if (options.tenants_file.empty()) {
+    PREFIXD_LOG(kInfo, "reload: there is no tenants file; TLS files are followed without a signal");
+    return;
+  }
+  auto tokens =
+      ReloadTokens(options.tenants_file, options.engine.tenants, context->auth.has_operators());
+  if (!tokens.ok()) {
+    PREFIXD_LOG(kError, "reload failed, the old tokens go on: ", tokens.status().message());
+    return;
+  }
+  PREFIXD_LOG(kInfo, "reloaded ", options.tenants_file, " tokens=", (*tokens)->size());
+  context->auth.Install(*std::move(tokens));
+}
+
 // Waits for a request to stop. Returns false if the engine failed first.
-bool ServeUntilStopped(const ServingContext& context, StopSignal* stop) {
+bool ServeUntilStopped(ServingContext* context, StopSignal* stop) {
   while (!stop->Wait(1, kStatePeriod)) {
-    if (context.engine->Stats()->state == EngineState::kFailed) return false;
+    if (stop->TakeReload()) Reload(context);
+    if (context->engine->Stats()->state == EngineState::kFailed) return false;
   }
   return true;
 }
@@ -106,15 +150,19 @@ void DrainEngine(ServingContext* context, StopSignal* stop, absl::Duration timeo
 
 }  // namespace
 
-int RunDaemon(const ServerOptions& options, const EngineFactory& open_engine, const Clock* clock,
+int RunDaemon(const ServerOptions& given, const EngineFactory& open_engine, const Clock* clock,
               StopSignal* stop) {
   const absl::Time start = clock->Now();
+  ServerOptions options = given;
+  const absl::StatusOr<std::shared_ptr<const TokenTable>> tokens = LoadTenants(&options);
+  if (!tokens.ok()) return FailConfig(tokens.status());
   absl::StatusOr<std::unique_ptr<Engine>> engine = open_engine(options.engine, clock);
   if (!engine.ok()) return FailConfig(engine.status());
   ServingContext context(engine->get(), clock, options);
   context.start = start;
   context.wall_start = absl::Now();
   context.open_nanos = absl::ToInt64Nanoseconds(clock->Now() - start);
+  if (*tokens != nullptr) context.auth.Install(*tokens);
   absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start(&context);
   if (!server.ok()) return FailConfig(server.status());
   context.on_drain = [&] { (*server)->SetReady(false); };
@@ -124,8 +172,14 @@ int RunDaemon(const ServerOptions& options, const EngineFactory& open_engine, co
   }
   absl::StatusOr<std::unique_ptr<MetricsServer>> metrics = StartMetrics(&context);
   if (!metrics.ok()) return FailConfig(metrics.status());
+  if (const absl::Status status = WritePortFile(options.admin_port_file, (*server)->admin_port());
+      !status.ok()) {
+    return FailConfig(status);
+  }
   LogEngine(**engine);
-  PREFIXD_LOG(kInfo, "listening on ", context.listen, " model=", (*engine)->model_info().name);
+  PREFIXD_LOG(kInfo, "listening on ", context.listen, " model=", (*engine)->model_info().name,
+              " tls=", options.tls_cert.empty() ? "off" : "on");
+  LogAdmin(context);
 
   const absl::Status loaded = LoadWeights(&context, stop);
   if (stop->count() > 0) {
@@ -138,7 +192,7 @@ int RunDaemon(const ServerOptions& options, const EngineFactory& open_engine, co
   PREFIXD_LOG(kInfo, "ready in ",
               absl::FormatDuration(absl::Trunc(clock->Now() - start, absl::Milliseconds(1))));
 
-  const bool healthy = ServeUntilStopped(context, stop);
+  const bool healthy = ServeUntilStopped(&context, stop);
   (*server)->SetReady(false);
   if (healthy) {
     PREFIXD_LOG(kInfo, "stopping: serving on for ", absl::FormatDuration(options.drain_delay));

@@ -24,9 +24,11 @@ inline constexpr absl::Duration kShortDrain = absl::Seconds(2);
 using EngineFactory = std::function<absl::StatusOr<std::unique_ptr<Engine>>(
     const EngineOptions& options, const Clock* clock)>;
 
-// Runs until `stop` is raised and what was accepted is done; returns the exit status. Errors are
-// logged in one line. Reliability of the order: readiness goes off at once, calls are served for
-// drain_delay, admission closes, accepted requests get drain_timeout, the server shuts down.
+// Reads the tenants file into the engine's options and its tokens; those alone are read again when
+// a reload is asked for. Runs until `stop` is raised and what was accepted is done; returns the
+// exit status. Errors are logged in one line. Reliability of the order: readiness goes off at once,
+// calls are served for drain_delay, admission closes, accepted requests get drain_timeout, the
+// server shuts down.
 int RunDaemon(const ServerOptions& options, const EngineFactory& open_engine, const Clock* clock,
               StopSignal* stop);
 

@@ -44,9 +44,10 @@ absl::string_view FinishReasonName(FinishReason reason) {
 }  // namespace
 
 GenerateStream::GenerateStream(ServingContext* context, Reactor* reactor,
-                               grpc::CallbackServerContext* call, std::string request_id,
-                               absl::Time deadline)
+                               grpc::CallbackServerContext* call, std::string tenant,
+                               std::string request_id, absl::Time deadline)
     : context_(*context),
+      tenant_(std::move(tenant)),
       request_id_(std::move(request_id)),
       deadline_(deadline),
       arrival_(context->clock->Now()),
@@ -135,7 +136,7 @@ void GenerateStream::Submitted() {
     submitted_ = true;
     cancel = broken_ && MustCancelEngine();
   }
-  if (cancel) (void)context_.engine->Cancel("", request_id_);  // NOT_FOUND: it ended meanwhile.
+  if (cancel) CancelEngine();
 }
 
 void GenerateStream::Refuse(const absl::Status& status) {
@@ -180,7 +181,7 @@ void GenerateStream::OnCancel() {
     cancel = MustCancelEngine();
     action = Next();
   }
-  if (cancel) (void)context_.engine->Cancel("", request_id_);  // NOT_FOUND: it ended meanwhile.
+  if (cancel) CancelEngine();
   Act(action);
 }
 
@@ -193,7 +194,7 @@ void GenerateStream::OnDone() {
     call_ = nullptr;
     cancel = MustCancelEngine();  // The call ended on its own: its reader was too slow.
   }
-  if (cancel) (void)context_.engine->Cancel("", request_id_);  // NOT_FOUND: it ended meanwhile.
+  if (cancel) CancelEngine();
 }
 
 bool GenerateStream::CheckStall(absl::Time now) {
@@ -219,7 +220,7 @@ bool GenerateStream::CheckStall(absl::Time now) {
       cancel = MustCancelEngine();
     }
   }
-  if (cancel) (void)context_.engine->Cancel("", request_id_);  // NOT_FOUND: it ended meanwhile.
+  if (cancel) CancelEngine();
   Act(action);
   return true;
 }
@@ -268,6 +269,10 @@ void GenerateStream::Act(Action action) {
   reactor->Finish(std::move(error.status));
 }
 
+void GenerateStream::CancelEngine() {
+  (void)context_.engine->Cancel(tenant_, request_id_);  // NOT_FOUND: it ended meanwhile.
+}
+
 bool GenerateStream::MustCancelEngine() const { return submitted_ && !engine_done_; }
 
 bool GenerateStream::EndedBySlowReader() const {
@@ -282,8 +287,8 @@ void GenerateStream::LogSummary() {
   if (!end_) return;
   const absl::Status& end = *end_;
   std::string line =
-      absl::StrCat("req=", request_id_, " ", end.ok() ? "done" : "failed",
-                   " code=", absl::StatusCodeToString(end.code()),
+      absl::StrCat("req=", request_id_, tenant_.empty() ? "" : " tenant=", tenant_, " ",
+                   end.ok() ? "done" : "failed", " code=", absl::StatusCodeToString(end.code()),
                    " reason=", end.ok() ? reason_ : ToGrpcError(end, "").reason,
                    " prompt=", usage_.prompt_tokens, " cached=", usage_.cached_prompt_tokens,
                    " image=", usage_.image_tokens);

@@ -36,7 +36,7 @@ class GenerateStream final : public EventSink {
 
   // `reactor` and `call` live until OnDone has been called. `context` outlives the stream.
   GenerateStream(ServingContext* context, Reactor* reactor, grpc::CallbackServerContext* call,
-                 std::string request_id, absl::Time deadline);
+                 std::string tenant, std::string request_id, absl::Time deadline);
 
   // --- From the engine ------------------------------------------------------------------------
   void OnEvent(Event event) override;
@@ -69,10 +69,13 @@ class GenerateStream final : public EventSink {
   bool MustCancelEngine() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool EndedBySlowReader() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   size_t PendingBytes() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Tells the engine that nobody reads any more.
+  void CancelEngine() ABSL_LOCKS_EXCLUDED(mutex_);
   void LogSummary() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   ServingContext& context_;
-  const std::string request_id_;
+  const std::string tenant_;
+  const std::string request_id_;  // Unique within the tenant.
   const absl::Time deadline_;
   const absl::Time arrival_;
 

@@ -14,19 +14,21 @@ namespace {
 // gRPC's end of a Generate call. Deletes itself in OnDone.
 class GenerateReactor final : public GenerateStream::Reactor {
  public:
-  GenerateReactor(ServingContext* context, grpc::CallbackServerContext* call,
+  GenerateReactor(ServingContext* context, grpc::CallbackServerContext* call, Principal caller,
                   std::string request_id)
       : context_(*context),
         deadline_(context->clock->Now() + TimeLeft(*call, context->limits)),
-        stream_(std::make_shared<GenerateStream>(context, this, call, request_id, deadline_)),
+        stream_(std::make_shared<GenerateStream>(context, this, call, caller.tenant, request_id,
+                                                 deadline_)),
+        caller_(std::move(caller)),
         request_id_(std::move(request_id)) {}
 
   std::shared_ptr<GenerateStream> stream() const { return stream_; }
 
-  // Hands the request to the engine, or refuses the call.
-  void Start(v1::GenerateRequest message, const absl::Status& id_status) {
+  // Hands the request to the engine, or refuses the call; always with `refusal` unless that is OK.
+  void Start(v1::GenerateRequest message, const absl::Status& refusal) {
     const uint64_t bytes = message.ByteSizeLong();
-    if (!id_status.ok()) return stream_->Refuse(id_status);
+    if (!refusal.ok()) return stream_->Refuse(refusal);
     if (!context_.budget.Take(bytes)) return stream_->Refuse(BudgetUsedUp());
     taken_bytes_ = bytes;
     holds_budget_ = true;
@@ -34,6 +36,8 @@ class GenerateReactor final : public GenerateStream::Reactor {
         ConvertGenerateRequest(std::move(message), context_.engine->model_info(), context_.limits);
     if (!request.ok()) return stream_->Refuse(request.status());
     request->id = request_id_;
+    request->tenant = caller_.tenant;
+    request->priority = std::min(request->priority, caller_.max_priority);
     request->deadline = deadline_;
     // The call may be over when Submit returns: only what is held here is touched after it.
     const std::shared_ptr<GenerateStream> stream = stream_;
@@ -57,6 +61,7 @@ class GenerateReactor final : public GenerateStream::Reactor {
   ServingContext& context_;
   const absl::Time deadline_;
   const std::shared_ptr<GenerateStream> stream_;
+  const Principal caller_;
   const std::string request_id_;
   uint64_t taken_bytes_ = 0;
   bool holds_budget_ = false;
@@ -75,9 +80,12 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* GenerationService::Generate(
   const bool usable = message->request_id().empty() || IsRequestId(message->request_id());
   absl::StatusOr<std::string> id =
       usable ? ChooseRequestId(message->request_id(), *call) : DrawRequestId();
-  auto* reactor = new GenerateReactor(&context_, call, id.ok() ? *id : DrawRequestId());
+  absl::StatusOr<Principal> caller = context_.auth.TenantOf(*call);
+  const absl::Status refusal = caller.ok() ? id.status() : caller.status();
+  auto* reactor = new GenerateReactor(&context_, call, std::move(caller).value_or(Principal()),
+                                      id.ok() ? *id : DrawRequestId());
   watch_.Add(reactor->stream());
-  reactor->Start(TakeMessage(message), id.status());
+  reactor->Start(TakeMessage(message), refusal);
   return reactor;
 }
 
@@ -92,6 +100,8 @@ grpc::ServerUnaryReactor* GenerationService::CountTokens(grpc::CallbackServerCon
     return reactor;
   };
   if (!id.ok()) return refuse(id.status());
+  const absl::StatusOr<Principal> caller = context_.auth.TenantOf(*call);
+  if (!caller.ok()) return refuse(caller.status());
   const uint64_t bytes = message->ByteSizeLong();
   if (!context_.budget.Take(bytes)) return refuse(BudgetUsedUp());
   absl::StatusOr<Request> request = ConvertCountTokensRequest(
@@ -101,6 +111,7 @@ grpc::ServerUnaryReactor* GenerationService::CountTokens(grpc::CallbackServerCon
     return refuse(request.status());
   }
   // The response and the call live until Finish, which comes from a prep thread.
+  request->tenant = caller->tenant;
   context_.engine->CountTokens(
       *std::move(request), [this, reactor, response, call, request_id,
                             bytes](const absl::StatusOr<TokenCounts>& counts) {

@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <grpc/support/log.h>
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
@@ -17,8 +18,11 @@
 #include "base/status_macros.h"
 #include "server/admin_service.h"
 #include "server/generation_service.h"
+#include "server/guarded_services.h"
 #include "server/model_service.h"
 #include "server/prefix_service.h"
+#include "server/reflection.h"
+#include "server/tls_credentials.h"
 
 namespace prefixd {
 namespace {
@@ -78,71 +82,133 @@ std::string FormatAddress(const ListenAddress& address, int port) {
   return absl::StrCat(v6 ? "[" : "", address.host, v6 ? "]" : "", ":", port);
 }
 
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(
+    const ServerOptions& options) {
+  if (options.tls_cert.empty()) return grpc::InsecureServerCredentials();
+  return MakeTlsCredentials(
+      {.cert = options.tls_cert, .key = options.tls_key, .client_ca = options.tls_client_ca});
+}
+
 }  // namespace
 
+// The services, and the guards that stand before them.
+struct GrpcServer::Services {
+  explicit Services(ServingContext* context)
+      : generation(context),
+        models(context),
+        prefixes(context),
+        admin(context),
+        guarded_generation(&generation, &context->auth),
+        guarded_models(&models, &context->auth),
+        guarded_prefixes(&prefixes, &context->auth),
+        guarded_admin(&admin, &context->auth) {}
+
+  GenerationService generation;
+  ModelService models;
+  PrefixService prefixes;
+  AdminService admin;
+  GuardedGenerationService guarded_generation;
+  GuardedModelService guarded_models;
+  GuardedPrefixService guarded_prefixes;
+  GuardedAdminService guarded_admin;
+};
+
+// One address with what is served there. Ends what is left at once when destroyed.
+struct GrpcServer::Listener {
+  // `services` must outlive the listener. `option` stands in errors.
+  static absl::StatusOr<std::unique_ptr<Listener>> Start(
+      ServingContext* context, absl::string_view option, const std::string& listen, bool reflection,
+      const std::vector<grpc::Service*>& services) {
+    const ServerOptions& options = context->options;
+    PREFIXD_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(listen));
+    auto listener = std::make_unique<Listener>();
+    PREFIXD_ASSIGN_OR_RETURN(listener->credentials, MakeCredentials(options));
+    grpc::ServerBuilder builder;
+    SetReflection(reflection, &builder);
+    SetConnectionArguments(options, &builder);
+    builder.AddListeningPort(FormatAddress(address, address.port), listener->credentials,
+                             &listener->port);
+    for (grpc::Service* service : services) builder.RegisterService(service);
+    CountCalls(&context->calls, &builder);
+    listener->server = builder.BuildAndStart();
+    if (listener->server == nullptr || listener->port <= 0) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(option, ": cannot listen on ", listen, "; is the address in use?"));
+    }
+    listener->address = FormatAddress(address, listener->port);
+    for (const char* name : {"", "live", "liveness"}) listener->SetHealth(name, true);
+    return listener;
+  }
+  ~Listener() {
+    if (server != nullptr) Shutdown(absl::ZeroDuration());
+  }
+
+  void SetHealth(const std::string& name, bool serving) {
+    server->GetHealthCheckService()->SetServingStatus(name, serving);
+  }
+  void Shutdown(absl::Duration grace) {
+    server->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+    server->Wait();
+  }
+
+  std::shared_ptr<grpc::ServerCredentials> credentials;  // gRPC keeps a part of them only.
+  std::unique_ptr<grpc::Server> server;
+  int port = 0;
+  std::string address;  // With the port in force.
+};
+
 GrpcServer::GrpcServer(ServingContext* context)
-    : context_(*context),
-      generation_(std::make_unique<GenerationService>(context)),
-      models_(std::make_unique<ModelService>(context)),
-      admin_(std::make_unique<AdminService>(context)),
-      prefixes_(std::make_unique<PrefixService>(context)) {}
+    : context_(*context), services_(std::make_unique<Services>(context)) {}
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(ServingContext* context) {
   gpr_set_log_function(LogFromGrpc);
-  PREFIXD_ASSIGN_OR_RETURN(const ListenAddress address,
-                           ParseListenAddress(context->options.listen));
   grpc::EnableDefaultHealthCheckService(true);
-  // The plugin belongs to the process: it is added once, and speaks only where it is wanted.
-  static const bool reflection = [&] {
-    if (context->options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-    return context->options.reflection;
-  }();
-  if (reflection != context->options.reflection) {
-    return absl::FailedPreconditionError("reflection cannot change within a process");
-  }
+  const ServerOptions& options = context->options;
   std::unique_ptr<GrpcServer> server(new GrpcServer(context));
-  grpc::ServerBuilder builder;
-  SetConnectionArguments(context->options, &builder);
-  builder.AddListeningPort(FormatAddress(address, address.port), grpc::InsecureServerCredentials(),
-                           &server->port_);
-  builder.RegisterService(server->generation_.get());
-  builder.RegisterService(server->models_.get());
-  builder.RegisterService(server->admin_.get());
-  builder.RegisterService(server->prefixes_.get());
-  CountCalls(&context->calls, &builder);
-  server->server_ = builder.BuildAndStart();
-  if (server->server_ == nullptr || server->port_ <= 0) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "listen: cannot listen on ", context->options.listen, "; is the address in use?"));
-  }
-  context->listen = FormatAddress(address, server->port_);
-  for (const char* name : {"", "live", "liveness"}) {
-    server->server_->GetHealthCheckService()->SetServingStatus(name, true);
+  Services* const services = server->services_.get();
+  std::vector<grpc::Service*> on_data = {&services->guarded_generation, &services->guarded_models,
+                                         &services->guarded_prefixes};
+  if (AdminOnDataListener(options)) on_data.push_back(&services->guarded_admin);
+  // Tenants are not shown what else there is.
+  const bool reflection = options.reflection && !context->auth.has_tenants();
+  PREFIXD_ASSIGN_OR_RETURN(server->data_,
+                           Listener::Start(context, "listen", options.listen, reflection, on_data));
+  server->port_ = server->data_->port;
+  context->listen = server->data_->address;
+  if (!options.admin_listen.empty()) {
+    PREFIXD_ASSIGN_OR_RETURN(server->admin_,
+                             Listener::Start(context, "admin_listen", options.admin_listen,
+                                             /*reflection=*/false, {&services->guarded_admin}));
+    server->admin_port_ = server->admin_->port;
+    context->admin_listen = server->admin_->address;
   }
   server->SetReady(false);
   return server;
 }
 
-GrpcServer::~GrpcServer() {
-  if (server_ != nullptr) Shutdown(absl::ZeroDuration());
-}
+GrpcServer::~GrpcServer() = default;
 
 void GrpcServer::SetReady(bool ready) {
   context_.ready = ready;
-  grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
-  for (const std::string& name : {std::string("ready"), std::string("readiness"),
-                                  std::string(v1::GenerationService::service_full_name()),
-                                  std::string(v1::ModelService::service_full_name()),
-                                  std::string(v1::AdminService::service_full_name()),
-                                  std::string(v1::PrefixService::service_full_name()),
-                                  absl::StrCat("model/", context_.engine->model_info().name)}) {
-    health->SetServingStatus(name, ready);
+  const std::string model = absl::StrCat("model/", context_.engine->model_info().name);
+  for (Listener* listener : {data_.get(), admin_.get()}) {
+    if (listener == nullptr) continue;
+    for (const std::string& name : {std::string("ready"), std::string("readiness"), model}) {
+      listener->SetHealth(name, ready);
+    }
+  }
+  data_->SetHealth(v1::GenerationService::service_full_name(), ready);
+  data_->SetHealth(v1::ModelService::service_full_name(), ready);
+  data_->SetHealth(v1::PrefixService::service_full_name(), ready);
+  Listener* const with_admin = AdminOnDataListener(context_.options) ? data_.get() : admin_.get();
+  if (with_admin != nullptr) {
+    with_admin->SetHealth(v1::AdminService::service_full_name(), ready);
   }
 }
 
 void GrpcServer::Shutdown(absl::Duration grace) {
-  server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
-  server_->Wait();
+  data_->Shutdown(grace);
+  if (admin_ != nullptr) admin_->Shutdown(absl::ZeroDuration());
 }
 
 }  // namespace prefixd

@@ -1,4 +1,10 @@
-// The gRPC server: listener, services, health and reflection. One thread starts and stops it.
+// The gRPC server: listeners, services, health and reflection. One thread starts and stops it.
+//
+//              data listener                  admin listener (--admin-listen)
+//   services   Generation, Model; Admin if    Admin, health
+//              there are neither tenants nor
+//              an admin listener; health
+//   callers    tenants, if there are any      operators, if they have tokens
 #ifndef PREFIXD_SERVER_GRPC_SERVER_H_
 #define PREFIXD_SERVER_GRPC_SERVER_H_
 
@@ -9,27 +15,19 @@
 #include "absl/time/time.h"
 #include "server/serving_context.h"
 
-namespace grpc {
-class Server;
-}  // namespace grpc
-
 namespace prefixd {
-
-class GenerationService;
-class ModelService;
-class AdminService;
-class PrefixService;
 
 class GrpcServer {
  public:
-  // Listens on `context->options.listen` and answers at once; health says live and not ready. Sets
-  // `context->listen`. `context` must outlive the server.
-  // Errors: FAILED_PRECONDITION if the address cannot be listened on.
+  // Listens as `context->options` say and answers at once; health says live and not ready. Sets
+  // `context->listen`. `context` must outlive the server; its authenticator has its tokens already.
+  // Errors: FAILED_PRECONDITION if an address cannot be listened on; those of LoadTls.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(ServingContext* context);
   // Ends what is left at once.
   ~GrpcServer();
 
   int port() const { return port_; }
+  int admin_port() const { return admin_port_; }  // 0: there is no admin listener.
 
   // Whether "ready", "readiness", the services and `model/<name>` are SERVING. "", "live" and
   // "liveness" are from Start to Shutdown. Thread-safe.
@@ -39,16 +37,18 @@ class GrpcServer {
   void Shutdown(absl::Duration grace);
 
  private:
+  struct Services;
+  struct Listener;
+
   explicit GrpcServer(ServingContext* context);
 
   ServingContext& context_;
   int port_ = 0;
-  // Before server_: the services must outlive it.
-  std::unique_ptr<GenerationService> generation_;
-  std::unique_ptr<ModelService> models_;
-  std::unique_ptr<AdminService> admin_;
-  std::unique_ptr<PrefixService> prefixes_;
-  std::unique_ptr<grpc::Server> server_;
+  int admin_port_ = 0;
+  // Before the listeners: services must outlive them.
+  const std::unique_ptr<Services> services_;
+  std::unique_ptr<Listener> data_;
+  std::unique_ptr<Listener> admin_;  // Null: none.
 };
 
 }  // namespace prefixd

@@ -34,7 +34,7 @@ void AddServerOptions(std::vector<OptionSpec>* table) {
       {.name = "insecure",
        .group = "Server",
        .field = PREFIXD_FIELD(insecure),
-       .help = "Allows to listen beyond the loopback interface without authentication."},
+       .help = "Allows to listen beyond the loopback interface without TLS or authentication."},
       {.name = "reflection",
        .group = "Server",
        .field = PREFIXD_FIELD(reflection),
@@ -233,6 +233,47 @@ void AddEngineOptions(std::vector<OptionSpec>* table) {
   table->insert(table->end(), options.begin(), options.end());
 }
 
+void AddSharingOptions(std::vector<OptionSpec>* table) {
+  const std::vector<OptionSpec> options = {
+      {.name = "prefix-cache",
+       .group = "Sharing",
+       .field = PREFIXD_FIELD(engine.prefix_cache),
+       .help = "Whether requests share the KV of equal prefixes."},
+      {.name = "admission",
+       .group = "Sharing",
+       .field = PREFIXD_FIELD(engine.admission),
+       .choices = {"optimistic", "reserve"},
+       .help =
+           "optimistic: a request starts when its prompt fits, and may be preempted and computed "
+           "again; reserve: when all it may ever hold fits."},
+      {.name = "feature-cache-memory",
+       .group = "Sharing",
+       .field = PREFIXD_FIELD(engine.feature_cache_memory),
+       .min = 0,
+       .max = int64_t{1} << 50,
+       .help = "Image features that are kept; 0B: none."},
+      {.name = "image-cache-memory",
+       .group = "Sharing",
+       .field = PREFIXD_FIELD(engine.image_cache_memory),
+       .min = 0,
+       .max = int64_t{1} << 50,
+       .help = "Decoded images that are kept; 0B: none, and no image can be named by its digest."},
+      {.name = "pinned-percent",
+       .group = "Sharing",
+       .field = PREFIXD_FIELD(engine.pinned_percent),
+       .min = 0,
+       .max = 100,
+       .help = "Most of the KV cache that pinned prefixes may hold, percent."},
+      {.name = "max-prefixes",
+       .group = "Sharing",
+       .field = PREFIXD_FIELD(engine.max_prefixes),
+       .min = 0,
+       .max = 1 << 20,
+       .help = "Pinned prefixes of all tenants."},
+  };
+  table->insert(table->end(), options.begin(), options.end());
+}
+
 void AddMetricsOptions(std::vector<OptionSpec>* table) {
   const std::vector<OptionSpec> options = {
       {.name = "metrics-listen",
@@ -252,12 +293,51 @@ void AddMetricsOptions(std::vector<OptionSpec>* table) {
   table->insert(table->end(), options.begin(), options.end());
 }
 
+void AddSecurityOptions(std::vector<OptionSpec>* table) {
+  const std::vector<OptionSpec> options = {
+      {.name = "tenants-file",
+       .group = "Security",
+       .field = PREFIXD_FIELD(tenants_file),
+       .help = "YAML file with tenants, digests of their tokens and their shares; empty: everybody "
+               "may call. SIGHUP reads its tokens again.",
+       .reloadable = true},
+      {.name = "tls-cert",
+       .group = "Security",
+       .field = PREFIXD_FIELD(tls_cert),
+       .help = "PEM file with the server's certificate chain; followed when it changes.",
+       .reloadable = true},
+      {.name = "tls-key",
+       .group = "Security",
+       .field = PREFIXD_FIELD(tls_key),
+       .help = "PEM file with its private key, not encrypted and not open to everybody.",
+       .reloadable = true},
+      {.name = "tls-client-ca",
+       .group = "Security",
+       .field = PREFIXD_FIELD(tls_client_ca),
+       .help =
+           "PEM file with authorities; clients must show a certificate that one of them issued.",
+       .reloadable = true},
+      {.name = "admin-listen",
+       .group = "Security",
+       .field = PREFIXD_FIELD(admin_listen),
+       .help = "HOST:PORT for AdminService alone; empty: with the other services, and nowhere if "
+               "there are tenants."},
+      {.name = "admin-port-file",
+       .group = "Security",
+       .field = PREFIXD_FIELD(admin_port_file),
+       .help = "File that gets the port of admin-listen in force."},
+  };
+  table->insert(table->end(), options.begin(), options.end());
+}
+
 std::vector<OptionSpec> MakeTable() {
   std::vector<OptionSpec> table;
   AddServerOptions(&table);
   AddModelOptions(&table);
   AddEngineOptions(&table);
+  AddSharingOptions(&table);
   AddMetricsOptions(&table);
+  AddSecurityOptions(&table);
   return table;
 }
 

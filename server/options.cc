@@ -39,6 +39,57 @@ absl::Status CheckMetricsListen(const std::string& text) {
   return absl::OkStatus();
 }
 
+absl::Status CheckTlsPaths(const ServerOptions& options) {
+  if (options.tls_cert.empty() != options.tls_key.empty()) {
+    return absl::InvalidArgumentError(options.tls_key.empty()
+                                          ? "tls_cert is set, but tls_key is not; TLS needs both"
+                                          : "tls_key is set, but tls_cert is not; TLS needs both");
+  }
+  if (!options.tls_client_ca.empty() && options.tls_cert.empty()) {
+    return absl::InvalidArgumentError("tls_client_ca is set, but tls_cert and tls_key are not");
+  }
+  return absl::OkStatus();
+}
+
+// Beyond the loopback interface traffic is encrypted and callers are known.
+absl::Status CheckExposure(const ServerOptions& options, const ListenAddress& address) {
+  if (address.loopback || options.insecure) return absl::OkStatus();
+  const std::string reachable =
+      absl::StrCat("listen: `", options.listen, "` can be reached from other machines without ");
+  if (options.tls_cert.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(reachable,
+                     "encryption; listen on 127.0.0.1, set tls_cert and tls_key, or allow it with "
+                     "--insecure"));
+  }
+  if (options.tenants_file.empty() && options.tls_client_ca.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(reachable,
+                     "authentication; listen on 127.0.0.1, set tenants_file or tls_client_ca, or "
+                     "allow it with --insecure"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ListenAddress> ParseAdminListen(const ServerOptions& options) {
+  absl::StatusOr<ListenAddress> address = ParseListenAddress(options.admin_listen);
+  if (address.ok()) return address;
+  return absl::InvalidArgumentError(absl::StrCat("admin_", address.status().message()));
+}
+
+absl::Status CheckAdminAddress(const ServerOptions& options, const ListenAddress& data) {
+  if (options.admin_listen.empty()) {
+    if (options.admin_port_file.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError("admin_port_file is set, but admin_listen is not");
+  }
+  PREFIXD_ASSIGN_OR_RETURN(const ListenAddress admin, ParseAdminListen(options));
+  if (admin.port != 0 && admin.port == data.port && admin.host == data.host) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "admin_listen: `", options.admin_listen, "` is the address of listen; take another port"));
+  }
+  return absl::OkStatus();
+}
+
 bool OnlyDigits(absl::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == absl::string_view::npos;
 }
@@ -64,17 +115,35 @@ absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text) {
   return address;
 }
 
+absl::Status CheckAdminListener(const ServerOptions& options, bool operators_have_tokens) {
+  if (options.admin_listen.empty()) return absl::OkStatus();
+  PREFIXD_ASSIGN_OR_RETURN(const ListenAddress address, ParseAdminListen(options));
+  if (address.loopback || options.insecure) return absl::OkStatus();
+  const std::string reachable = absl::StrCat("admin_listen: `", options.admin_listen,
+                                             "` can be reached from other machines without ");
+  if (options.tls_cert.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(reachable,
+                     "encryption; listen on 127.0.0.1, set tls_cert and tls_key, or allow it with "
+                     "--insecure"));
+  }
+  if (!operators_have_tokens && options.tls_client_ca.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(reachable,
+                     "authentication; listen on 127.0.0.1, set tls_client_ca or `admin` in the "
+                     "tenants file, or allow it with --insecure"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ValidateServerOptions(const ServerOptions& options) {
   if (options.engine.model_path.empty()) {
     return absl::InvalidArgumentError("model is not set; name a model directory with --model DIR");
   }
   PREFIXD_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(options.listen));
-  if (!address.loopback && !options.insecure) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("listen: `", options.listen,
-                     "` can be reached from other machines without authentication or encryption; "
-                     "listen on 127.0.0.1, or allow it with --insecure"));
-  }
+  PREFIXD_RETURN_IF_ERROR(CheckTlsPaths(options));
+  PREFIXD_RETURN_IF_ERROR(CheckExposure(options, address));
+  PREFIXD_RETURN_IF_ERROR(CheckAdminAddress(options, address));
   if (!options.metrics_listen.empty()) {
     const absl::Status status = CheckMetricsListen(options.metrics_listen);
     if (!status.ok()) return status;

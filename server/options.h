@@ -34,6 +34,14 @@ struct ServerOptions {
   absl::Duration drain_delay = absl::Seconds(5);
   absl::Duration drain_timeout = absl::Seconds(60);
 
+  // Paths; empty: none.
+  std::string tenants_file;  // Tenants and the digests of their tokens.
+  std::string tls_cert;      // Of all listeners.
+  std::string tls_key;
+  std::string tls_client_ca;    // Clients must show a certificate that it issued.
+  std::string admin_listen;     // HOST:PORT of AdminService alone.
+  std::string admin_port_file;  // Gets its port in force.
+
   std::string log_level = "info";
   std::string log_format = "text";
 
@@ -50,6 +58,16 @@ struct ListenAddress {
 
 // Parses HOST:PORT; an IPv6 host stands in brackets. Errors: INVALID_ARGUMENT.
 absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text);
+
+// Whether AdminService is served with the other services: not beside tenants, and not if it has a
+// listener of its own.
+inline bool AdminOnDataListener(const ServerOptions& options) {
+  return options.admin_listen.empty() && options.tenants_file.empty();
+}
+
+// Checks that nobody but operators reaches the admin listener. `operators_have_tokens`: the tenants
+// file names some. Errors: INVALID_ARGUMENT.
+absl::Status CheckAdminListener(const ServerOptions& options, bool operators_have_tokens);
 
 // Checks what concerns several options at once. The range of each alone was checked when it was
 // set. Errors: INVALID_ARGUMENT that names the options.

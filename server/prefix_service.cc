@@ -144,8 +144,9 @@ grpc::ServerUnaryReactor* PrefixService::ReleasePrefix(grpc::CallbackServerConte
   return FinishUnary(call, release());
 }
 
-absl::StatusOr<std::string> PrefixService::TenantOf(const grpc::ServerContextBase&) const {
-  return std::string();
+absl::StatusOr<std::string> PrefixService::TenantOf(const grpc::ServerContextBase& call) const {
+  PREFIXD_ASSIGN_OR_RETURN(const Principal caller, context_.auth.TenantOf(call));
+  return caller.tenant;
 }
 
 void PrefixService::Fill(const PrefixInfo& prefix, v1::Prefix* out) const {

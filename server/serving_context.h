@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "engine/engine.h"
+#include "server/auth.h"
 #include "server/call_counts.h"
 #include "server/options.h"
 #include "server/request_limits.h"
@@ -54,6 +55,7 @@ struct ServingContext {
         clock(clock_in),
         options(options_in),
         limits(LimitsFromOptions(options_in)),
+        auth(clock_in),
         budget(options_in.max_connection_memory,
                2ll * (options_in.engine.max_queue + options_in.engine.max_running)) {}
 
@@ -66,6 +68,9 @@ struct ServingContext {
   absl::Time wall_start;           // Of the process, for people.
   absl::Time start;                // The same on `clock`.
   std::string listen;              // With the port in force.
+  std::string admin_listen;        // The same; empty: no admin listener.
+
+  Authenticator auth;  // Its tokens are installed before the server starts.
 
   CallBudget budget;
   std::atomic<uint64_t> load_bytes_done{0};

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
@@ -15,11 +16,12 @@
 namespace prefixd {
 namespace {
 
-sigset_t StopSignals() {
+sigset_t HandledSignals() {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
   return signals;
 }
 
@@ -33,6 +35,16 @@ void StopSignal::Raise() {
 int StopSignal::count() const {
   MutexLock lock(&mutex_);
   return count_;
+}
+
+void StopSignal::RaiseReload() {
+  MutexLock lock(&mutex_);
+  reload_ = true;
+}
+
+bool StopSignal::TakeReload() {
+  MutexLock lock(&mutex_);
+  return std::exchange(reload_, false);
 }
 
 bool StopSignal::Wait(int count, absl::Duration timeout, const bool* also) {
@@ -50,13 +62,13 @@ void StopSignal::SetAndWake(bool* flag) {
 }
 
 void SignalThread::BlockSignals() {
-  const sigset_t signals = StopSignals();
+  const sigset_t signals = HandledSignals();
   PREFIXD_CHECK(pthread_sigmask(SIG_BLOCK, &signals, nullptr) == 0);
   signal(SIGPIPE, SIG_IGN);
 }
 
 SignalThread::SignalThread(StopSignal* stop) : stop_(*stop) {
-  const sigset_t signals = StopSignals();
+  const sigset_t signals = HandledSignals();
   signal_fd_ = signalfd(-1, &signals, SFD_CLOEXEC);
   wake_fd_ = eventfd(0, EFD_CLOEXEC);
   PREFIXD_CHECK(signal_fd_ >= 0 && wake_fd_ >= 0);
@@ -78,6 +90,11 @@ void SignalThread::Run() {
     if (fds[1].revents != 0) return;
     signalfd_siginfo info;
     if (read(signal_fd_, &info, sizeof(info)) != sizeof(info)) continue;
+    if (info.ssi_signo == SIGHUP) {
+      PREFIXD_LOG(kInfo, "signal SIGHUP");
+      stop_.RaiseReload();
+      continue;
+    }
     PREFIXD_LOG(kInfo, "signal ", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
     stop_.Raise();
   }

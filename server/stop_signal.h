@@ -1,4 +1,4 @@
-// Requests to stop, from signals, tests or the daemon itself. Thread-safe.
+// Requests to stop or to reload, from signals, tests or the daemon itself. Thread-safe.
 #ifndef PREFIXD_SERVER_STOP_SIGNAL_H_
 #define PREFIXD_SERVER_STOP_SIGNAL_H_
 
@@ -17,6 +17,11 @@ class StopSignal {
   void Raise();
   int count() const;
 
+  // Asks to read reloadable files again.
+  void RaiseReload();
+  // Whether that was asked since the last call.
+  bool TakeReload();
+
   // Waits until `count` requests came, `also` is true (if not null) or `timeout` has passed.
   // Returns whether the requests came. `also` is only changed by SetAndWake.
   bool Wait(int count, absl::Duration timeout, const bool* also = nullptr);
@@ -27,9 +32,11 @@ class StopSignal {
  private:
   mutable Mutex mutex_;
   int count_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool reload_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-// Turns SIGTERM and SIGINT into requests to stop, in a thread of its own.
+// Turns SIGTERM and SIGINT into requests to stop, SIGHUP into one to reload, in a thread of its
+// own.
 class SignalThread {
  public:
   // Blocks the signals in this thread and those it starts. Call it before any thread starts.

@@ -1,4 +1,4 @@
-// Ends a unary call with a status of ours.
+// Ends calls with a status of ours.
 #ifndef PREFIXD_SERVER_UNARY_H_
 #define PREFIXD_SERVER_UNARY_H_
 
@@ -10,15 +10,16 @@
 
 namespace prefixd {
 
+// The status of a call that is refused before it has a request id of its own. Requires: not OK.
+inline grpc::Status RefusalOf(grpc::CallbackServerContext* call, const absl::Status& status) {
+  const absl::StatusOr<std::string> id = ChooseRequestId("", *call);
+  return PrepareError(status, id.ok() ? *id : DrawRequestId(), call).status;
+}
+
 inline grpc::ServerUnaryReactor* FinishUnary(grpc::CallbackServerContext* call,
                                              const absl::Status& status) {
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
-  if (status.ok()) {
-    reactor->Finish(grpc::Status::OK);
-  } else {
-    const absl::StatusOr<std::string> id = ChooseRequestId("", *call);
-    reactor->Finish(PrepareError(status, id.ok() ? *id : DrawRequestId(), call).status);
-  }
+  reactor->Finish(status.ok() ? grpc::Status::OK : RefusalOf(call, status));
   return reactor;
 }
 

@@ -74,7 +74,7 @@ bool SomethingListens(const std::string& server) {
 }
 
 Finding CheckUnreachable(const Session& session, const absl::Status& status) {
-  const std::string& server = session.options.server;
+  const std::string& server = AdminServer(session.options);
   if (absl::StartsWith(server, "unix:") || !SomethingListens(server)) {
     return {Verdict::kFail, "server", absl::StrCat("nothing listens on ", server),
             absl::StrCat("the port is free: prefixd --model DIR --listen ", server)};
@@ -88,13 +88,20 @@ Finding CheckUnreachable(const Session& session, const absl::Status& status) {
 
 void CheckServer(Session* session, std::vector<Finding>* findings) {
   const auto info = session->client->GetServerInfo();
+  if (TellsNothing(info.status())) {
+    findings->push_back({Verdict::kWarn, "server",
+                         absl::StrCat("prefixd at ", AdminServer(session->options),
+                                      " does not tell its state here"),
+                         Explain(info.status(), "").next_step});
+    return;
+  }
   if (!info.ok()) {
     findings->push_back(CheckUnreachable(*session, info.status()));
     return;
   }
-  findings->push_back({Verdict::kOk, "server",
-                       absl::StrCat("prefixd ", info->version(), " at ", session->options.server),
-                       ""});
+  findings->push_back(
+      {Verdict::kOk, "server",
+       absl::StrCat("prefixd ", info->version(), " at ", AdminServer(session->options)), ""});
   if (info->schema_revision() < kLeastRevision) {
     findings->push_back({Verdict::kFail, "protocol",
                          absl::StrCat("schema revision ", info->schema_revision()),

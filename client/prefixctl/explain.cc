@@ -38,6 +38,10 @@ constexpr Advice kAdvice[] = {
     {"PREFIX_EXISTS", "choose another --id, or let the other go with `prefixctl prefix release`"},
     {"TENANT_QUOTA", "let prefixes go with `prefixctl prefix release`, or ask for less at a time"},
     {"IMAGE_NOT_CACHED", "send the picture again"},
+    {"UNAUTHENTICATED", "give your token with --token-file FILE or PREFIXD_TOKEN"},
+    {"PERMISSION_DENIED",
+     "tenants' tokens do not open the admin listener, nor operators' the other"},
+    {"TOO_MANY_BAD_TOKENS", "check the token"},
     {"FEATURE_UNSUPPORTED", "`prefixctl models show` lists what the model can do"},
 };
 
@@ -107,7 +111,9 @@ std::string NextStep(const absl::Status& status, const ErrorDetail& detail) {
     step = "give more time with --timeout, or ask for fewer tokens with --max-tokens";
   }
   if (step.empty() && status.code() == absl::StatusCode::kUnimplemented) {
-    step = "client and server may not fit together; see `prefixctl version`";
+    step =
+        "AdminService may have an address of its own: --admin-server HOST:PORT; or client and "
+        "server do not fit together";
   }
   if (detail.retry_after) {
     absl::StrAppend(&step, step.empty() ? "" : "; ", "try again in ",
@@ -133,6 +139,11 @@ Explanation Explain(const absl::Status& status, const std::string& server) {
   }
   explanation.next_step = NextStep(status, detail);
   return explanation;
+}
+
+bool TellsNothing(const absl::Status& status) {
+  return absl::IsUnimplemented(status) || absl::IsUnauthenticated(status) ||
+         absl::IsPermissionDenied(status);
 }
 
 std::string LoadProgress(const v1::GetServerInfoResponse& info) {

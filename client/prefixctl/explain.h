@@ -17,6 +17,10 @@ struct Explanation {
 // Explains the error of a call to `server`.
 Explanation Explain(const absl::Status& status, const std::string& server);
 
+// Whether a server answered a question to AdminService, but only that it does not answer it: it is
+// not served there, or not to this caller.
+bool TellsNothing(const absl::Status& status);
+
 // "62 % (4.0 of 6.5 MB)", or "starting" before anything is read.
 std::string LoadProgress(const v1::GetServerInfoResponse& info);
 

@@ -2,12 +2,14 @@
 #include <algorithm>
 #include <clocale>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
 
 #include "client/prefixctl/commands.h"
+#include "client/prefixctl/credentials.h"
 #include "client/prefixctl/exit_code.h"
 
 namespace prefixd::ctl {
@@ -82,12 +84,17 @@ int Main(const std::vector<std::string>& arguments) {
                   .terminal = terminal,
                   .messages = Messages(terminal, options.quiet),
                   .interrupts = &interrupts};
+  auto connection = MakeClientOptions(options, [](const char* name) { return std::getenv(name); });
+  if (!connection.ok()) {
+    session.messages.Error(connection.status().message(), "");
+    return kExitUsage;
+  }
+  connection->unary_timeout = UnaryTimeout(options);
   // Every run is a new client: whether the server has a picture is asked rather than remembered.
-  auto client = Client::Connect(
-      session.options.server,
-      {.unary_timeout = UnaryTimeout(session.options), .image_digests = ImageDigests::kAlways});
+  connection->image_digests = ImageDigests::kAlways;
+  auto client = Client::Connect(options.server, *connection);
   if (!client.ok()) {
-    session.messages.Error(client.status().message(), "such as --server 127.0.0.1:50051");
+    session.messages.Error(client.status().message(), "see prefixctl --help");
     return kExitUsage;
   }
   session.client = *std::move(client);

@@ -48,6 +48,25 @@ void AddCommonOptions(CLI::App* app, Options* options) {
       });
 }
 
+void AddConnectionOptions(CLI::App* app, Options* options) {
+  app->add_option("--admin-server", options->admin_server,
+                  "Server for ps, version and doctor, if AdminService has an address of its own")
+      ->type_name("HOST:PORT")
+      ->envname("PREFIXD_ADMIN_SERVER");
+  app->add_option("--token-file", options->token_file,
+                  "File with the token to send (or the token itself in PREFIXD_TOKEN)")
+      ->type_name("FILE")
+      ->envname("PREFIXD_TOKEN_FILE");
+  app->add_flag("--tls", options->tls, "Encrypt; trust the system's authorities");
+  app->add_option("--tls-ca", options->tls_ca, "Encrypt; trust the authorities of this PEM file")
+      ->type_name("FILE");
+  app->add_option("--tls-cert", options->tls_cert, "Certificate to show to the server (PEM)")
+      ->type_name("FILE");
+  app->add_option("--tls-key", options->tls_key, "Its key (PEM)")->type_name("FILE");
+  app->add_flag("--insecure", options->insecure,
+                "Send the token to other machines without encryption");
+}
+
 void AddInputOptions(CLI::App* run, Options* options) {
   run->add_option("prompt", options->prompt, "The question; default: stdin if it is a pipe");
   run->add_option("-i,--image", options->images, "JPEG or PNG file, - for stdin; can be repeated")
@@ -109,6 +128,7 @@ Parser::Parser(Options* options) {
   app.set_version_flag("--version", std::string("prefixctl ") + PREFIXD_VERSION);
   app.footer(kExitCodes);
   AddCommonOptions(&app, options);
+  AddConnectionOptions(&app, options);
   const auto add = [this](Command command, CLI::App* parent, const char* name, const char* help) {
     CLI::App* const sub = parent->add_subcommand(name, help);
     sub->fallthrough();

@@ -54,6 +54,13 @@ struct Options {
 
   // All commands.
   std::string server = "127.0.0.1:50051";
+  std::string admin_server;  // For what AdminService answers; empty: `server`.
+  std::string token_file;    // Paths; empty: none.
+  std::string tls_ca;
+  std::string tls_cert;
+  std::string tls_key;
+  bool tls = false;
+  bool insecure = false;  // A token may travel in plain text.
   bool json = false;
   bool quiet = false;
   bool verbose = false;
@@ -97,7 +104,7 @@ struct EarlyExit {
 };
 
 // Parses the arguments after the program's name. `server` comes from PREFIXD_SERVER where the flag
-// is absent.
+// is absent, `admin_server` from PREFIXD_ADMIN_SERVER, `token_file` from PREFIXD_TOKEN_FILE.
 std::variant<Options, EarlyExit> ParseOptions(const std::vector<std::string>& arguments);
 
 // "30", "1.5", "30s", "2m": seconds unless a unit is given. Nothing for what is no time above zero

@@ -89,9 +89,9 @@ int RunCount(Session* session) {
   if (session->options.json) {
     PrintLine(TokenCountLine(*count));
   } else {
-    std::string line = absl::StrCat(count->prompt_tokens(), " tokens, ", count->image_tokens(),
-                                    " of them for ", count->num_images(),
-                                    count->num_images() == 1 ? " image" : " images");
+    std::string line =
+        absl::StrCat(count->prompt_tokens(), " tokens, ", count->image_tokens(), " of them for ",
+                     count->num_images(), count->num_images() == 1 ? " image" : " images");
     if (count->cached_prompt_tokens() > 0) {
       absl::StrAppend(&line, "; ", count->cached_prompt_tokens(), " are cached now");
     }

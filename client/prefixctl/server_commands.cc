@@ -128,10 +128,14 @@ int RunVersion(Session* session) {
   }
   PrintLine(absl::StrCat("prefixctl ", PREFIXD_VERSION));
   if (info.ok()) {
-    PrintLine(absl::StrCat("prefixd   ", info->version(), " (", session->options.server, ", ",
+    PrintLine(absl::StrCat("prefixd   ", info->version(), " (", AdminServer(session->options), ", ",
                            info->engine().backend(), "/", info->engine().level(), ")"));
+  } else if (TellsNothing(info.status())) {
+    session->messages.Note(
+        absl::StrCat("prefixd at ", AdminServer(session->options),
+                     " does not tell its version here: ", Explain(info.status(), "").next_step));
   } else {
-    session->messages.Note(absl::StrCat("no server at ", session->options.server));
+    session->messages.Note(absl::StrCat("no server at ", AdminServer(session->options)));
   }
   return kExitOk;
 }

@@ -22,7 +22,9 @@ int Fail(Session* session, const absl::Status& status) {
     PrintLine(ErrorLine(status));
     return exit_code;
   }
-  Explanation explanation = Explain(status, session->options.server);
+  const Options& options = session->options;
+  const bool asked_admin = options.command == Command::kPs;
+  Explanation explanation = Explain(status, asked_admin ? AdminServer(options) : options.server);
   if (exit_code == kExitNotReady) {
     const auto info = session->client->GetServerInfo();
     if (info.ok() && info->state() == v1::SERVER_STATE_LOADING) {

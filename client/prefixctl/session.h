@@ -23,6 +23,11 @@ struct Session {
   std::unique_ptr<Client> client;  // Null only if the address is malformed; no command runs then.
 };
 
+// Where AdminService is asked.
+inline const std::string& AdminServer(const Options& options) {
+  return options.admin_server.empty() ? options.server : options.admin_server;
+}
+
 // Writes to stdout at once.
 void Print(absl::string_view text);
 void PrintLine(absl::string_view line);

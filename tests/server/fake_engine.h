@@ -84,7 +84,7 @@ class FakeEngine final : public Engine {
       return MakeError(absl::StatusCode::kUnavailable, reason::kDraining, "draining");
     }
     if (!submit_status_.ok()) return submit_status_;
-    const std::string id = request.id;
+    const std::string id = KeyOf(request.tenant, request.id);
     if (sinks_.count(id) > 0) {
       return MakeError(absl::StatusCode::kAlreadyExists, reason::kRequestExists, "exists");
     }
@@ -94,8 +94,7 @@ class FakeEngine final : public Engine {
   }
 
   absl::Status Cancel(absl::string_view tenant, absl::string_view request_id) override {
-    const std::string id(request_id);
-    (void)tenant;
+    const std::string id = KeyOf(tenant, request_id);
     {
       MutexLock lock(&mutex_);
       cancelled_.push_back(id);
@@ -220,6 +219,10 @@ class FakeEngine final : public Engine {
   }
 
   // --- For tests --------------------------------------------------------------------------------
+  // What the calls below name a request by: its id; TENANT/ID if it has a tenant.
+  static std::string KeyOf(absl::string_view tenant, absl::string_view id) {
+    return tenant.empty() ? std::string(id) : absl::StrCat(tenant, "/", id);
+  }
   // Sends an event as the engine thread would. Terminal events drop the sink. Returns false if the
   // request does not live.
   bool Send(const std::string& id, Event event) {
@@ -282,6 +285,10 @@ class FakeEngine final : public Engine {
   std::vector<std::string> cancelled() const {
     MutexLock lock(&mutex_);
     return cancelled_;
+  }
+  std::vector<Request> counted() const {
+    MutexLock lock(&mutex_);
+    return counted_;
   }
   std::vector<PrefixSpec> created() const {
     MutexLock lock(&mutex_);
@@ -381,6 +388,7 @@ class FakeEngine final : public Engine {
   int pokes_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<Request> requests_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::shared_ptr<EventSink>> sinks_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Request> counted_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> cancelled_ ABSL_GUARDED_BY(mutex_);
   std::map<std::pair<std::string, std::string>, PrefixInfo> prefixes_ ABSL_GUARDED_BY(mutex_);
   std::vector<PrefixSpec> created_ ABSL_GUARDED_BY(mutex_);

@@ -241,6 +241,50 @@ TEST(ServerOptions, ListensOnTheLoopbackUnlessToldInsecure) {
   }
 }
 
+TEST(ServerOptions, BeyondTheLoopbackTrafficIsEncryptedAndCallersAreKnown) {
+  ServerOptions options;
+  options.engine.model_path = "demo";
+  options.listen = "0.0.0.0:50051";
+  options.tenants_file = "t.yaml";
+  EXPECT_THAT(Message(ValidateServerOptions(options)), HasSubstr("without encryption"));
+  options.tls_cert = "cert.pem";
+  EXPECT_EQ(Message(ValidateServerOptions(options)),
+            "tls_cert is set, but tls_key is not; TLS needs both");
+  options.tls_key = "key.pem";
+  EXPECT_TRUE(ValidateServerOptions(options).ok());
+  options.tenants_file.clear();
+  EXPECT_THAT(Message(ValidateServerOptions(options)), HasSubstr("without authentication"));
+  options.tls_client_ca = "ca.pem";
+  EXPECT_TRUE(ValidateServerOptions(options).ok());
+  options.tls_cert.clear();
+  EXPECT_EQ(Message(ValidateServerOptions(options)),
+            "tls_key is set, but tls_cert is not; TLS needs both");
+  options.tls_key.clear();
+  EXPECT_THAT(Message(ValidateServerOptions(options)), HasSubstr("tls_client_ca is set, but"));
+}
+
+TEST(ServerOptions, TheAdminListenerIsForOperatorsAlone) {
+  ServerOptions options;
+  options.engine.model_path = "demo";
+  options.admin_port_file = "port";
+  EXPECT_EQ(Message(ValidateServerOptions(options)),
+            "admin_port_file is set, but admin_listen is not");
+  options.admin_listen = "127.0.0.1";
+  EXPECT_THAT(Message(ValidateServerOptions(options)), HasSubstr("admin_listen: `127.0.0.1`"));
+  options.admin_listen = options.listen;
+  EXPECT_THAT(Message(ValidateServerOptions(options)), HasSubstr("is the address of listen"));
+  options.admin_listen = "127.0.0.1:0";
+  EXPECT_TRUE(ValidateServerOptions(options).ok());
+  EXPECT_TRUE(CheckAdminListener(options, false).ok());
+  options.admin_listen = "0.0.0.0:1";
+  EXPECT_THAT(Message(CheckAdminListener(options, true)), HasSubstr("without encryption"));
+  options.tls_cert = options.tls_key = "x.pem";
+  EXPECT_TRUE(CheckAdminListener(options, true).ok());
+  EXPECT_THAT(Message(CheckAdminListener(options, false)), HasSubstr("without authentication"));
+  options.insecure = true;
+  EXPECT_TRUE(CheckAdminListener(options, false).ok());
+}
+
 TEST(ServerOptions, RefusesAddressesThatAreNot) {
   for (const char* listen : {"", "127.0.0.1", ":1", "127.0.0.1:", "127.0.0.1:70000", "127.0.0.1:-1",
                              "127.0.0.1:1x", "::1:80", "127.0.0.1: 1"}) {

@@ -33,9 +33,11 @@ inline ServerOptions FakeOptions() {
 
 class RunningServer {
  public:
-  explicit RunningServer(const ServerOptions& options = FakeOptions())
+  explicit RunningServer(const ServerOptions& options = FakeOptions(),
+                         std::shared_ptr<const TokenTable> tokens = nullptr)
       : context(&engine, &clock, options) {
     context.start = clock.Now();
+    if (tokens != nullptr) context.auth.Install(std::move(tokens));
     auto started = GrpcServer::Start(&context);
     EXPECT_TRUE(started.ok()) << started.status();
     server = *std::move(started);
