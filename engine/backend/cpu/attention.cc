@@ -198,6 +198,7 @@ void Attention::ComputeBlock(const Tile& tile, int kv_head, int block, const Thr
   };
   const std::byte* keys[kBlockPages];
   const std::byte* values[kBlockPages];
+  int filled = -1;  // The strip whose pages they are.
   const auto for_each_strip = [&](auto kernel) {
     for (int i = tile.strip_begin; i < tile.strip_end; ++i) {
       const AttentionPlan::Strip& strip = plan_.strips[i];
@@ -209,12 +210,13 @@ void Attention::ComputeBlock(const Tile& tile, int kv_head, int block, const Thr
       // Only rows of one member can see different numbers of the strip's slots.
       AttentionBlock a = block_of_vectors(member.vector_begin + FirstVector(member, block),
                                           last.vector_begin + NumVectors(last));
-      for (int page = page_begin; page < page_end; ++page) {
+      for (int page = page_begin; page < page_end && filled != i; ++page) {
         const int index = block * kBlockPages + page;
         const int64_t id = member.rows.page_ids == nullptr ? index : member.rows.page_ids[index];
         keys[page] = call_.pages + id * call_.page_bytes + call_.head_bytes * kv_head;
         values[page] = keys[page] + layout.key_bytes;
       }
+      filled = i;
       a.k_pages = keys;
       a.v_pages = values;
       a.page_begin = page_begin;
