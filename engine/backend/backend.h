@@ -186,9 +186,10 @@ class Backend {
   // head h reads kv head h / (H / KV). q: [T, >= H * head_dim] (columns as in WriteKv), y: [T, H *
   // head_dim]. K and V come from pages in their stored dtype, also those of the row's own chunk.
   // Slots a row does not see never influence it, whatever they hold.
-  // Segments whose pages begin with the same ids share those pages. Shared pages are read once: a
-  // page that all rows of several segments see whole is passed over by many of these rows at a
-  // time, not by every segment for itself. The bits are the same.
+  // Segments whose pages begin with the same ids share those pages. A shared page
+  // that all rows of several segments see whole is read once for many of these rows together
+  // (`cpu`: up to 192 query vectors of a kv head), not once for every segment. The bits are the
+  // same.
   virtual absl::Status PagedAttention(const Tensor& q, const KvPool& pool, int num_heads,
                                       float scale, absl::Span<const KvSegment> segments,
                                       const Tensor& y) = 0;
