@@ -93,6 +93,18 @@ TEST(AttentionPlan, NothingIsSharedWhenSwitchedOffOrWithoutPageIds) {
   EXPECT_EQ(PlanOf({image, image}).tiles.size(), 2u);
 }
 
+TEST(AttentionPlan, ALittleInCommonBeforeMuchElseStaysApart) {
+  Pages a(24), b(24), c(24);
+  for (int i = 0; i < 24; ++i) {
+    a[i] = i;
+    b[i] = i < 3 ? i : 100 + i;
+    c[i] = i < 2 ? i : 200 + i;
+  }
+  const int visible = 24 * kPageRows;
+  EXPECT_EQ(PlanOf({DecodeRow(0, visible, a), DecodeRow(1, visible, b)}).tiles.size(), 1u);
+  EXPECT_EQ(PlanOf({DecodeRow(0, visible, a), DecodeRow(1, visible, c)}).tiles.size(), 2u);
+}
+
 TEST(AttentionPlan, ReadsAPrefixOnceForManyDecodeRows) {
   std::vector<Pages> pages;
   for (int i = 0; i < 64; ++i) pages.push_back({1, 2, 3, 10 + i});

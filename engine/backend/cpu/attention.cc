@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/types/span.h"
 #include "base/status_macros.h"
 #include "engine/backend/cpu/memory.h"
 
@@ -19,6 +20,16 @@ constexpr int NumBlocks(int slots) { return (slots + kBlockSlots - 1) / kBlockSl
 // Floats of the states of so many vectors, rounded so that the next ones are aligned.
 constexpr int64_t StateFloats(int64_t vectors, int64_t value_stride) {
   return vectors * value_stride + 2 * RoundUp16(vectors);
+}
+
+// y = x * factor. A loop of fixed length inside, which compilers turn into vectors.
+void Scale(const float* __restrict x, float factor, int n, float* __restrict y) {
+  constexpr int kStep = 16;
+  int i = 0;
+  for (; i + kStep <= n; i += kStep) {
+    for (int j = 0; j < kStep; ++j) y[i + j] = x[i + j] * factor;
+  }
+  for (; i < n; ++i) y[i] = x[i] * factor;
 }
 
 absl::Status Grow(int64_t floats, Buffer* buffer) {
@@ -100,9 +111,15 @@ void Attention::MakeItems(bool alone) {
       }
     }
   };
+  bool any_cut = false;
   for_each_tile([&](int tile, int kv_head) {
-    if (!is_cut(plan_.tiles[tile])) items_.push_back({tile, kv_head});
+    if (is_cut(plan_.tiles[tile])) {
+      any_cut = true;
+    } else {
+      items_.push_back({tile, kv_head});
+    }
   });
+  if (!any_cut) return;
   // Small items last.
   for_each_tile([&](int tile, int kv_head) {
     if (!is_cut(plan_.tiles[tile])) return;
@@ -170,61 +187,82 @@ int Attention::FirstVector(const Member& member, int block) const {
   return std::min(rows.num_rows, (hidden + rows.visible_step - 1) / rows.visible_step) * group_;
 }
 
+// The part of `block` that the strip's pages are, for the rows that see it; `heads` receives the
+// addresses of its pages. Returns false if there is none.
+bool Attention::SelectStrip(const AttentionPlan::Strip& strip, int kv_head, int block,
+                            const ThreadScratch& scratch, const States& out, PageHeads* heads,
+                            AttentionBlock* a) const {
+  const int page_begin = std::max(strip.page_begin - block * kBlockPages, 0);
+  const int page_end = std::min(strip.page_end - block * kBlockPages, kBlockPages);
+  if (page_begin >= page_end) return false;
+  const Member& member = plan_.members[strip.member_begin];
+  const Member& last = plan_.members[strip.member_end - 1];
+  const int32_t* ids = member.rows.page_ids;
+  for (int page = page_begin; page < page_end; ++page) {
+    const int index = block * kBlockPages + page;
+    const int64_t id = ids == nullptr ? index : ids[index];
+    heads->keys[page] = call_.pages + id * call_.page_bytes + call_.head_bytes * kv_head;
+    heads->values[page] = heads->keys[page] + call_.layout.key_bytes;
+  }
+  // Only rows of one member can see different numbers of the strip's slots.
+  SelectVectors(member.vector_begin + FirstVector(member, block),
+                last.vector_begin + NumVectors(last), scratch, out, a);
+  a->k_pages = heads->keys;
+  a->v_pages = heads->values;
+  a->page_begin = page_begin;
+  a->page_end = page_end;
+  return true;
+}
+
+void Attention::SelectVectors(int first, int last, const ThreadScratch& scratch, const States& out,
+                              AttentionBlock* a) const {
+  a->q = scratch.q + int64_t{first} * query_stride_;
+  a->rows = last - first;
+  a->visible = scratch.visible + first;
+  a->scores = scratch.scores + int64_t{first} * kBlockSlots;
+  a->acc = out.acc + int64_t{first} * call_.layout.value_stride;
+  a->max = out.max + first;
+  a->sum = out.sum + first;
+}
+
 void Attention::ComputeBlock(const Tile& tile, int kv_head, int block, const ThreadScratch& scratch,
                              const States& out) const {
-  const int begin = block * kBlockSlots;
   for (int m = tile.member_begin; m < tile.member_end; ++m) {
     const Member& member = plan_.members[m];
     int32_t* visible = scratch.visible + member.vector_begin;
     for (int i = 0; i < member.rows.num_rows; ++i) {
-      const int slots = member.rows.first_visible + i * member.rows.visible_step - begin;
-      for (int j = 0; j < group_; ++j) *visible++ = std::min(slots, kBlockSlots);
+      const int slots = member.rows.first_visible + i * member.rows.visible_step;
+      for (int j = 0; j < group_; ++j) {
+        *visible++ = std::min(slots - block * kBlockSlots, kBlockSlots);
+      }
     }
   }
-  const PageLayout& layout = call_.layout;
-  const auto block_of_vectors = [&](int first, int last) -> AttentionBlock {
-    return {.q = scratch.q + int64_t{first} * query_stride_,
-            .q_stride = query_stride_,
-            .rows = last - first,
-            .head_dim = layout.head_dim,
-            .visible = scratch.visible + first,
-            .scale = call_.scale,
-            .type = layout.type,
-            .value_stride = layout.value_stride,
-            .scores = scratch.scores + int64_t{first} * kBlockSlots,
-            .acc = out.acc + int64_t{first} * layout.value_stride,
-            .max = out.max + first,
-            .sum = out.sum + first};
+  AttentionBlock a = {.q_stride = query_stride_,
+                      .head_dim = call_.layout.head_dim,
+                      .scale = call_.scale,
+                      .type = call_.layout.type,
+                      .value_stride = call_.layout.value_stride};
+  PageHeads heads;
+  const auto strips = absl::MakeConstSpan(plan_.strips)
+                          .subspan(tile.strip_begin, tile.strip_end - tile.strip_begin);
+  const auto select = [&](const AttentionPlan::Strip& strip) {
+    return SelectStrip(strip, kv_head, block, scratch, out, &heads, &a);
   };
-  const std::byte* keys[kBlockPages];
-  const std::byte* values[kBlockPages];
-  const auto for_each_strip = [&](auto kernel) {
-    for (int i = tile.strip_begin; i < tile.strip_end; ++i) {
-      const AttentionPlan::Strip& strip = plan_.strips[i];
-      const int page_begin = std::max(strip.page_begin - block * kBlockPages, 0);
-      const int page_end = std::min(strip.page_end - block * kBlockPages, kBlockPages);
-      if (page_begin >= page_end) continue;
-      const Member& member = plan_.members[strip.member_begin];
-      const Member& last = plan_.members[strip.member_end - 1];
-      // Only rows of one member can see different numbers of the strip's slots.
-      AttentionBlock a = block_of_vectors(member.vector_begin + FirstVector(member, block),
-                                          last.vector_begin + NumVectors(last));
-      for (int page = page_begin; page < page_end; ++page) {
-        const int index = block * kBlockPages + page;
-        const int64_t id = member.rows.page_ids == nullptr ? index : member.rows.page_ids[index];
-        keys[page] = call_.pages + id * call_.page_bytes + call_.head_bytes * kv_head;
-        values[page] = keys[page] + layout.key_bytes;
-      }
-      a.k_pages = keys;
-      a.v_pages = values;
-      a.page_begin = page_begin;
-      a.page_end = page_end;
-      kernel(a);
-    }
-  };
-  for_each_strip(kernels_->attention_scores);
-  kernels_->attention_softmax(block_of_vectors(0, tile.num_vectors));
-  for_each_strip(kernels_->attention_values);
+  if (strips.size() == 1) {
+    if (!select(strips[0])) return;
+    kernels_->attention_scores(a);
+    kernels_->attention_softmax(a);
+    kernels_->attention_values(a);
+    return;
+  }
+  for (const AttentionPlan::Strip& strip : strips) {
+    if (select(strip)) kernels_->attention_scores(a);
+  }
+  SelectVectors(0, tile.num_vectors, scratch, out, &a);
+  kernels_->attention_softmax(a);
+  for (const AttentionPlan::Strip& strip : strips) {
+    if (select(strip)) kernels_->attention_values(a);
+  }
 }
 
 void Attention::Merge(const Tile& tile, int block, const States& part, const States& total) const {
@@ -249,8 +287,7 @@ void Attention::Finish(const Tile& tile, int kv_head, const States& states) cons
           call_.y + (rows.row_begin + i) * call_.y_stride + int64_t{kv_head} * group_ * head_dim;
       for (int j = 0; j < group_; ++j, ++r, y += head_dim) {
         const float* acc = states.acc + int64_t{r} * call_.layout.value_stride;
-        const float factor = 1.0f / states.sum[r];
-        for (int d = 0; d < head_dim; ++d) y[d] = acc[d] * factor;
+        Scale(acc, 1.0f / states.sum[r], head_dim, y);
       }
     }
   }

@@ -67,6 +67,11 @@ class Attention {
     float* max;
     float* sum;
   };
+  // Addresses of the K and V of one kv head in the pages of a block.
+  struct PageHeads {
+    const std::byte* keys[kBlockPages];
+    const std::byte* values[kBlockPages];
+  };
   struct ThreadScratch;
 
   bool RunsAlone() const;
@@ -78,6 +83,11 @@ class Attention {
   int NumVectors(const Member& member) const { return member.rows.num_rows * group_; }
   int FirstVector(const Member& member, int block) const;
   void PackQueries(const Tile& tile, int kv_head, float* q) const;
+  bool SelectStrip(const AttentionPlan::Strip& strip, int kv_head, int block,
+                   const ThreadScratch& scratch, const States& out, PageHeads* heads,
+                   AttentionBlock* a) const;
+  void SelectVectors(int first, int last, const ThreadScratch& scratch, const States& out,
+                     AttentionBlock* a) const;
   void ComputeBlock(const Tile& tile, int kv_head, int block, const ThreadScratch& scratch,
                     const States& out) const;
   void Merge(const Tile& tile, int block, const States& part, const States& total) const;

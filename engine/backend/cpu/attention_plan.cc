@@ -9,6 +9,8 @@
 namespace prefixd::cpu {
 namespace {
 
+constexpr int kWorthwhileParts = 8;  // Pages are shared from an eighth of the shorter list on.
+
 using Entry = AttentionPlan::Entry;
 using Member = AttentionPlan::Member;
 using Tile = AttentionPlan::Tile;
@@ -30,11 +32,14 @@ bool Before(const Entry& a, const Entry& b) {
   return a.rows < b.rows;
 }
 
+// 0 also where so little is common that one tile would rather be a long item than save reads.
 int CommonPages(const Entry& a, const Entry& b) {
   const int both = std::min(a.full_pages, b.full_pages);
   if (both == 0 || a.first_page != b.first_page) return 0;
   const int32_t* pages = a.rows->page_ids;
-  return static_cast<int>(std::mismatch(pages, pages + both, b.rows->page_ids).first - pages);
+  const int common =
+      static_cast<int>(std::mismatch(pages, pages + both, b.rows->page_ids).first - pages);
+  return common * kWorthwhileParts < both ? 0 : common;
 }
 
 void AddMember(const AttentionRows& rows, int begin, int count, int common, int vectors_per_row,

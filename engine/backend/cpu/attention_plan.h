@@ -2,10 +2,11 @@
 // of sequences that begin with the same pages share tiles, and in a tile each page is passed over
 // once, by all the vectors that see it ("cascade"): page group outside, sequences inside.
 //
-//   pages        0   1   2   3   4   5
-//   sequence a  [-----------|-----------]     strips: abc pages 0..2
-//   sequence b  [-----------|-------]                 ab  pages 3 (below a three-page root)
-//   sequence c  [-----------|---]                     a 4..5, b 4, c 3
+// A common beginning of less than an eighth of both sequences is left as it is.
+//
+//   sequence a  | 1  2  3 | 4 | 5  6 |      strips: pages [0, 3) of a, b and c together,
+//   sequence b  | 1  2  3 | 4 | 7 |                 pages [3, 4) of a and b,
+//   sequence c  | 1  2  3 | 8 |                     and what is left of a, b and c apart.
 //
 // A pure function into storage that only grows; safe from any thread. Nothing here shows in the
 // results, whose order is fixed by each row alone (docs/decisions.md, rule 3).
@@ -73,7 +74,7 @@ struct AttentionPlan {
     const AttentionRows* rows = nullptr;
     int first_page = -1;
     int full_pages = 0;    // Leading pages of which every row sees every slot.
-    int common_pages = 0;  // Leading full pages that are those of the entry before.
+    int common_pages = 0;  // Leading full pages shared with the entry before, where worthwhile.
   };
   std::vector<Entry> entries;
   std::vector<int> member_common;
