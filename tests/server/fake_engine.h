@@ -319,10 +319,6 @@ class FakeEngine final : public Engine {
     held_creates_.pop_back();
     return answer;
   }
-  std::vector<Request> counted() const {
-    MutexLock lock(&mutex_);
-    return counted_;
-  }
   // Changes what Stats returns.
   void EditStats(const std::function<void(EngineStats*)>& edit) {
     MutexLock lock(&mutex_);
@@ -395,7 +391,6 @@ class FakeEngine final : public Engine {
   absl::Status create_status_ ABSL_GUARDED_BY(mutex_);
   bool hold_creates_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::function<void()>> held_creates_ ABSL_GUARDED_BY(mutex_);
-  std::vector<Request> counted_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::optional<std::string>> flushed_ ABSL_GUARDED_BY(mutex_);
 };
 
