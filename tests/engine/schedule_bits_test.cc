@@ -167,7 +167,7 @@ class ScheduleBits : public ::testing::TestWithParam<Variant> {
                .reserve_all = Chance(0.2),
                .feature_cache_memory = feature_bytes[Draw(0, 2)],
                .tenants = tenants,
-               .key_bits = Chance(0.3) ? 8 : 256},
+               .key_bits = Chance(0.3) ? Draw(1, 8) : 256},
               num_pages_);
   }
 

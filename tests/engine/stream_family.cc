@@ -62,7 +62,7 @@ class FamilyMaker {
   bool Chance(double p) { return std::bernoulli_distribution(p)(random_); }
 
   // From the trie's root down. Ways part within pages and at their borders, two each time, one
-  // taken rarely; a picture stands where the way says so.
+  // taken rarely. A picture stands where the way says so; which one it is, the tokens do not tell.
   TokenInput Walk(int length) {
     constexpr int kPartings[] = {0, 3, 13, 16, 29, 32, 47, 64, 71};
     constexpr int kPictureAt[] = {4, 30};
@@ -78,7 +78,8 @@ class FamilyMaker {
           std::count(std::begin(kPictureAt), std::end(kPictureAt), depth) > 0 && (hash >> 7) % 2;
       if (picture) {
         input.ids.push_back(kPlaceholder);
-        input.images.push_back({.bytes = pictures_[(hash >> 12) % pictures_.size()]});
+        const int32_t last = static_cast<int32_t>(pictures_.size()) - 1;
+        input.images.push_back({.bytes = pictures_[Chance(0.7) ? 0 : Draw(0, last)]});
       } else {
         input.ids.push_back(kFirstByte + static_cast<int32_t>((hash >> 9) % 256));
       }
