@@ -1,4 +1,4 @@
-// What sharing prefixes gives and costs, through the whole engine: a second question about a
+// What sharing prefixes gives and costs, through the whole engine: later questions about a
 // picture, many sessions on one picture, prompts that share nothing, and cancelled requests. Prints
 // the CPU level; --check makes a missed bar an error.
 #include <cstdio>
@@ -64,7 +64,7 @@ absl::Status PrefixBench::Run() {
     auto client = Open(flags_.vision_model, uint64_t{4} << 30);
     if (!client.ok()) return client.status();
     if (Wanted("question")) {
-      MeasureSecondQuestion(client->get(), picture_, flags_.rounds, &bars_);
+      MeasureLaterQuestions(client->get(), picture_, flags_.rounds, &bars_);
     }
     if (Wanted("sessions")) {
       MeasureSessions(client->get(), "llava-135m", picture_, flags_.session_rounds, 10, &bars_);

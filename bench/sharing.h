@@ -21,9 +21,9 @@ class Bars {
   bool missed_ = false;
 };
 
-// A second question about a cached picture: no tower, only its own tokens, about the time of a text
+// Later questions about a cached picture: no tower, only its own tokens, about the time of a text
 // of that length, and the bytes of an engine that knows nothing.
-void MeasureSecondQuestion(EngineClient* client, const std::string& picture, int rounds,
+void MeasureLaterQuestions(EngineClient* client, const std::string& picture, int rounds,
                            Bars* bars);
 
 // 64 sessions that arrive at once with the same picture, against the same without sharing.

@@ -81,11 +81,11 @@ void MeasureCancel(EngineClient* client, const std::string& picture, int trials,
   };
   std::printf(
       "cancel, %d trials: about %d queued, %d before or in image encoding, %d in prefill, %d in "
-      "decode, %d done; median %.1f ms, 99 %% %.1f ms\n",
+      "decode, %d done; median %.1f ms, slowest %.1f ms\n",
       trials, moments.queued, moments.encode, moments.prefill, moments.decode, moments.done,
-      quantile(0.5), quantile(0.99));
+      quantile(0.5), quantile(1));
   bars->AtMost("cancel: pages leaked", static_cast<double>(leaked), 0);
-  bars->AtMost("cancel: ms to pages back, slowest", milliseconds.back(), 50);
+  bars->AtMost("cancel: ms to pages back, 99 %", quantile(0.99), 50);
 }
 
 }  // namespace prefixd
