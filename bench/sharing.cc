@@ -1,9 +1,7 @@
 #include "bench/sharing.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
-#include <thread>
 #include <utility>
 #include <vector>
 
