@@ -110,7 +110,7 @@ struct EngineStats {
   int32_t page_slots = 0;
   uint64_t steps = 0;
   absl::Duration step_time;    // Spent in steps since start, and of that
-  absl::Duration cache_time;   // in calls of the cache: lookup, adoption, room, publishing.
+  absl::Duration cache_time;   // for the cache: lookup, adoption, plans with room, publishing.
   uint64_t prompt_tokens = 0;  // Totals since start.
   uint64_t generated_tokens = 0;
   uint64_t images = 0;

@@ -307,8 +307,8 @@ bool StepLoop::Step() {
   BeginRound();
   AdmitWaiting();
   FinishCachedPins();
-  const absl::Time planning = clock_->Now();
   MakePlan();
+  const absl::Time planned = clock_->Now();
   ChargeTenants();
   if (plan_.empty()) {
     Sweep();
@@ -332,7 +332,7 @@ bool StepLoop::Step() {
     for (const ImagePiece& piece : plan_.images) Fail(piece.request, failure);
   }
   Sweep();
-  cache_time_ += planning - sharing;
+  cache_time_ += planned - sharing;
   step_time_ += clock_->Now() - arrived;
   if (options_.check_invariants) CheckInvariants();
   return true;
