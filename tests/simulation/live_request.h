@@ -1,0 +1,53 @@
+// What the simulation knows of one request: what was asked, what it must get, what it got.
+#ifndef PREFIXD_TESTS_SIMULATION_LIVE_REQUEST_H_
+#define PREFIXD_TESTS_SIMULATION_LIVE_REQUEST_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "tests/simulation/oracle.h"
+#include "tests/simulation/scenario.h"
+
+namespace prefixd::simulation {
+
+struct LiveRequest {
+  LiveRequest(const Config& config, const RequestSpec& request)
+      : spec(request), oracle(config, request), choices(static_cast<size_t>(request.choices)) {}
+
+  struct Choice {
+    int32_t tokens = 0;  // That came.
+    std::string text;
+    bool finished = false;
+  };
+
+  const RequestSpec spec;
+  Oracle oracle;
+  std::vector<Choice> choices;
+  uint64_t arrival = 0;  // Order of arrival.
+  absl::Time submitted, deadline = absl::InfiniteFuture(), soft_limit = absl::InfiniteFuture();
+
+  // What was done to it.
+  bool cancelled = false, drained = false, stalled = false;
+  bool must_fail = false;        // A fault hit it: it ends with ENGINE_FAILED in this step.
+  bool image_must_fail = false;  // Its tower failed: it ends with the tower's status.
+  bool was_parked = false;       // In some step.
+
+  // What it was told.
+  bool started = false, ended = false, told_end = false;
+  int32_t computed_rows = 0;  // Prompt rows that forward passes computed for it.
+  int32_t images_encoded = 0;
+  bool encoding = false;
+
+  bool any_token() const {
+    for (const Choice& choice : choices) {
+      if (choice.tokens > 0) return true;
+    }
+    return false;
+  }
+};
+
+}  // namespace prefixd::simulation
+
+#endif  // PREFIXD_TESTS_SIMULATION_LIVE_REQUEST_H_
