@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/planted_bug.h"
 
 namespace prefixd {
 namespace {
@@ -28,7 +29,7 @@ std::vector<ActiveRequest*> Scheduler::Admit(
   int64_t free_choices = options_.max_running;
   for (const auto& request : running) {
     free_pages -= request->reserved_pages;
-    free_choices -= request->request.output.num_choices;
+    free_choices -= PREFIXD_PLANTED(kRunningLimitIgnored) ? 1 : request->request.output.num_choices;
   }
   std::vector<ActiveRequest*> admitted;
   for (const auto& request : waiting) {
@@ -45,7 +46,8 @@ void Scheduler::Plan(const std::vector<std::unique_ptr<ActiveRequest>>& running,
   plan->Clear();
   int32_t budget = options_.max_batch_rows;
   for (const auto& request : running) {
-    if (request->phase != ActiveRequest::Phase::kDecode || request->parked) continue;
+    const bool parked = request->parked && !PREFIXD_PLANTED(kParkedIsComputed);
+    if (request->phase != ActiveRequest::Phase::kDecode || parked) continue;
     for (const auto& sequence : request->choices) {
       if (sequence->finished) continue;
       plan->decodes.push_back({request.get(), sequence.get()});

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/planted_bug.h"
 #include "base/status_macros.h"
 #include "engine/error_reasons.h"
 
@@ -44,6 +45,13 @@ std::vector<int32_t> NeverSampled(const ModelSpec& spec, const Tokenizer& tokeni
   if (spec.image) ids.push_back(spec.image->token_id);
   for (int32_t id = tokenizer.vocab_size(); id < spec.vocab_size; ++id) ids.push_back(id);
   return ids;
+}
+
+// Asked for by a planted bug only.
+bool HasOneTokenToGo(const ActiveRequest& request) {
+  const size_t last = static_cast<size_t>(request.max_new_tokens) - 1;
+  return std::any_of(request.choices.begin(), request.choices.end(),
+                     [last](const auto& choice) { return choice->generated.size() == last; });
 }
 
 template <typename Vector>
@@ -99,6 +107,7 @@ void StepLoop::Accept(std::unique_ptr<ActiveRequest> request) {
   ActiveRequest* const raw = request.get();
   const auto behind = [](const std::unique_ptr<ActiveRequest>& a,
                          const std::unique_ptr<ActiveRequest>& b) {
+    if (PREFIXD_PLANTED(kPriorityIgnored)) return false;
     return a->request.priority > b->request.priority;  // Stable: arrival decides among equals.
   };
   const absl::Status status = Prepare(raw);
@@ -113,6 +122,9 @@ void StepLoop::Accept(std::unique_ptr<ActiveRequest> request) {
 absl::Status StepLoop::Prepare(ActiveRequest* request) {
   CapOutput(request);
   request->reserved_pages = PagesFor(*request, request->max_new_tokens);
+  if (PREFIXD_PLANTED(kPromiseOnePageShort) && request->reserved_pages > 1) {
+    --request->reserved_pages;
+  }
   if (request->reserved_pages > cache_.num_pages()) {
     return MakeError(absl::StatusCode::kResourceExhausted, reason::kKvCacheFull,
                      absl::StrCat("the request needs ", request->reserved_pages,
@@ -220,12 +232,14 @@ bool StepLoop::Step() {
     for (SampledToken& sampled : result_.samples) Absorb(&sampled);
   } else {
     PREFIXD_LOG(kError, "step ", steps_, " failed: ", status.message());
-    cache_.ClearCopies();
+    if (!PREFIXD_PLANTED(kCopiesOutliveAFailedStep)) cache_.ClearCopies();
     const absl::Status failure = MakeError(absl::StatusCode::kInternal, reason::kEngineFailed,
                                            "a step of the engine failed");
     for (const DecodeRow& decode : plan_.decodes) Fail(decode.request, failure);
     for (const PrefillPiece& piece : plan_.prefills) Fail(piece.request, failure);
-    for (const ImagePiece& piece : plan_.images) Fail(piece.request, failure);
+    if (!PREFIXD_PLANTED(kFailureSparesImages)) {
+      for (const ImagePiece& piece : plan_.images) Fail(piece.request, failure);
+    }
   }
   Sweep();
   if (options_.check_invariants) CheckInvariants();
@@ -235,7 +249,13 @@ bool StepLoop::Step() {
 void StepLoop::EndExpired() {
   const absl::Time now = clock_->Now();
   const auto check = [this, now](ActiveRequest* request) {
-    const StopCause cause = request->handle->stop.load();
+    StopCause cause = request->handle->stop.load();
+    if (PREFIXD_PLANTED(kLostCancelInFinalStep) && HasOneTokenToGo(*request)) {
+      cause = StopCause::kNone;
+    }
+    if (PREFIXD_PLANTED(kDeadlineSkipsParked) && request->parked && cause == StopCause::kNone) {
+      return;
+    }
     const auto& soft_limit = request->request.stopping.soft_time_limit;
     if (cause != StopCause::kNone) {
       Fail(request, Stopped(cause));
@@ -293,7 +313,9 @@ void StepLoop::Absorb(SampledToken* sampled) {
   sequence->next_input = {.token = sampled->token};
   if (replayed) return;
   ++generated_tokens_;
-  if (UsesPenalties(request->request.sampling)) sequence->counts.AddGenerated(sampled->token);
+  if (UsesPenalties(request->request.sampling) && !PREFIXD_PLANTED(kPenaltyForgetsGenerated)) {
+    sequence->counts.AddGenerated(sampled->token);
+  }
 
   const StoppingParams& stopping = request->request.stopping;
   std::optional<FinishReason> finish;
@@ -385,7 +407,7 @@ void StepLoop::TimeUp(ActiveRequest* request) {
   for (const auto& choice : request->choices) {
     if (choice->finished) continue;
     std::string text = choice->streamer.Finish();
-    if (!text.empty()) {
+    if (!text.empty() && !PREFIXD_PLANTED(kTimeLimitDropsHeldText)) {
       request->sink->OnEvent(DeltaEvent{.choice = choice->choice, .text = std::move(text)});
     }
     FinishChoice(request, choice.get(), FinishReason::kTimeLimit);
@@ -393,13 +415,13 @@ void StepLoop::TimeUp(ActiveRequest* request) {
 }
 
 void StepLoop::Fail(ActiveRequest* request, absl::Status status) {
-  if (request->ended) return;
+  if (request->ended && !PREFIXD_PLANTED(kDoubleTerminal)) return;
   ++failed_;
   End(request, FailedEvent{std::move(status)});
 }
 
 void StepLoop::End(ActiveRequest* request, Event terminal) {
-  PREFIXD_CHECK(!request->ended);
+  PREFIXD_CHECK(!request->ended || PREFIXD_PLANTED(kDoubleTerminal));
   request->ended = true;
   for (const auto& choice : request->choices) {
     if (!choice->finished) {

@@ -14,7 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
-#include "tests/simulation/run.h"
+#include "tests/simulation/play.h"
 #include "tests/simulation/workload.h"
 
 namespace prefixd::simulation {
@@ -107,10 +107,10 @@ struct Work {
 
 void PlaySeed(const SeedRange& range, WorkerState* state) {
   const Scenario scenario = DrawScenario(state->seed);
-  Run(scenario, range.max_events, &state->report);
+  Play(scenario, range.max_events, &state->report);
   if (state->report.failed() || state->seed % range.repeat_every != 0) return;
   Report again;
-  Run(scenario, range.max_events, &again);
+  Play(scenario, range.max_events, &again);
   if (again.trace() != state->report.trace() || again.event() != state->report.event()) {
     state->report.Fail("determinism",
                        absl::StrCat("two runs of the seed differ: ", state->report.event(), " and ",
@@ -171,14 +171,25 @@ SeedResults RunSeeds(const SeedRange& range) {
   return results;
 }
 
-Report RunIsolated(const Scenario& scenario, int64_t max_events, int seconds) {
+Report RunIsolated(int seconds, const std::function<void(Report*)>& body) {
   Shared<Report> report;
   Child child([&](int) {
     alarm(static_cast<unsigned>(seconds));
-    Run(scenario, max_events, &*report);
+    body(&*report);
   });
   child.Wait(&*report);
   return *report;
+}
+
+ExhaustiveResult SearchIsolated(int index, int depth) {
+  Shared<ExhaustiveResult> result;
+  Child child([&](int) { SearchSmallWorld(index, depth, &*result); });
+  child.Wait(&result->report);
+  return *result;
+}
+
+Report RunIsolated(const Scenario& scenario, int64_t max_events, int seconds) {
+  return RunIsolated(seconds, [&](Report* report) { Play(scenario, max_events, report); });
 }
 
 }  // namespace prefixd::simulation

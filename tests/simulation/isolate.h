@@ -5,8 +5,10 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 
+#include "tests/simulation/exhaustive.h"
 #include "tests/simulation/report.h"
 #include "tests/simulation/scenario.h"
 
@@ -34,8 +36,13 @@ struct SeedResults {
 // Runs seeds until all are done or one fails.
 SeedResults RunSeeds(const SeedRange& range);
 
+// Runs `body`, which may take `seconds`.
+Report RunIsolated(int seconds, const std::function<void(Report*)>& body);
 // Plays one scenario.
 Report RunIsolated(const Scenario& scenario, int64_t max_events, int seconds);
+
+// Searches one small world.
+ExhaustiveResult SearchIsolated(int index, int depth);
 
 }  // namespace prefixd::simulation
 

@@ -32,6 +32,8 @@ struct LiveRequest {
   bool cancelled = false, drained = false, stalled = false;
   bool must_fail = false;        // A fault hit it: it ends with ENGINE_FAILED in this step.
   bool image_must_fail = false;  // Its tower failed: it ends with the tower's status.
+  bool must_end = false;         // A step began after it was cancelled.
+  int64_t stalled_steps = 0;     // Steps until the reader reads again by itself; 0: does not.
   bool was_parked = false;       // In some step.
 
   // What it was told.
@@ -40,12 +42,12 @@ struct LiveRequest {
   int32_t images_encoded = 0;
   bool encoding = false;
 
-  bool any_token() const {
-    for (const Choice& choice : choices) {
-      if (choice.tokens > 0) return true;
-    }
-    return false;
+  int32_t num_tokens() const {
+    int32_t count = 0;
+    for (const Choice& choice : choices) count += choice.tokens;
+    return count;
   }
+  bool any_token() const { return num_tokens() > 0; }
 };
 
 }  // namespace prefixd::simulation

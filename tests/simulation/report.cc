@@ -22,6 +22,8 @@ absl::string_view MarkSentence(Mark mark) {
   return kSentences[static_cast<size_t>(mark)];
 }
 
+void Report::set_context(absl::string_view context) { Store(context, &context_); }
+
 void Report::Fail(absl::string_view rule, absl::string_view message) {
   if (failed_) return;
   failed_ = true;

@@ -67,6 +67,10 @@ class Report {
   absl::string_view rule() const { return rule_.data(); }
   absl::string_view message() const { return message_.data(); }
 
+  // What was being tried; shown beside a failure.
+  void set_context(absl::string_view context);
+  absl::string_view context() const { return context_.data(); }
+
   // The number of the event that is being handled; that of the failure, once there is one.
   uint64_t event() const { return event_; }
   void NextEvent() { event_ += failed_ ? 0 : 1; }
@@ -85,7 +89,7 @@ class Report {
   uint64_t trace_ = 0xCBF29CE484222325u;
   std::array<uint64_t, kNumMarks> marks_{};
   std::array<char, 64> rule_{};
-  std::array<char, 1024> message_{};
+  std::array<char, 1024> message_{}, context_{};
 };
 
 }  // namespace prefixd::simulation

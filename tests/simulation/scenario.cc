@@ -46,6 +46,9 @@ constexpr Field<RequestSpec> kRequestFields[] = {
     {"stop_first", &RequestSpec::stop_first, 0},
     {"stop_second", &RequestSpec::stop_second, 0},
     {"logprobs", &RequestSpec::logprobs, 0},
+    {"cancel_at", &RequestSpec::cancel_at, 0},
+    {"stall_at", &RequestSpec::stall_at, 0},
+    {"stall_steps", &RequestSpec::stall_steps, 0},
 };
 
 constexpr absl::string_view kActionNames[] = {

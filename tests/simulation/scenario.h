@@ -31,7 +31,10 @@ struct RequestSpec {
   int64_t penalty = 0, min_tokens = 0, ignore_eos = 0;      // Penalty in tenths, of all kinds.
   int64_t stop_token = 0, stop_first = 0, stop_second = 0;  // 0: none. Two make a stop string.
   int64_t logprobs = 0;                                     // Alternatives + 1; 0: none.
-  std::vector<int64_t> prompt;                              // Token ids; -1 - m stands for image m.
+  // What its client does when so many tokens of all choices came: goes away, or reads nothing
+  // during some steps. 0: never.
+  int64_t cancel_at = 0, stall_at = 0, stall_steps = 0;
+  std::vector<int64_t> prompt;  // Token ids; -1 - m stands for image m.
 };
 
 enum class ActionKind : int64_t {

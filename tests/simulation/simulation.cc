@@ -34,6 +34,7 @@ constexpr char kUsage[] =
   --list-bugs      their names
   --replay TRACE   play one scenario: text, or @FILE; a line ends at a newline or ';'
   --print S        the scenario of a seed
+  --exhaustive D   every order of operations on small worlds, up to D operations
   --marks          print how often the rare paths were taken; fail if one never was
   --no-shrink      leave a failing scenario as it is
 
@@ -54,7 +55,7 @@ constexpr PlantedBugInfo kBugs[] = {
 struct Options {
   SeedRange range{.count = 2000, .jobs = 2};
   std::optional<std::string> bug, replay;
-  std::optional<uint64_t> print;
+  std::optional<uint64_t> print, exhaustive;
   bool all_bugs = false, list_bugs = false, marks = false, shrink = true, help = false;
 };
 
@@ -94,6 +95,8 @@ absl::StatusOr<Options> ParseArguments(absl::Span<char* const> arguments) {
         options.range.jobs = static_cast<int>(number);
       } else if (name == "--events" && number >= 1 && number <= 1'000'000) {
         options.range.max_events = static_cast<int64_t>(number);
+      } else if (name == "--exhaustive" && number <= 64) {
+        options.exhaustive = number;
       } else if (name == "--print") {
         options.print = number;
       } else {
@@ -181,6 +184,22 @@ bool HuntBug(const Options& options, const PlantedBugInfo& bug) {
   return true;
 }
 
+// Returns whether all went well.
+bool SearchSmallWorlds(const Options& options) {
+  for (int index = 0; index < NumSmallWorlds(); ++index) {
+    const auto begin = std::chrono::steady_clock::now();
+    const ExhaustiveResult result = SearchIsolated(index, static_cast<int>(*options.exhaustive));
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
+    absl::PrintF("small world %d: %u states, %u transitions in %.1f s\n", index, result.states,
+                 result.transitions, elapsed.count());
+    if (!result.report.failed()) continue;
+    absl::PrintF("  %s\n", std::string(result.report.context()));
+    PrintReport(result.report);
+    return false;
+  }
+  return true;
+}
+
 int Replay(const Options& options) {
   std::string text = *options.replay;
   if (absl::StartsWith(text, "@")) {
@@ -224,6 +243,7 @@ int Main(absl::Span<char* const> arguments) {
     std::cout << Print(DrawScenario(*options->print));
     return 0;
   }
+  if (options->exhaustive) return SearchSmallWorlds(*options) ? 0 : 1;
   if (options->all_bugs) {
     bool all = true;
     for (const PlantedBugInfo& bug : kBugs) all &= HuntBug(*options, bug);

@@ -45,11 +45,13 @@ struct Mixture {
     soft_limits = maybe(30);
     unset_length = maybe(20);
     logprobs = maybe(20);
+    cancels = maybe(20);
+    stalls = maybe(30);
     branch = draw->Between(20, 95);
     alphabet = draw->Between(1, 4);
   }
   int64_t images, choices, priorities, sampled, penalties, stops, deadlines, soft_limits,
-      unset_length, logprobs;
+      unset_length, logprobs, cancels, stalls;
   int64_t branch, alphabet;  // How often a prompt branches off an earlier one; its letters.
 };
 
@@ -87,7 +89,10 @@ RequestSpec DrawRequest(const Config& config, const Mixture& mix,
   RequestSpec request;
   request.prompt = DrawPrompt(config, mix, earlier, draw);
   request.max_tokens = draw->Percent(mix.unset_length) ? 0 : draw->Logarithmic(1, 48);
-  if (draw->Percent(mix.choices)) request.choices = draw->Between(2, 4);
+  if (draw->Percent(mix.choices)) {
+    const int64_t most = draw->Percent(90) ? std::min<int64_t>(4, config.max_running) : 4;
+    request.choices = draw->Between(1, most);
+  }
   if (draw->Percent(mix.priorities)) request.priority = draw->Between(-1, 2);
   request.seed = draw->Between(0, 1000);
   if (draw->Percent(mix.sampled)) {
@@ -106,14 +111,19 @@ RequestSpec DrawRequest(const Config& config, const Mixture& mix,
   if (draw->Percent(mix.deadlines)) request.deadline = draw->Logarithmic(1, 200 * kStepUs);
   if (draw->Percent(mix.soft_limits)) request.soft_limit = draw->Logarithmic(1, 100 * kStepUs);
   if (draw->Percent(mix.logprobs)) request.logprobs = draw->Between(1, 4);
+  if (draw->Percent(mix.cancels)) request.cancel_at = draw->Logarithmic(1, 60);
+  if (draw->Percent(mix.stalls)) {
+    request.stall_at = draw->Logarithmic(1, 40);
+    request.stall_steps = draw->Logarithmic(1, 40);
+  }
   return request;
 }
 
 void DrawRequests(uint64_t seed, Scenario* scenario) {
   Choices draw(seed, Component::kWorkload);
   const Mixture mix(&draw);
-  const int64_t count = draw.Logarithmic(2, 100);
-  const int64_t most_apart = draw.Logarithmic(1, 30 * kStepUs);
+  const int64_t count = draw.Logarithmic(4, 400);
+  const int64_t most_apart = draw.Logarithmic(kStepUs / 2, 200 * kStepUs);
   int64_t at = 0;
   for (int64_t id = 1; id <= count; ++id) {
     RequestSpec request = DrawRequest(scenario->config, mix, scenario->requests, &draw);
@@ -132,7 +142,7 @@ void DrawActions(uint64_t seed, Scenario* scenario) {
   const auto maybe = [&](int64_t most) { return draw.Percent(50) ? draw.Between(1, most) : 0; };
   const int64_t cancels = maybe(30), drains = maybe(5), stalls = maybe(40);
   for (const RequestSpec& request : scenario->requests) {
-    const auto later = [&] { return request.at + draw.Logarithmic(1, 80 * kStepUs); };
+    const auto later = [&] { return request.at + draw.Logarithmic(kStepUs / 10, 80 * kStepUs); };
     if (draw.Percent(cancels)) add(later(), ActionKind::kCancel, request.id, 0);
     if (draw.Percent(drains)) add(later(), ActionKind::kDrain, request.id, 0);
     while (draw.Percent(stalls)) {

@@ -94,9 +94,7 @@ void World::Apply(const Action& action) {
   switch (action.kind) {
     case ActionKind::kCancel:
     case ActionKind::kDrain:
-      if (!live || request->cancelled || request->drained) return;
-      (action.kind == ActionKind::kCancel ? request->cancelled : request->drained) = true;
-      core_->Cancel(request, request->drained);
+      if (live) Cancel(request, action.kind == ActionKind::kDrain);
       return;
     case ActionKind::kStall:
       if (live) request->stalled = true;
@@ -128,12 +126,25 @@ void World::Apply(const Action& action) {
   }
 }
 
+void World::Cancel(LiveRequest* request, bool draining) {
+  if (request->cancelled || request->drained) return;
+  (draining ? request->drained : request->cancelled) = true;
+  core_->Cancel(request, draining);
+}
+
 // --- What the core does
 
 bool World::Step() {
   report_->NextEvent();
   report_->NextStep();
   const absl::Time begin = clock_.Now();
+  for (const auto& [id, request] : requests_) {
+    request->must_end = request->cancelled || request->drained;
+    if (request->stalled_steps > 0 && --request->stalled_steps == 0) {
+      if (request->was_parked && !request->ended) report_->Reach(Mark::kResumed);
+      request->stalled = false;
+    }
+  }
   model_->BeginStep();
   const bool worked = core_->Step();
   if (report_->failed()) return worked;
@@ -156,7 +167,7 @@ bool World::Step() {
 void World::AuditEnds(absl::Time step_begin) {
   for (const auto& [id, request] : requests_) {
     if (request->ended) continue;
-    if (request->cancelled || request->drained) {
+    if (request->must_end) {
       return Fail("I25", *request, "lives on after a step that saw its cancel");
     }
     if (step_begin >= request->deadline) {
@@ -239,6 +250,7 @@ int64_t World::StepsToHeal() const {
 
 void World::Heal(bool fail_all) {
   faults_ = Faults();
+  healing_ = true;
   if (fail_all && num_live_ > 0) {
     report_->NextEvent();
     report_->Reach(Mark::kFailAll);
@@ -279,6 +291,8 @@ uint64_t World::StateHash() const {
         request->encoding << 4 | request->drained << 5);
     if (request->ended) continue;
     add(static_cast<int64_t>(request->arrival));
+    add(request->stalled_steps);
+    if (request->spec.deadline + request->spec.soft_limit > 0) add(NowUs());
     add(request->computed_rows);
     add(request->images_encoded);
     for (const LiveRequest::Choice& choice : request->choices) {

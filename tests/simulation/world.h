@@ -46,6 +46,7 @@ class World {
   uint64_t StateHash() const;
 
  private:
+  void Cancel(LiveRequest* request, bool draining);
   void OnScheduled(LiveRequest* request);
   void OnEnd(LiveRequest* request);
   void OnEvent(LiveRequest* request, Event event);
@@ -75,7 +76,7 @@ class World {
   std::map<int64_t, std::unique_ptr<LiveRequest>> requests_;  // By id, ended ones included.
   std::unique_ptr<Core> core_;
 
-  bool failing_all_ = false;
+  bool healing_ = false, failing_all_ = false;
   LiveRequest* submitting_ = nullptr;
   std::vector<Core::Table> tables_;
   std::vector<int32_t> claims_;

@@ -118,6 +118,12 @@ void World::OnDelta(LiveRequest* request, const DeltaEvent& event) {
                                oracle.Token(index, at)));
     }
   }
+  const int64_t count = request->num_tokens();
+  if (count == request->spec.cancel_at) Cancel(request, /*draining=*/false);
+  if (count == request->spec.stall_at && !healing_) {
+    request->stalled = true;
+    request->stalled_steps = request->spec.stall_steps;
+  }
   const size_t wanted = request->spec.logprobs > 0 ? event.token_ids.size() : 0;
   if (event.logprobs.size() != wanted) Fail("stream", *request, "log-probs do not match tokens");
   if (event.token_ids.empty() && !event.text.empty()) report_->Reach(Mark::kTimeLimitHeldText);

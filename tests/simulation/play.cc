@@ -1,4 +1,4 @@
-#include "tests/simulation/run.h"
+#include "tests/simulation/play.h"
 
 #include <algorithm>
 #include <queue>
@@ -54,7 +54,7 @@ class EventQueue {
 
 }  // namespace
 
-void Run(const Scenario& scenario, int64_t max_events, Report* report) {
+void Play(const Scenario& scenario, int64_t max_events, Report* report) {
   World world(scenario.config, scenario.durations, report);
   EventQueue queue;
   for (size_t i = 0; i < scenario.requests.size(); ++i) {
