@@ -42,7 +42,35 @@ Sha256Digest Sha256::Finish() {
   return digest;
 }
 
-Sha256Digest Sha256Of(absl::string_view bytes) { return Sha256().Update(bytes).Finish(); }
+namespace {
+
+// A context whose algorithm was looked up once: in OpenSSL 3 that takes longer than a short hash.
+struct ReusedContext {
+  EVP_MD* algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  EVP_MD_CTX* evp = EVP_MD_CTX_new();
+
+  ReusedContext() {
+    PREFIXD_CHECK(algorithm != nullptr && evp != nullptr);
+    PREFIXD_CHECK(EVP_DigestInit_ex2(evp, algorithm, nullptr) == 1);
+  }
+  ~ReusedContext() {
+    EVP_MD_CTX_free(evp);
+    EVP_MD_free(algorithm);
+  }
+};
+
+}  // namespace
+
+Sha256Digest Sha256Of(absl::string_view bytes) {
+  thread_local ReusedContext context;
+  Sha256Digest digest;
+  unsigned int size = 0;
+  PREFIXD_CHECK(EVP_DigestInit_ex2(context.evp, nullptr, nullptr) == 1);
+  PREFIXD_CHECK(EVP_DigestUpdate(context.evp, bytes.data(), bytes.size()) == 1);
+  PREFIXD_CHECK(EVP_DigestFinal_ex(context.evp, digest.data(), &size) == 1);
+  PREFIXD_CHECK(size == digest.size());
+  return digest;
+}
 
 std::string ToHex(const Sha256Digest& digest) {
   return absl::BytesToHexString(

@@ -1,31 +1,55 @@
-// The KV of one sequence: a layer table per layer, and the number of tokens it has seen.
-// Engine thread only.
+// The KV of one sequence: a layer table per layer, the number of tokens it has seen, and where it
+// stands in the prefix index. Engine thread only.
 #ifndef PREFIXD_CACHE_KV_SEQUENCE_H_
 #define PREFIXD_CACHE_KV_SEQUENCE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
+#include "cache/content.h"
 #include "cache/layer_table.h"
+#include "cache/prefix_index.h"
 
 namespace prefixd {
 
 class KvSequence {
  public:
-  explicit KvSequence(int num_layers) : layers_(num_layers) {}
+  // Accounts its pages to `tenant`; shares nothing until KvCache::Open.
+  explicit KvSequence(int num_layers, int32_t tenant = 0) : tenant_(tenant), layers_(num_layers) {}
   KvSequence(KvSequence&&) = default;
   KvSequence& operator=(KvSequence&&) = default;
 
   int num_layers() const { return static_cast<int>(layers_.size()); }
+  int32_t tenant() const { return tenant_; }
   const LayerTable& layer(int index) const { return layers_[index]; }
   // Tokens seen so far, which is the position of the next one; not the number of live slots.
   int32_t next_position() const { return next_position_; }
   // Pages held over all layers, shared ones included.
   int32_t num_pages() const;
 
+  // Whether its pages come from and go to the prefix index.
+  bool shares() const { return static_cast<bool>(pin_); }
+  // Leading columns that it holds together with the index; the rest of its pages are its own.
+  int32_t num_shared_columns() const { return num_shared_columns_; }
+  // Its place in the index: the last shared column, or the root.
+  const PrefixIndex::Pin& pin() const { return pin_; }
+  // Pages accounted to it: those of shared columns are the index's, those of columns that it took
+  // over whole in a fork are its sibling's.
+  int32_t num_own_pages() const {
+    return num_pages() - std::max(num_shared_columns_, num_forked_columns_) * num_layers();
+  }
+
  private:
   friend class KvCache;
 
+  int32_t tenant_;
+  // Pins before pages: pages of a node go back before the node may be evicted.
+  PrefixIndex::Pin pin_;
+  PrefixIndex::Pin partial_pin_;  // Keeps the partly matched column until its slots are copied.
+  ContentKey last_key_{};         // Of the last shared column, or of the root.
+  int32_t num_shared_columns_ = 0;
+  int32_t num_forked_columns_ = 0;
   std::vector<LayerTable> layers_;
   int32_t next_position_ = 0;
 };

@@ -44,6 +44,19 @@ void LayerTable::Append(int32_t count, int32_t first_position, PagePool* pool,
   }
 }
 
+void LayerTable::Adopt(PageRef page, int32_t count, int32_t first_position) {
+  PREFIXD_CHECK(length() % kSlotsPerPage == 0);
+  PREFIXD_CHECK(count >= 1 && count <= kSlotsPerPage);
+  page_ids_.push_back(page.id());
+  pages_.push_back(std::move(page));
+  for (int32_t i = 0; i < count; ++i) positions_.push_back(first_position + i);
+}
+
+void LayerTable::ReplacePage(int32_t index, PageRef page) {
+  page_ids_[index] = page.id();
+  pages_[index] = std::move(page);
+}
+
 LayerTable LayerTable::Fork() const {
   LayerTable fork;
   fork.pages_.reserve(pages_.size());

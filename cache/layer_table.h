@@ -39,6 +39,15 @@ class LayerTable {
   void Append(int32_t count, int32_t first_position, PagePool* pool, absl::Span<int32_t> slots,
               std::vector<PendingCopy>* copies, std::vector<PageHold>* sources);
 
+  // Adds a page whose first `count` slots hold positions first_position, first_position + 1, ...
+  // Requires: all pages are full; 1 <= count <= kSlotsPerPage.
+  void Adopt(PageRef page, int32_t count, int32_t first_position);
+
+  // Another claim on the page with this number.
+  PageRef SharePage(int32_t index) const { return pages_[index].Share(); }
+  // Holds the same slots in another page from here on. Requires: the pages' contents are equal.
+  void ReplacePage(int32_t index, PageRef page);
+
   // A table with the same slots, sharing every page.
   LayerTable Fork() const;
 

@@ -9,15 +9,24 @@
 #define PREFIXD_CACHE_PREFIX_INDEX_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/types/span.h"
 #include "cache/content.h"
+#include "cache/eviction_heap.h"
+#include "cache/ghost_keys.h"
+#include "cache/key_table.h"
 #include "cache/page_pool.h"
 
 namespace prefixd {
+
+struct ColumnView;
+class NodePool;
+struct PrefixNode;
 
 // Why a lookup did not match every token that it was allowed to match.
 enum class MissReason : uint8_t {
@@ -29,7 +38,7 @@ enum class MissReason : uint8_t {
 
 class PrefixIndex {
  public:
-  struct Node;  // A column, or a root.
+  using Node = PrefixNode;  // A column, or a root. Opaque outside.
 
   // Keeps a node and its ancestors in the index. Move-only; null when default-constructed or moved
   // from. Must not outlive the index.
@@ -59,7 +68,7 @@ class PrefixIndex {
   };
 
   struct Options {
-    int num_layers = 0;
+    int num_layers = 0;        // >= 1.
     int key_bits = 256;        // Tests cut keys to force collisions.
     size_t max_ghosts = 8192;  // Keys of evicted columns that are remembered.
   };
@@ -86,11 +95,13 @@ class PrefixIndex {
   // The longest match of `tokens`, going on from `from` (whose columns the caller knows to match),
   // of at most `max_tokens` tokens in all. keys[i] is the key of column i of `tokens`, at least
   // for every full column up to max_tokens. Among several partial matches the longest wins.
-  // A use: what matched is freshened.
+  // A use: what matched is freshened. O(columns + log(children of the last match)).
+  // Requires: max_tokens covers the columns of `from`.
   Match Find(const Pin& from, TokenView tokens, absl::Span<const ContentKey> keys,
              int32_t max_tokens);
 
-  // The number of tokens that Find would match, without side effects. Null if the root is unknown.
+  // The number of tokens that Find would match from the root, without side effects; 0 if the root
+  // is unknown.
   int32_t Peek(const ContentKey& root_key, TokenView tokens, absl::Span<const ContentKey> keys,
                int32_t max_tokens) const;
 
@@ -128,12 +139,66 @@ class PrefixIndex {
   };
   const Counters& counters() const;
 
-  // Calls `visit(page, pinned)` for the page of every column and layer.
-  template <typename Visit>
-  void ForEachPage(Visit visit) const;
+  // Calls `visit(page, pinned)` for the page of every column and layer; pinned: there is a pin at
+  // or below the column.
+  void ForEachPage(absl::FunctionRef<void(PageId page, bool pinned)> visit) const;
 
   // Crashes unless the tree, the key table, the order of eviction and all counts agree.
   void CheckInvariants() const;
+
+ private:
+  struct Tenant {
+    int64_t num_pages = 0;
+    int64_t evictable_pages = 0;
+    EvictionHeap leaves;  // All unprotected ones, and some that are pinned.
+  };
+  struct Walked {
+    Node* last;              // The last node whose column matched whole.
+    Node* partial;           // See Match.
+    int32_t partial_tokens;  // 0 if `partial` is null.
+    uint64_t collisions;
+  };
+
+  // The part of a key that counts.
+  ContentKey Cut(const ContentKey& key) const;
+  uint64_t Tag(const ContentKey& key) const;
+
+  // The column under `key` that follows `parent` and holds the same; null if there is none.
+  Node* FindColumn(const ContentKey& key, const Node* parent, const ColumnView& column,
+                   uint64_t* collisions) const;
+  // Asks the CPU for the nodes of `keys`.
+  void Prefetch(absl::Span<const ContentKey> keys, bool with_media) const;
+  Walked Walk(Node* from, TokenView tokens, absl::Span<const ContentKey> keys,
+              int32_t num_tokens) const;
+  // Where the longest partial match is, among the children of walked->last.
+  void WalkPartial(const ColumnView& rest, Walked* walked) const;
+  MissReason WhyNotMore(const Walked& walked, absl::Span<const ContentKey> keys) const;
+
+  Pin PinNode(Node* node);
+  void Protect(Node* node);
+  void Unprotect(Node* node);
+  void Unpin(Node* node);
+  // Requires: protected.
+  void Use(Node* node);
+  void DropRootIfUnused(Node* root);
+  // The leaf to evict next, null if there is none.
+  Node* Victim(int32_t tenant);
+  void EvictLeaf(Node* leaf);
+
+  // Parents come before their children.
+  void ForEachNode(absl::FunctionRef<void(Node* node)> visit) const;
+  void CheckNode(const Node* node) const;
+
+  const Options options_;
+  std::unique_ptr<NodePool> pool_;  // Owns all nodes.
+  std::map<ContentKey, Node*> roots_;
+  KeyTable columns_;
+  GhostKeys ghosts_;
+  std::vector<Tenant> tenants_;
+  uint64_t clock_ = 0;     // The highest priority that was evicted.
+  uint64_t num_uses_ = 0;  // Numbers them.
+  int64_t num_pins_ = 0;
+  Counters counters_;
 };
 
 }  // namespace prefixd

@@ -64,8 +64,9 @@ struct RequestInfo {
   absl::Duration age;
 };
 
-// Totals since start, unless said otherwise. A page is in one state: free; active, held by a live
-// request; cached, held by the prefix cache alone (evictable, or below a pinned prefix).
+// Totals since start, of ended requests, unless said otherwise. A page is in one state: free;
+// cached, of the prefix cache and evictable or below a pinned prefix; active, held by live
+// requests.
 struct CacheStats {
   int32_t free_pages = 0, active_pages = 0, cached_pages = 0;  // Now; they add up to all.
   int32_t evictable_pages = 0;                                 // Now, of the cached ones.
@@ -108,6 +109,8 @@ struct EngineStats {
   uint64_t page_bytes = 0;
   int32_t page_slots = 0;
   uint64_t steps = 0;
+  absl::Duration step_time;    // Spent in steps since start, and of that
+  absl::Duration cache_time;   // in calls of the cache: lookup, adoption, room, publishing.
   uint64_t prompt_tokens = 0;  // Totals since start.
   uint64_t generated_tokens = 0;
   uint64_t images = 0;

@@ -149,8 +149,10 @@ absl::Status OpenPrompts(EngineParts* parts) {
   PromptBuilderOptions prompt{.context_length = spec.context_length,
                               .vocab_size = spec.vocab_size,
                               .max_prompt_bytes = options.max_prompt_bytes};
-  std::unique_ptr<ImageDecoder> decoder;
-  std::unique_ptr<const ImageProcessor> processor;
+  prompt.keys = {.model_digest = parts->model_info.digest,
+                 .kv_dtype = parts->runtime_info.kv_dtype};
+  parts->images = std::make_unique<ImageStore>(options.image_cache_memory);
+  std::unique_ptr<const ImageResolver> images;
   if (spec.image) {
     const uint64_t side = static_cast<uint64_t>(spec.image->image_size);
     parts->image_bytes = 3 * side * side * sizeof(float);
@@ -158,15 +160,15 @@ absl::Status OpenPrompts(EngineParts* parts) {
                     .tokens_per_image = spec.image->tokens_per_image,
                     .max_images = std::min(options.max_images, spec.image->max_images)};
     PREFIXD_ASSIGN_OR_RETURN(const ImageDecodeOptions decode, DecodeOptions(options));
-    decoder = CreateInProcessImageDecoder(decode);
     PREFIXD_ASSIGN_OR_RETURN(ImageProcessor loaded,
                              ImageProcessor::Load(options.model_path, spec.image->image_size));
-    processor = std::make_unique<const ImageProcessor>(std::move(loaded));
+    images = std::make_unique<const ImageResolver>(
+        CreateInProcessImageDecoder(decode),
+        std::make_unique<const ImageProcessor>(std::move(loaded)), parts->images.get());
   }
   parts->model_info.chat_template = chat.ok() ? std::string((*chat)->name()) : "";
-  parts->prompts = std::make_unique<const PromptBuilder>(prompt, std::move(tokenizer),
-                                                         chat.ok() ? *std::move(chat) : nullptr,
-                                                         std::move(decoder), std::move(processor));
+  parts->prompts = std::make_unique<const PromptBuilder>(
+      prompt, std::move(tokenizer), chat.ok() ? *std::move(chat) : nullptr, std::move(images));
   return absl::OkStatus();
 }
 
@@ -199,6 +201,12 @@ StepLoopOptions LoopOptions(const EngineParts& parts) {
           .prefill_chunk = parts.options.prefill_chunk,
           .max_running = parts.options.max_running,
           .max_output_tokens = parts.options.max_output_tokens,
+          .reserve_all = parts.options.admission == "reserve",
+          .pinned_share = parts.options.pinned_share,
+          .feature_cache_memory = parts.options.feature_cache_memory,
+          .page_bytes = parts.page_bytes,
+          .tenants = parts.options.tenants,
+          .prefixes = parts.prefixes.get(),
           .check_invariants = parts.options.check_invariants};
 }
 
@@ -210,8 +218,9 @@ absl::StatusOr<EngineParts> OpenEngineParts(const EngineOptions& options) {
   parts.options = options;
   PREFIXD_ASSIGN_OR_RETURN(parts.model_files, OpenModelFiles(options.model_path));
   PREFIXD_RETURN_IF_ERROR(OpenBackend(&parts));
-  PREFIXD_RETURN_IF_ERROR(OpenPrompts(&parts));
   PREFIXD_RETURN_IF_ERROR(DescribeModel(&parts));
+  PREFIXD_RETURN_IF_ERROR(OpenPrompts(&parts));
+  parts.prefixes = std::make_unique<PrefixRegistry>();
   return parts;
 }
 

@@ -13,8 +13,10 @@
 #include "engine/engine.h"
 #include "engine/models/model_loader.h"
 #include "engine/options.h"
+#include "engine/prefix_registry.h"
 #include "engine/prompt/prompt_builder.h"
 #include "engine/step_loop.h"
+#include "engine/vision/image_store.h"
 
 namespace prefixd {
 
@@ -22,7 +24,9 @@ struct EngineParts {
   EngineOptions options;
   std::unique_ptr<Backend> backend;
   std::unique_ptr<ModelFiles> model_files;
+  std::unique_ptr<ImageStore> images;  // Outlives `prompts`.
   std::unique_ptr<const PromptBuilder> prompts;
+  std::unique_ptr<PrefixRegistry> prefixes;
   EngineModelInfo model_info;
   EngineRuntimeInfo runtime_info;
   KvPoolShape kv_shape;

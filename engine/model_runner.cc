@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/planted_bug.h"
 #include "base/status_macros.h"
+#include "engine/prefix_sharing.h"
 
 namespace prefixd {
 
@@ -32,6 +33,7 @@ ModelRunner::ModelRunner(Backend* backend, Model* model, KvPool* pool, KvCache* 
 absl::Status ModelRunner::Run(const StepPlan& plan, StepResult* result) {
   result->samples.clear();
   result->failures.clear();
+  result->features.clear();
   for (const ImagePiece& piece : plan.images) RunImage(piece, result);
   BuildBatch(plan);
   if (!token_ids_.empty()) {
@@ -46,23 +48,24 @@ absl::Status ModelRunner::Run(const StepPlan& plan, StepResult* result) {
 }
 
 void ModelRunner::RunImage(const ImagePiece& piece, StepResult* result) {
-  if (absl::Status status = StepImage(piece); !status.ok()) {
+  if (absl::Status status = StepImage(piece, result); !status.ok()) {
     result->failures.emplace_back(piece.request, std::move(status));
   }
 }
 
-absl::Status ModelRunner::StepImage(const ImagePiece& piece) {
+absl::Status ModelRunner::StepImage(const ImagePiece& piece, StepResult* result) {
   ActiveRequest* const request = piece.request;
-  PromptImage& image = request->prompt.images[request->next_image];
   if (request->encoding == nullptr) {
-    PREFIXD_ASSIGN_OR_RETURN(request->encoding, model_->StartImage(image.pixels));
-    image.pixels = {};
+    PREFIXD_ASSIGN_OR_RETURN(request->encoding,
+                             model_->StartImage(*request->prompt.images[piece.image].pixels));
+    request->encoding_image = piece.image;
   }
+  PREFIXD_CHECK(request->encoding_image == piece.image);
   for (int i = 0; i < piece.num_steps; ++i) PREFIXD_RETURN_IF_ERROR(request->encoding->Step());
   if (request->encoding->steps_left() == 0) {
-    request->features[request->next_image] = request->encoding->TakeFeatures();
+    result->features.emplace_back(
+        request, std::make_shared<const OwnedTensor>(request->encoding->TakeFeatures()));
     request->encoding.reset();
-    ++request->next_image;
   }
   return absl::OkStatus();
 }
@@ -95,42 +98,47 @@ void ModelRunner::AddDecode(const DecodeRow& decode) {
 
 void ModelRunner::AddPrefill(const PrefillPiece& piece) {
   ActiveRequest* const request = piece.request;
-  KvSequence* const kv = &request->choices[0]->kv;
+  KvSequence* const kv = &piece.sequence->kv;
   const int32_t row_begin = static_cast<int32_t>(token_ids_.size());
   for (int32_t i = 0; i < piece.num_rows; ++i) {
-    token_ids_.push_back(request->prompt.token_ids[request->computed_rows + i]);
+    token_ids_.push_back(piece.sequence->tokens[kv->next_position() + i]);
     positions_.push_back(kv->next_position() + i);
   }
   AddFeatures(piece, row_begin);
   AddKv(kv, row_begin, piece.num_rows);
-  if (!piece.last) return;
+  if (!piece.samples) return;
   const int32_t logits_row = static_cast<int32_t>(logit_rows_.size());
   logit_rows_.push_back(row_begin + piece.num_rows - 1);
+  if (!piece.ends_prompt || request->choices.size() == 1) {
+    sources_.push_back({request, piece.sequence, logits_row});
+    return;
+  }
   for (const auto& sequence : request->choices) {
-    sources_.push_back({request, sequence.get(), logits_row});
+    const bool fresh = !sequence->finished && sequence->generated.empty();
+    if (fresh) sources_.push_back({request, sequence.get(), logits_row});
   }
 }
 
 // Rows of the piece that lie inside an image take its features.
 void ModelRunner::AddFeatures(const PrefillPiece& piece, int32_t row_begin) {
   const ActiveRequest& request = *piece.request;
-  const int32_t begin = request.computed_rows;
+  const int32_t begin = piece.sequence->kv.next_position();
   const int32_t end = begin + piece.num_rows;
   for (size_t i = 0; i < request.prompt.images.size(); ++i) {
     const PromptImage& image = request.prompt.images[i];
     const int32_t from = std::max(begin, image.row_begin);
-    const int32_t to = std::min(end, image.row_begin + image.num_rows);
+    const int32_t to = std::min(end, image.row_end());
     if (from >= to) continue;
-    PREFIXD_CHECK(request.features[i].has_value());
+    PREFIXD_CHECK(request.images[i].features != nullptr);
     features_.push_back(
         {.row_begin = row_begin + from - begin,
          .count = to - from,
-         .features = request.features[i]->view,
+         .features = request.images[i].features->view,
          .feature_begin = PREFIXD_PLANTED(kChunkSplitsImageWrong) ? 0 : from - image.row_begin});
   }
 }
 
-// Gives the rows their slots. The scheduler promised the pages, so they cannot lack.
+// Gives the rows their slots. The scheduler reserved the pages, so they cannot lack.
 void ModelRunner::AddKv(KvSequence* kv, int32_t row_begin, int32_t num_rows) {
   KvCache::Placement& placement = placements_[num_sequences_++];
   PREFIXD_CHECK(cache_->Append(kv, num_rows, &placement));
@@ -168,14 +176,17 @@ absl::Status ModelRunner::Forward() {
 
 void ModelRunner::FinishPrefill(const PrefillPiece& piece) {
   ActiveRequest* const request = piece.request;
-  request->computed_rows += piece.num_rows;
-  for (size_t i = 0; i < request->prompt.images.size(); ++i) {
-    const PromptImage& image = request->prompt.images[i];
-    if (image.row_begin + image.num_rows <= request->computed_rows) request->features[i].reset();
+  const int32_t computed = piece.sequence->kv.next_position();
+  CountComputed(computed - piece.num_rows, computed, piece.sequence, request);
+  for (size_t i = 0; i < request->images.size(); ++i) {
+    if (request->prompt.images[i].row_end() <= computed) request->images[i].features = nullptr;
   }
-  if (!piece.last) return;
+  if (!piece.ends_prompt) return;
   for (size_t i = 1; i < request->choices.size(); ++i) {
-    request->choices[i]->kv = cache_->Fork(request->choices[0]->kv);
+    Sequence* const choice = request->choices[i].get();
+    if (choice->finished) continue;
+    choice->kv = cache_->Fork(request->first().kv);
+    choice->most_rows = std::max(choice->most_rows, computed);
   }
 }
 
@@ -198,7 +209,8 @@ void ModelRunner::SampleOne(const SampleSource& source, absl::Span<const float> 
   const Sequence& sequence = *source.sequence;
   const Request& request = source.request->request;
   SampledToken sampled{.request = source.request, .sequence = source.sequence};
-  const size_t step = sequence.generated.size();
+  const bool forgets = PREFIXD_PLANTED(kResumeForgetsStep) && source.request->recomputed_rows > 0;
+  const size_t step = forgets ? 0 : sequence.generated.size();
   if (sequence.replaying()) {
     sampled.token = sequence.forced_tokens[step];
   } else {

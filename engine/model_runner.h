@@ -30,6 +30,7 @@ struct SampledToken {
 struct StepResult {
   std::vector<SampledToken> samples;
   std::vector<std::pair<ActiveRequest*, absl::Status>> failures;  // Of single requests.
+  std::vector<std::pair<ActiveRequest*, Features>> features;      // Of encoding_image.
 };
 
 class ModelRunner {
@@ -40,7 +41,7 @@ class ModelRunner {
                                                              const ModelLimits& limits,
                                                              std::vector<int32_t> never_sampled);
 
-  // Runs `plan` to its end. Moves the requests on: computed_rows, encodings, features, KV.
+  // Runs `plan` to its end. Moves the requests on: encodings and KV.
   // Errors: the step failed as a whole; every planned request is lost.
   absl::Status Run(const StepPlan& plan, StepResult* result);
 
@@ -59,7 +60,7 @@ class ModelRunner {
               std::vector<int32_t> never_sampled);
 
   void RunImage(const ImagePiece& piece, StepResult* result);
-  absl::Status StepImage(const ImagePiece& piece);
+  absl::Status StepImage(const ImagePiece& piece, StepResult* result);
   void BuildBatch(const StepPlan& plan);
   void AddDecode(const DecodeRow& decode);
   void AddPrefill(const PrefillPiece& piece);

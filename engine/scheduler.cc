@@ -8,10 +8,66 @@
 namespace prefixd {
 namespace {
 
-// The first row that cannot be computed yet because its image is not encoded.
-int32_t FirstBlockedRow(const ActiveRequest& request) {
-  if (request.next_image == request.prompt.images.size()) return request.prompt_rows();
-  return request.prompt.images[request.next_image].row_begin;
+constexpr uint64_t kPatience = 8;     // Steps that a request in prefill waits for its turn.
+constexpr int32_t kPatientShare = 4;  // Then it gets this part of the largest piece, at least.
+
+// Whether `a` goes before `b` among requests of one tenant.
+bool Senior(const ActiveRequest& a, const ActiveRequest& b) {
+  if (a.request.priority != b.request.priority) return a.request.priority > b.request.priority;
+  return a.arrival < b.arrival;
+}
+
+// Whether `a` is preempted rather than `b`: parked ones first, then the juniors.
+bool RatherPreempted(const ActiveRequest& a, const ActiveRequest& b) {
+  return a.parked != b.parked ? a.parked : Senior(b, a);
+}
+
+// The one that is preempted first among those that `allowed` admits; null: none.
+template <typename Allowed>
+ActiveRequest* FirstVictim(const RequestList& running, Allowed allowed) {
+  ActiveRequest* victim = nullptr;
+  for (const auto& request : running) {
+    if (request->ended || !allowed(*request)) continue;
+    if (victim == nullptr || RatherPreempted(*request, *victim)) victim = request.get();
+  }
+  return victim;
+}
+
+// Requests in prefill, or with rows to compute again: by what `before` says.
+template <typename Before>
+std::vector<ActiveRequest*> InOrder(const RequestList& running, Before before) {
+  std::vector<ActiveRequest*> order;
+  for (const auto& request : running) {
+    const bool parked = request->parked && !PREFIXD_PLANTED(kParkedIsComputed);
+    if (!parked && !request->ended) order.push_back(request.get());
+  }
+  std::stable_sort(order.begin(), order.end(), before);
+  return order;
+}
+
+// Pages that what is left of the prompt takes, of all choices.
+int64_t PromptPages(const KvCache& cache, const ActiveRequest& request) {
+  if (request.phase == ActiveRequest::Phase::kDecode) return 0;
+  const int32_t rows = request.prefill_rows() - request.first().kv.next_position();
+  return cache.PagesToAppend(request.first().kv, rows) +
+         (request.unfinished_choices() - 1) * cache.num_layers();
+}
+
+// Pages that it may still take.
+int64_t PagesLeft(const KvCache& cache, const ActiveRequest& request) {
+  int64_t held = 0;
+  for (const auto& choice : request.choices) held += choice->kv.num_own_pages();
+  const int64_t shared = request.first().kv.num_shared_columns() * cache.num_layers();
+  return std::max<int64_t>(0, request.max_pages - shared - held);
+}
+
+int64_t RunningChoices(const RequestList& running, int32_t tenant) {
+  int64_t choices = 0;
+  for (const auto& request : running) {
+    if (request->parked || (tenant >= 0 && request->tenant != tenant)) continue;
+    choices += PREFIXD_PLANTED(kRunningLimitIgnored) ? 1 : request->unfinished_choices();
+  }
+  return choices;
 }
 
 }  // namespace
@@ -22,72 +78,229 @@ void StepPlan::Clear() {
   images.clear();
 }
 
-std::vector<ActiveRequest*> Scheduler::Admit(
-    const std::vector<std::unique_ptr<ActiveRequest>>& running,
-    const std::vector<std::unique_ptr<ActiveRequest>>& waiting) const {
-  int64_t free_pages = options_.num_pages;
-  int64_t free_choices = options_.max_running;
-  for (const auto& request : running) {
-    free_pages -= request->reserved_pages;
-    free_choices -= PREFIXD_PLANTED(kRunningLimitIgnored) ? 1 : request->request.output.num_choices;
+// --- Starting ------------------------------------------------------------------------------------
+
+Scheduler::Start Scheduler::CanStart(const ActiveRequest& request,
+                                     const RequestList& running) const {
+  const int64_t choices = request.unfinished_choices();
+  if (RunningChoices(running, request.tenant) + choices >
+      options_.tenant_max_running[request.tenant]) {
+    return Start::kTenantFull;
   }
-  std::vector<ActiveRequest*> admitted;
-  for (const auto& request : waiting) {
-    free_pages -= request->reserved_pages;
-    free_choices -= request->request.output.num_choices;
-    if (free_pages < 0 || free_choices < 0) break;
-    admitted.push_back(request.get());
+  if (RunningChoices(running, -1) + choices > options_.max_running) return Start::kNoPlace;
+
+  const auto wanted = [this](const ActiveRequest& r) {
+    return options_.reserve ? PagesLeft(cache_, r) : PromptPages(cache_, r);
+  };
+  int64_t tenant_pages = wanted(request);
+  int64_t all_pages = tenant_pages;
+  for (const auto& other : running) {
+    const int64_t pages = wanted(*other);
+    if (other->tenant == request.tenant) tenant_pages += pages;
+    all_pages += pages;
   }
-  return admitted;
+  const bool limited = cache_.tenant(request.tenant).quota < cache_.num_pages();
+  if (limited && cache_.CanReserve(request.tenant, tenant_pages) == KvCache::Room::kTenantFull) {
+    return Start::kTenantFull;
+  }
+  // Beside others there must be a page a layer for each to go on with.
+  if (!running.empty() && !options_.reserve) {
+    all_pages += (RunningChoices(running, -1) + choices) * cache_.num_layers();
+  }
+  return all_pages <= cache_.available_pages(request.tenant) ? Start::kYes : Start::kPoolFull;
 }
 
-void Scheduler::Plan(const std::vector<std::unique_ptr<ActiveRequest>>& running,
-                     StepPlan* plan) const {
+ActiveRequest* Scheduler::VictimToStart(const ActiveRequest& request, Start why,
+                                        const RequestList& running) const {
+  const auto lower = [&](const ActiveRequest& other) {
+    return other.tenant == request.tenant && other.request.priority < request.request.priority;
+  };
+  if (why == Start::kTenantFull) return FirstVictim(running, lower);
+  const bool places = why == Start::kNoPlace;
+  const double total =
+      places ? static_cast<double>(options_.max_running) : static_cast<double>(cache_.num_pages());
+  const auto held = [&](int32_t tenant) {
+    return static_cast<double>(places ? RunningChoices(running, tenant)
+                                      : cache_.held_pages(tenant));
+  };
+  const double wanted =
+      places ? request.unfinished_choices() : static_cast<double>(PromptPages(cache_, request));
+  const bool below = held(request.tenant) + wanted <= shares_.ShareOf(request.tenant, total);
+  return FirstVictim(running, [&](const ActiveRequest& other) {
+    if (places && other.parked) return false;  // It has no place to give.
+    if (lower(other)) return true;
+    return below && other.tenant != request.tenant &&
+           held(other.tenant) > shares_.ShareOf(other.tenant, total);
+  });
+}
+
+// --- Planning ------------------------------------------------------------------------------------
+
+Scheduler::Outcome Scheduler::Plan(const RequestList& running, uint64_t step,
+                                   StepPlan* plan) const {
   plan->Clear();
-  int32_t budget = options_.max_batch_rows;
-  for (const auto& request : running) {
-    const bool parked = request->parked && !PREFIXD_PLANTED(kParkedIsComputed);
-    if (request->phase != ActiveRequest::Phase::kDecode || parked) continue;
+  Budget budget{.rows = options_.max_batch_rows,
+                .logit_rows = options_.max_logit_rows,
+                .piece_rows = options_.max_prefill_rows};
+  if (const Outcome outcome = PlanDecodes(running, step, &budget, plan); outcome.lacks != nullptr) {
+    return outcome;
+  }
+  std::vector<ActiveRequest*> order =
+      InOrder(running, [this](const ActiveRequest* a, const ActiveRequest* b) {
+        return a->tenant != b->tenant && shares_.Before(a->tenant, b->tenant);
+      });
+  ActiveRequest* lacks = nullptr;
+  const auto plan_prompt = [&](ActiveRequest* request) {
+    const size_t before = plan->prefills.size() + plan->images.size();
+    const Outcome outcome = PlanPrompt(running, request, &budget, plan);
+    if (outcome.lacks != nullptr && lacks == nullptr) lacks = request;
+    if (plan->prefills.size() + plan->images.size() > before) request->last_prefill = step;
+    return outcome.victim;
+  };
+  // Whoever got nothing for long goes first, with a part of the budget.
+  const auto longest = std::min_element(
+      order.begin(), order.end(),
+      [](const auto* a, const auto* b) { return a->last_prefill < b->last_prefill; });
+  if (longest != order.end() && (*longest)->last_prefill + kPatience < step) {
+    ActiveRequest* const request = *longest;
+    order.erase(longest);
+    budget.piece_rows = std::max(1, options_.max_prefill_rows / kPatientShare);
+    if (ActiveRequest* victim = plan_prompt(request)) return {.lacks = request, .victim = victim};
+    budget.piece_rows = options_.max_prefill_rows;
+  }
+  for (ActiveRequest* request : order) {
+    if (budget.rows <= 0 && !(plan->prefills.empty() && plan->images.empty())) break;
+    if (ActiveRequest* victim = plan_prompt(request)) return {.lacks = request, .victim = victim};
+  }
+  // Nothing moves, for want of pages: who lacks them gives back what it holds.
+  if (plan->empty() && lacks != nullptr) return {.lacks = lacks, .victim = lacks};
+  return {};
+}
+
+// Those that were decoded longest ago go first where there are more than places; pages are had in
+// order of seniority.
+Scheduler::Outcome Scheduler::PlanDecodes(const RequestList& running, uint64_t step, Budget* budget,
+                                          StepPlan* plan) const {
+  std::vector<ActiveRequest*> order =
+      InOrder(running, [](const ActiveRequest* a, const ActiveRequest* b) {
+        return a->last_decode < b->last_decode;
+      });
+  int32_t places = options_.max_running;
+  std::erase_if(order, [&places](const ActiveRequest* request) {
+    if (request->phase != ActiveRequest::Phase::kDecode) return true;
+    places -= request->unfinished_choices();
+    return places < 0;
+  });
+  std::stable_sort(order.begin(), order.end(),
+                   [](const ActiveRequest* a, const ActiveRequest* b) { return Senior(*a, *b); });
+  for (ActiveRequest* request : order) {
     for (const auto& sequence : request->choices) {
-      if (sequence->finished) continue;
-      plan->decodes.push_back({request.get(), sequence.get()});
-      --budget;
+      if (sequence->finished || sequence->pending_rows() != 1) continue;
+      const int64_t pages = cache_.PagesToAppend(sequence->kv, 1);
+      const KvCache::Room room = cache_.Reserve(request->tenant, pages);
+      if (room != KvCache::Room::kGranted) {
+        ActiveRequest* const victim = VictimForPages(*request, room, running);
+        return {.lacks = request, .victim = victim != nullptr ? victim : request};
+      }
+      plan->decodes.push_back({request, sequence.get()});
+      request->last_decode = step;
+      --budget->rows;
+      --budget->logit_rows;
     }
   }
-  PREFIXD_CHECK(budget >= 0);
-  for (const auto& request : running) {
-    if (request->phase != ActiveRequest::Phase::kPrefill || request->parked) continue;
-    PlanPrompt(request.get(), &budget, plan);
-    if (budget <= 0) break;
-  }
+  PREFIXD_CHECK(budget->rows >= 0 && budget->logit_rows >= 0);
+  return {};
 }
 
 // Rows up to the next image that is not encoded; where that leaves none, steps of its tower. A
 // tower step larger than a whole budget still runs, as the only prompt work of its step.
-void Scheduler::PlanPrompt(ActiveRequest* request, int32_t* budget, StepPlan* plan) const {
-  const int32_t ready = FirstBlockedRow(*request) - request->computed_rows;
-  if (ready > 0) {
-    // With decodes filling the whole budget, prefill still moves by one row.
-    const bool first = plan->prefills.empty() && plan->images.empty();
-    const int32_t limit = std::max(*budget, first ? 1 : 0);
-    const int32_t num_rows = std::min({ready, limit, options_.max_prefill_rows});
-    if (num_rows <= 0) return;
-    const bool last = request->computed_rows + num_rows == request->prompt_rows();
-    plan->prefills.push_back({request, num_rows, last});
-    *budget -= num_rows;
-    return;
+Scheduler::Outcome Scheduler::PlanPrompt(const RequestList& running, ActiveRequest* request,
+                                         Budget* budget, StepPlan* plan) const {
+  if (request->phase == ActiveRequest::Phase::kDecode) {
+    for (const auto& choice : request->choices) {
+      if (choice->finished || choice->pending_rows() <= 1) continue;
+      const Outcome outcome =
+          PlanRows(running, request, choice.get(), choice->pending_rows(), budget, plan);
+      if (outcome.lacks != nullptr) return outcome;
+    }
+    return {};
   }
+  if (request->column_waits) return {};
+  const size_t image = request->next_image();
+  const int32_t ready_end = image == request->images.size()
+                                ? request->prefill_rows()
+                                : request->prompt.images[image].row_begin;
+  const int32_t ready = std::min(ready_end, request->prefill_rows()) - request->computed_rows();
+  if (ready > 0) return PlanRows(running, request, &request->first(), ready, budget, plan);
+  if (image < request->images.size() && !request->image_waits) PlanImage(request, budget, plan);
+  return {};
+}
+
+Scheduler::Outcome Scheduler::PlanRows(const RequestList& running, ActiveRequest* request,
+                                       Sequence* sequence, int32_t ready, Budget* budget,
+                                       StepPlan* plan) const {
+  // With decodes filling the whole budget, prefill still moves by one row.
+  const bool first = plan->prefills.empty() && plan->images.empty();
+  const int32_t limit = std::max(budget->rows, first ? 1 : 0);
+  int32_t num_rows = std::min({ready, limit, budget->piece_rows});
+  const bool prefill = request->phase == ActiveRequest::Phase::kPrefill;
+  const int32_t end =
+      prefill ? request->prefill_rows() : static_cast<int32_t>(sequence->tokens.size());
+  if (sequence->kv.next_position() + num_rows == end && budget->logit_rows <= 0) --num_rows;
+  if (num_rows <= 0) return {};
+  const int64_t pages = cache_.PagesToAppend(sequence->kv, num_rows);
+  const KvCache::Room room = cache_.Reserve(request->tenant, pages);
+  if (room != KvCache::Room::kGranted) {
+    // Without a victim it keeps what it has and waits; those that are senior go on.
+    return {.lacks = request, .victim = VictimForPages(*request, room, running)};
+  }
+  const bool ends = sequence->kv.next_position() + num_rows == end;
+  const bool ends_prompt = ends && prefill;
+  const bool fresh = std::any_of(
+      request->choices.begin(), request->choices.end(),
+      [](const auto& choice) { return !choice->finished && choice->generated.empty(); });
+  // Of several choices that go on after preemption each computes its own tokens first.
+  const bool samples =
+      ends && request->pins == nullptr && (!prefill || request->choices.size() == 1 || fresh);
+  plan->prefills.push_back({request, sequence, num_rows, ends_prompt, samples});
+  budget->rows -= num_rows;
+  if (samples) --budget->logit_rows;
+  return {};
+}
+
+void Scheduler::PlanImage(ActiveRequest* request, Budget* budget, StepPlan* plan) const {
   // An encoding that is not begun costs about the rows that the image will occupy.
+  const size_t image = request->next_image();
   const ImageEncoding* encoding = request->encoding.get();
-  const int32_t rows_per_step =
-      std::max(1, encoding != nullptr ? encoding->rows_per_step()
-                                      : request->prompt.images[request->next_image].num_rows);
+  const int32_t rows_per_step = std::max(
+      1, encoding != nullptr ? encoding->rows_per_step() : request->prompt.images[image].num_rows);
   const int32_t steps_left = encoding != nullptr ? encoding->steps_left() : 1;
   const bool first = plan->prefills.empty() && plan->images.empty();
-  const int32_t num_steps = std::min(steps_left, std::max(*budget / rows_per_step, first ? 1 : 0));
+  const int32_t num_steps =
+      std::min(steps_left, std::max(budget->rows / rows_per_step, first ? 1 : 0));
   if (num_steps <= 0) return;
-  plan->images.push_back({request, num_steps});
-  *budget -= num_steps * rows_per_step;
+  plan->images.push_back({request, image, num_steps});
+  budget->rows -= num_steps * rows_per_step;
+}
+
+// --- Preemption ----------------------------------------------------------------------------------
+
+// Whether tenant `a` holds more pages for its weight than `b`.
+bool Scheduler::HoldsMore(int32_t a, int32_t b) const {
+  const auto share = [this](int32_t tenant) {
+    return static_cast<double>(cache_.held_pages(tenant)) / cache_.tenant(tenant).weight;
+  };
+  return share(a) > share(b);
+}
+
+ActiveRequest* Scheduler::VictimForPages(const ActiveRequest& request, KvCache::Room room,
+                                         const RequestList& running) const {
+  return FirstVictim(running, [&](const ActiveRequest& other) {
+    if (&other == &request) return false;
+    if (other.tenant == request.tenant) return other.parked || Senior(request, other);
+    if (room == KvCache::Room::kTenantFull) return false;
+    return other.parked || HoldsMore(other.tenant, request.tenant);
+  });
 }
 
 }  // namespace prefixd

@@ -1,6 +1,10 @@
 // Decides what the next step computes: decodes first, then pieces of prefill and of image towers
-// under the step's row budget; admits waiting requests while their pages can be promised.
-// No I/O, clock or thread of its own. Engine thread only.
+// under the step's row budget; whether a waiting request may start; and who is preempted when pages
+// or places lack. No I/O, clock or thread of its own. Engine thread only.
+//
+// Nobody starves and nothing locks up: within a tenant the oldest request of the highest priority
+// takes pages from all others, between tenants the one that holds less for its weight takes from
+// the one that holds more, and every request fits the pool alone (docs/decisions.md, rule 12).
 #ifndef PREFIXD_ENGINE_SCHEDULER_H_
 #define PREFIXD_ENGINE_SCHEDULER_H_
 
@@ -8,6 +12,9 @@
 #include <memory>
 #include <vector>
 
+#include "absl/types/span.h"
+#include "cache/kv_cache.h"
+#include "engine/fair_share.h"
 #include "engine/sequence.h"
 
 namespace prefixd {
@@ -15,18 +22,24 @@ namespace prefixd {
 struct SchedulerOptions {
   int32_t max_batch_rows = 256;    // Rows of a step; >= max_running.
   int32_t max_prefill_rows = 256;  // Largest prefill piece of one request in a step.
-  int32_t max_running = 64;        // Choices that run at once.
-  int64_t num_pages = 0;           // Of the cache; promises never exceed it.
+  int32_t max_running = 64;        // Choices that run at once; parked ones do not count.
+  int32_t max_logit_rows = 128;    // Of a step; > max_running.
+  bool reserve = false;            // A request starts only when all it may ever hold is free.
+  std::vector<int32_t> tenant_max_running;  // By tenant: choices.
 };
 
+// Rows of `sequence->tokens` from its KV's end on.
 struct PrefillPiece {
   ActiveRequest* request = nullptr;
-  int32_t num_rows = 0;  // From request->computed_rows on.
-  bool last = false;     // Ends the prompt: its last row yields logits.
+  Sequence* sequence = nullptr;
+  int32_t num_rows = 0;
+  bool ends_prompt = false;  // Afterwards all choices of the request go on from here.
+  bool samples = false;      // Its last row yields logits.
 };
 struct ImagePiece {
   ActiveRequest* request = nullptr;
-  int32_t num_steps = 0;  // Of the encoding of request->next_image; 1 for one that is not begun.
+  size_t image = 0;
+  int32_t num_steps = 0;  // Of its encoding; 1 for one that is not begun.
 };
 struct DecodeRow {
   ActiveRequest* request = nullptr;
@@ -43,26 +56,56 @@ struct StepPlan {
   void Clear();
 };
 
+using RequestList = std::vector<std::unique_ptr<ActiveRequest>>;
+
 class Scheduler {
  public:
-  explicit Scheduler(const SchedulerOptions& options) : options_(options) {}
+  // `cache` and `shares` must outlive the scheduler.
+  Scheduler(const SchedulerOptions& options, KvCache* cache, FairShare* shares)
+      : options_(options), cache_(*cache), shares_(*shares) {}
 
-  // Moves requests from `waiting` (in order: priority, then arrival) to phase kPrefill while
-  // choices and pages last; the first that does not fit blocks those behind it, so nobody starves.
-  // Returns those admitted; `running` are the requests admitted before.
-  std::vector<ActiveRequest*> Admit(
-      const std::vector<std::unique_ptr<ActiveRequest>>& running,
-      const std::vector<std::unique_ptr<ActiveRequest>>& waiting) const;
+  enum class Start { kYes, kNoPlace, kPoolFull, kTenantFull };
+  // Whether `request`, which holds what it shares and nothing else, may start beside `running`.
+  Start CanStart(const ActiveRequest& request, const RequestList& running) const;
 
-  // Fills `plan`. Parked requests get nothing. A decode round larger than the budget cannot occur
-  // (max_batch_rows >= max_running). Every running request that is not parked progresses: prefill
-  // is served in order of admission, and at least one row or tower step is planned when any is due.
-  void Plan(const std::vector<std::unique_ptr<ActiveRequest>>& running, StepPlan* plan) const;
+  // Whom to preempt so that `request` may start; null: it waits. Never one that would in turn be
+  // allowed to preempt `request`.
+  ActiveRequest* VictimToStart(const ActiveRequest& request, Start why,
+                               const RequestList& running) const;
+
+  struct Outcome {
+    ActiveRequest* lacks = nullptr;   // Pages lack for it; null: the plan stands.
+    ActiveRequest* victim = nullptr;  // Whom to preempt before planning again; may be `lacks`.
+  };
+  // Fills `plan` and reserves its pages. Parked requests and those that wait for another get
+  // nothing. Every other running request progresses: prefill is served by fair share, then in
+  // order of admission, whoever got nothing for long first; at least one row or tower step is
+  // planned when any is due.
+  // `step` numbers the steps.
+  Outcome Plan(const RequestList& running, uint64_t step, StepPlan* plan) const;
 
  private:
-  void PlanPrompt(ActiveRequest* request, int32_t* budget, StepPlan* plan) const;
+  struct Budget {
+    int32_t rows = 0;
+    int32_t logit_rows = 0;
+    int32_t piece_rows = 0;  // Largest piece of one request.
+  };
+
+  Outcome PlanDecodes(const RequestList& running, uint64_t step, Budget* budget,
+                      StepPlan* plan) const;
+  Outcome PlanPrompt(const RequestList& running, ActiveRequest* request, Budget* budget,
+                     StepPlan* plan) const;
+  Outcome PlanRows(const RequestList& running, ActiveRequest* request, Sequence* sequence,
+                   int32_t ready, Budget* budget, StepPlan* plan) const;
+  void PlanImage(ActiveRequest* request, Budget* budget, StepPlan* plan) const;
+  // What happens when `num_pages` cannot be had for `request`.
+  ActiveRequest* VictimForPages(const ActiveRequest& request, KvCache::Room room,
+                                const RequestList& running) const;
+  bool HoldsMore(int32_t a, int32_t b) const;
 
   const SchedulerOptions options_;
+  KvCache& cache_;
+  FairShare& shares_;
 };
 
 }  // namespace prefixd

@@ -3,16 +3,20 @@
 #ifndef PREFIXD_ENGINE_SEQUENCE_H_
 #define PREFIXD_ENGINE_SEQUENCE_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "cache/kv_sequence.h"
+#include "engine/feature_cache.h"
 #include "engine/models/model.h"
+#include "engine/prefix_registry.h"
 #include "engine/prompt/prompt.h"
 #include "engine/request.h"
 #include "engine/sampler.h"
@@ -42,16 +46,29 @@ struct Sequence {
       : choice(choice_index), kv(std::move(kv_tables)), streamer(tokenizer, text) {}
 
   const int32_t choice;
-  KvSequence kv;                       // Prompt rows first, then every token fed.
+  KvSequence kv;                       // The leading rows of `tokens`.
+  std::vector<int32_t> tokens;         // The prompt's rows, then `generated`.
   std::vector<int32_t> generated;      // Sampled or forced, in order.
   std::vector<int32_t> forced_tokens;  // Replayed instead of sampling, without events; see rule 12.
   InputToken next_input;               // Fed by the next decode row.
   TokenCounter counts;
   TextStreamer streamer;
   bool finished = false;
+  int32_t most_rows = 0;  // Rows that were ever in the KV; those computed again count apart.
+  absl::Time last_token;
 
+  // Rows of `tokens` that are not in the KV yet. 1: a decode row; more: computed after preemption.
+  int32_t pending_rows() const { return static_cast<int32_t>(tokens.size()) - kv.next_position(); }
   // Whether the next token is replayed instead of sampled.
   bool replaying() const { return generated.size() < forced_tokens.size(); }
+};
+
+// Where the features of an image of a request came from.
+enum class FeatureSource { kNone, kCache, kTower };
+
+struct ImageProgress {
+  Features features;  // Null: not there, or all rows are computed.
+  FeatureSource source = FeatureSource::kNone;
 };
 
 // A request that was prepared: waiting, in prefill, or decoding.
@@ -62,28 +79,65 @@ struct ActiveRequest {
   Prompt prompt;
   std::shared_ptr<EventSink> sink;
   std::shared_ptr<RequestHandle> handle;
+  std::shared_ptr<PrefixEntry> pins;  // The prefix that it computes and pins; null: none.
+  std::vector<KeptImage> kept;        // Images of the prefix that its input begins with.
 
   Phase phase = Phase::kWaiting;
+  int32_t tenant = 0;        // Index into the engine's tenants.
   uint64_t image_bytes = 0;  // Of pixels, charged until the request ends.
   uint64_t arrival = 0;      // Order of arrival.
   uint64_t seed = 0;
   int32_t max_new_tokens = 0;      // After all caps; >= 1.
   bool capped_by_context = false;  // max_new_tokens is what the context (or the cache) leaves.
-  int64_t reserved_pages = 0;      // Most pages that all choices can ever hold.
+  int64_t max_pages = 0;           // Most pages that all choices can ever hold.
+  bool started = false;            // StartedEvent was sent.
   bool parked = false;             // The reader is too far behind; nothing is computed for it.
   bool ended = false;              // The terminal event was sent.
+  uint64_t last_decode = 0;        // The step that decoded it last.
+  uint64_t last_prefill = 0;       // The step that computed a part of its prompt last.
 
-  int32_t computed_rows = 0;                // Prompt rows in the KV.
-  size_t next_image = 0;                    // First image that is not encoded.
-  std::unique_ptr<ImageEncoding> encoding;  // Of images[next_image], if begun.
-  std::vector<std::optional<OwnedTensor>>
-      features;  // By image; dropped when its rows are computed.
+  // Single flight: whether its next column, or its next image, is being computed by another.
+  bool column_waits = false;
+  bool image_waits = false;
 
+  std::vector<ImageProgress> images;        // By image of the prompt.
+  size_t encoding_image = 0;                // Which image `encoding` is of.
+  std::unique_ptr<ImageEncoding> encoding;  // Null: none is begun.
+  absl::Time encoding_begun;
+
+  std::vector<ContentKey> keys;  // Of the columns of choices[0]->tokens, as far as they are needed.
   std::vector<std::unique_ptr<Sequence>> choices;  // One during prefill; all of them afterwards.
 
+  CacheReceipt receipt;
+  int32_t most_pages = 0;  // Held at a time.
+  int32_t recomputed_rows = 0;
   absl::Time submitted, scheduled, prefilled, first_token;
 
   int32_t prompt_rows() const { return static_cast<int32_t>(prompt.token_ids.size()); }
+  Sequence& first() const { return *choices[0]; }
+  TokenView tokens() const { return {.ids = first().tokens, .media = prompt.media}; }
+
+  // Rows that prefill computes: the prompt; what one choice has generated is computed with it after
+  // preemption. Of a prefix that is pinned, whole columns only.
+  int32_t prefill_rows() const {
+    if (pins != nullptr) return prompt_rows() / kSlotsPerPage * kSlotsPerPage;
+    return choices.size() == 1 ? static_cast<int32_t>(first().tokens.size()) : prompt_rows();
+  }
+  int32_t computed_rows() const {
+    return phase == Phase::kDecode ? prompt_rows() : first().kv.next_position();
+  }
+  int32_t unfinished_choices() const {
+    return static_cast<int32_t>(
+        std::count_if(choices.begin(), choices.end(), [](const auto& c) { return !c->finished; }));
+  }
+  // The first image that still has rows to compute and no features; images.size(): none.
+  size_t next_image() const {
+    for (size_t i = 0; i < images.size(); ++i) {
+      const bool done = prompt.images[i].row_end() <= computed_rows();
+      if (!done && images[i].features == nullptr) return i;
+    }
+    return images.size();
+  }
 };
 
 }  // namespace prefixd

@@ -1,8 +1,11 @@
 #include "engine/step_loop.h"
 
 #include <algorithm>
+#include <limits>
+#include <numeric>
 #include <random>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/error.h"
@@ -39,12 +42,29 @@ absl::Status Stopped(StopCause cause) {
   return MakeError(absl::StatusCode::kCancelled, reason::kCancelled, "the request was cancelled");
 }
 
+absl::Status PoolPinned() {
+  return MakeError(absl::StatusCode::kResourceExhausted, reason::kKvCacheFull,
+                   "pinned prefixes leave too few pages of KV cache");
+}
+
 // The image placeholder and rows of the head that no token stands for.
 std::vector<int32_t> NeverSampled(const ModelSpec& spec, const Tokenizer& tokenizer) {
   std::vector<int32_t> ids;
   if (spec.image) ids.push_back(spec.image->token_id);
   for (int32_t id = tokenizer.vocab_size(); id < spec.vocab_size; ++id) ids.push_back(id);
   return ids;
+}
+
+void EraseEnded(RequestList* requests) {
+  std::erase_if(*requests, [](const auto& request) { return request->ended; });
+}
+
+// Among waiting requests: priority, then arrival.
+bool WaitsBefore(const std::unique_ptr<ActiveRequest>& a, const std::unique_ptr<ActiveRequest>& b) {
+  if (a->request.priority != b->request.priority && !PREFIXD_PLANTED(kPriorityIgnored)) {
+    return a->request.priority > b->request.priority;
+  }
+  return a->arrival < b->arrival;
 }
 
 // Asked for by a planted bug only.
@@ -54,16 +74,60 @@ bool HasOneTokenToGo(const ActiveRequest& request) {
                      [last](const auto& choice) { return choice->generated.size() == last; });
 }
 
-template <typename Vector>
-void EraseEnded(Vector* requests) {
-  std::erase_if(*requests, [](const auto& request) { return request->ended; });
+std::vector<TenantOptions> TenantsOrOne(std::vector<TenantOptions> tenants) {
+  if (!tenants.empty()) return tenants;
+  constexpr int32_t kNoLimit = std::numeric_limits<int32_t>::max();
+  return {{.page_share = 1.0, .page_floor = 0.0, .max_running = kNoLimit}};
+}
+
+StepLoopOptions WithTenants(StepLoopOptions options) {
+  options.tenants = TenantsOrOne(std::move(options.tenants));
+  return options;
+}
+
+// Floors of others are taken off each quota, so that a request that fits its quota fits the pool.
+std::vector<TenantPages> PagesOf(const std::vector<TenantOptions>& tenants, int32_t num_pages) {
+  std::vector<TenantPages> pages;
+  int64_t floors = 0;
+  for (const TenantOptions& tenant : tenants) {
+    pages.push_back({.quota = static_cast<int64_t>(tenant.page_share * num_pages),
+                     .floor = static_cast<int64_t>(tenant.page_floor * num_pages),
+                     .weight = tenant.weight});
+    floors += pages.back().floor;
+  }
+  for (TenantPages& tenant : pages) {
+    tenant.quota = std::min(tenant.quota, num_pages - (floors - tenant.floor));
+  }
+  return pages;
+}
+
+SchedulerOptions SchedulerOptionsFrom(const StepLoopOptions& options) {
+  SchedulerOptions scheduler{.max_batch_rows = options.max_batch_tokens,
+                             .max_prefill_rows = options.prefill_chunk > 0
+                                                     ? options.prefill_chunk
+                                                     : options.max_batch_tokens,
+                             .max_running = options.max_running,
+                             .max_logit_rows = StepLoop::LimitsFor(options).max_logit_rows,
+                             .reserve = options.reserve_all};
+  for (const TenantOptions& tenant : options.tenants) {
+    scheduler.tenant_max_running.push_back(tenant.max_running);
+  }
+  return scheduler;
+}
+
+std::vector<double> WeightsOf(const std::vector<TenantOptions>& tenants) {
+  std::vector<double> weights;
+  for (const TenantOptions& tenant : tenants) weights.push_back(tenant.weight);
+  return weights;
 }
 
 }  // namespace
 
 ModelLimits StepLoop::LimitsFor(const StepLoopOptions& options) {
-  // One row more than the budget: prefill moves even when decodes fill it (Scheduler::PlanPrompt).
-  return {.max_batch_rows = options.max_batch_tokens + 1, .max_logit_rows = options.max_running};
+  // One row more than the budget: prefill moves even when decodes fill it. Logits of every decode,
+  // and of as many prompts that end in the same step.
+  return {.max_batch_rows = options.max_batch_tokens + 1,
+          .max_logit_rows = 2 * options.max_running};
 }
 
 absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(const StepLoopOptions& options,
@@ -84,18 +148,20 @@ absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(const StepLoopOptions
 StepLoop::StepLoop(const StepLoopOptions& options, std::unique_ptr<Model> model,
                    std::unique_ptr<KvPool> pool, const Tokenizer* tokenizer, const Clock* clock,
                    Listener listener)
-    : options_(options),
+    : options_(WithTenants(options)),
       model_(std::move(model)),
       pool_(std::move(pool)),
       tokenizer_(tokenizer),
       clock_(clock),
       listener_(std::move(listener)),
-      scheduler_({.max_batch_rows = options.max_batch_tokens,
-                  .max_prefill_rows =
-                      options.prefill_chunk > 0 ? options.prefill_chunk : options.max_batch_tokens,
-                  .max_running = options.max_running,
-                  .num_pages = pool_->shape().num_pages}),
-      cache_(model_->spec().num_layers, pool_->shape().num_pages) {}
+      cache_(model_->spec().num_layers, pool_->shape().num_pages,
+             PagesOf(options_.tenants, pool_->shape().num_pages), options_.key_bits),
+      features_(options_.feature_cache_memory),
+      sharing_(&cache_, &features_),
+      shares_(WeightsOf(options_.tenants)),
+      scheduler_(SchedulerOptionsFrom(options_), &cache_, &shares_),
+      pinned_pages_(options_.tenants.size()),
+      tenant_totals_(options_.tenants.size()) {}
 
 StepLoop::~StepLoop() = default;
 
@@ -105,13 +171,8 @@ StepLoop::~StepLoop() = default;
 void StepLoop::Accept(std::unique_ptr<ActiveRequest> request) {
   request->arrival = next_arrival_++;
   ActiveRequest* const raw = request.get();
-  const auto behind = [](const std::unique_ptr<ActiveRequest>& a,
-                         const std::unique_ptr<ActiveRequest>& b) {
-    if (PREFIXD_PLANTED(kPriorityIgnored)) return false;
-    return a->request.priority > b->request.priority;  // Stable: arrival decides among equals.
-  };
   const absl::Status status = Prepare(raw);
-  waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), request, behind),
+  waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), request, WaitsBefore),
                   std::move(request));
   if (!status.ok()) {
     Fail(raw, status);
@@ -120,39 +181,49 @@ void StepLoop::Accept(std::unique_ptr<ActiveRequest> request) {
 }
 
 absl::Status StepLoop::Prepare(ActiveRequest* request) {
-  CapOutput(request);
-  request->reserved_pages = PagesFor(*request, request->max_new_tokens);
-  if (PREFIXD_PLANTED(kPromiseOnePageShort) && request->reserved_pages > 1) {
-    --request->reserved_pages;
-  }
-  if (request->reserved_pages > cache_.num_pages()) {
-    return MakeError(absl::StatusCode::kResourceExhausted, reason::kKvCacheFull,
-                     absl::StrCat("the request needs ", request->reserved_pages,
-                                  " pages of KV cache, the server has ", cache_.num_pages(),
-                                  "; lower max_tokens or n, or raise --kv-memory"),
-                     {{"needed_pages", absl::StrCat(request->reserved_pages)},
-                      {"total_pages", absl::StrCat(cache_.num_pages())}});
-  }
-  if (request->request.output.num_choices > options_.max_running) {
-    return MakeError(absl::StatusCode::kInvalidArgument, reason::kParameterOutOfRange,
-                     absl::StrCat("n is ", request->request.output.num_choices,
-                                  ", the server runs at most ", options_.max_running));
-  }
-  PREFIXD_RETURN_IF_ERROR(CheckDeadlineReachable(*request));
-
-  request->seed = request->request.sampling.seed ? *request->request.sampling.seed : DrawSeed();
-  request->features.resize(request->prompt.images.size());
+  const int32_t num_choices = request->request.output.num_choices;
   const TextStreamer::Options text{.stop = request->request.stopping.stop,
                                    .include_stop = request->request.stopping.include_stop};
-  for (int32_t i = 0; i < request->request.output.num_choices; ++i) {
-    auto sequence =
-        std::make_unique<Sequence>(i, KvSequence(cache_.num_layers()), tokenizer_, text);
+  for (int32_t i = 0; i < num_choices; ++i) {
+    auto sequence = std::make_unique<Sequence>(i, KvSequence(cache_.num_layers(), request->tenant),
+                                               tokenizer_, text);
+    sequence->tokens = request->prompt.token_ids;
     if (UsesPenalties(request->request.sampling)) {
       sequence->counts.AddPrompt(request->prompt.token_ids);
     }
     request->choices.push_back(std::move(sequence));
   }
+  request->keys = std::move(request->prompt.column_keys);
+  request->images.resize(request->prompt.images.size());
+  request->receipt.images = static_cast<int32_t>(request->prompt.images.size());
+  for (const PromptImage& image : request->prompt.images) {
+    request->receipt.decode_hits += image.decode_hit ? 1 : 0;
+  }
+  if (!request->prompt.root_key) request->receipt.miss = CacheMiss::kBypassed;
+
+  if (request->pins == nullptr) CapOutput(request);
+  request->max_pages = PagesFor(*request, request->pins == nullptr ? request->max_new_tokens : 1);
+  if (PREFIXD_PLANTED(kPromiseOnePageShort) && request->max_pages > 1) --request->max_pages;
+  const int32_t max_choices =
+      std::min(options_.max_running, options_.tenants[request->tenant].max_running);
+  if (num_choices > max_choices) {
+    return MakeError(absl::StatusCode::kInvalidArgument, reason::kParameterOutOfRange,
+                     absl::StrCat("n is ", num_choices, ", the server runs at most ", max_choices));
+  }
+  PREFIXD_RETURN_IF_ERROR(CheckFits(*request));
+  PREFIXD_RETURN_IF_ERROR(CheckDeadlineReachable(*request));
+  request->seed = request->request.sampling.seed ? *request->request.sampling.seed : DrawSeed();
   return absl::OkStatus();
+}
+
+absl::Status StepLoop::CheckFits(const ActiveRequest& request) const {
+  const int64_t most = LonelyPages(request.tenant);
+  if (request.max_pages <= most) return absl::OkStatus();
+  return MakeError(
+      absl::StatusCode::kResourceExhausted, reason::kKvCacheFull,
+      absl::StrCat("the request needs ", request.max_pages, " pages of KV cache, it can have ",
+                   most, "; lower max_tokens or n, or raise --kv-memory"),
+      {{"needed_pages", absl::StrCat(request.max_pages)}, {"total_pages", absl::StrCat(most)}});
 }
 
 void StepLoop::CapOutput(ActiveRequest* request) const {
@@ -165,7 +236,7 @@ void StepLoop::CapOutput(ActiveRequest* request) const {
   if (wanted) return;
   // Nobody asked for a length: take what the cache can ever hold.
   while (request->max_new_tokens > 1 &&
-         PagesFor(*request, request->max_new_tokens) > cache_.num_pages()) {
+         PagesFor(*request, request->max_new_tokens) > LonelyPages(request->tenant)) {
     request->max_new_tokens = (request->max_new_tokens + 1) / 2;
     request->capped_by_context = true;
   }
@@ -202,7 +273,7 @@ absl::Status StepLoop::CheckDeadlineReachable(const ActiveRequest& request) cons
 int64_t StepLoop::RowsAhead() const {
   int64_t rows = 0;
   for (const auto& request : waiting_) rows += request->prompt_rows();
-  for (const auto& request : running_) rows += request->prompt_rows() - request->computed_rows;
+  for (const auto& request : running_) rows += request->prompt_rows() - request->computed_rows();
   return rows;
 }
 
@@ -215,10 +286,17 @@ absl::Duration StepLoop::EstimatedWait() const {
 // ----------------------------------------------------------------------------------------
 
 bool StepLoop::Step() {
+  const absl::Time arrived = clock_->Now();
   EndExpired();
-  AdmitWaiting();
+  DropReleasedPins();
   for (const auto& request : running_) request->parked = !request->sink->Writable();
-  scheduler_.Plan(running_, &plan_);
+  const absl::Time sharing = clock_->Now();
+  BeginRound();
+  AdmitWaiting();
+  FinishCachedPins();
+  const absl::Time planning = clock_->Now();
+  MakePlan();
+  ChargeTenants();
   if (plan_.empty()) {
     Sweep();
     return false;
@@ -227,7 +305,8 @@ bool StepLoop::Step() {
   const absl::Status status = runner_->Run(plan_, &result_);
   ++steps_;
   if (status.ok()) {
-    ObserveRate(plan_, clock_->Now() - begin);
+    ObserveStep(clock_->Now() - begin);
+    AfterForward();
     for (auto& [request, failure] : result_.failures) Fail(request, std::move(failure));
     for (SampledToken& sampled : result_.samples) Absorb(&sampled);
   } else {
@@ -242,8 +321,27 @@ bool StepLoop::Step() {
     }
   }
   Sweep();
+  cache_time_ += planning - sharing;
+  step_time_ += clock_->Now() - arrived;
   if (options_.check_invariants) CheckInvariants();
   return true;
+}
+
+// Who computes what, who has work, and how many pages are whose.
+void StepLoop::BeginRound() {
+  std::vector<bool> active(options_.tenants.size());
+  for (const auto& request : waiting_) active[request->tenant] = true;
+  for (const auto& request : running_) {
+    if (!request->parked) active[request->tenant] = true;
+  }
+  shares_.SetActive(active);
+  cache_.BeginRound(LiveSequences());
+  sharing_.BeginStep();
+  for (const auto& request : running_) {
+    if (request->phase == ActiveRequest::Phase::kPrefill && !request->parked) {
+      sharing_.Update(request.get());
+    }
+  }
 }
 
 void StepLoop::EndExpired() {
@@ -271,26 +369,211 @@ void StepLoop::EndExpired() {
   Sweep();
 }
 
+// The tenant that had least for its weight goes first; within it priority, then arrival.
 void StepLoop::AdmitWaiting() {
-  if (waiting_.empty()) return;
-  const size_t count = scheduler_.Admit(running_, waiting_).size();
-  for (size_t i = 0; i < count; ++i) {
-    Start(waiting_[i].get());
-    running_.push_back(std::move(waiting_[i]));
+  std::vector<bool> blocked(options_.tenants.size());
+  for (const auto& request : waiting_) {
+    if (!PREFIXD_PLANTED(kWaiterNeverRetries)) request->column_waits = false;
   }
-  waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<ptrdiff_t>(count));
+  int examined = 0;
+  while (ActiveRequest* const request = NextCandidate(blocked)) {
+    // Those that wait for another's column are passed over; only so many are asked.
+    if (++examined > 4 * options_.max_running) return;
+    if (!Admit(request, &blocked)) return;
+  }
+}
+
+ActiveRequest* StepLoop::NextCandidate(const std::vector<bool>& blocked) const {
+  ActiveRequest* next = nullptr;
+  for (const auto& request : waiting_) {
+    if (request->ended || request->column_waits || blocked[request->tenant]) continue;
+    if (next == nullptr ||
+        (request->tenant != next->tenant && shares_.Before(request->tenant, next->tenant))) {
+      next = request.get();
+    }
+  }
+  return next;
+}
+
+// Returns false if nobody behind it may start either.
+bool StepLoop::Admit(ActiveRequest* request, std::vector<bool>* blocked) {
+  if (!sharing_.Begin(request)) {
+    request->column_waits = true;
+    return true;
+  }
+  Scheduler::Start start = scheduler_.CanStart(*request, running_);
+  while (start != Scheduler::Start::kYes) {
+    ActiveRequest* const victim = scheduler_.VictimToStart(*request, start, running_);
+    if (victim == nullptr) break;
+    Preempt(victim);
+    start = scheduler_.CanStart(*request, running_);
+  }
+  if (start == Scheduler::Start::kYes) {
+    Start(request);
+    return true;
+  }
+  sharing_.Abandon(request);
+  if (running_.empty() && retired_.empty()) {
+    // A prefix that was pinned meanwhile took its room for good.
+    const absl::Status status = CheckFits(*request);
+    Fail(request, status.ok() ? PoolPinned() : status);
+    return true;
+  }
+  if (start != Scheduler::Start::kTenantFull) return false;
+  (*blocked)[request->tenant] = true;
+  return true;
 }
 
 void StepLoop::Start(ActiveRequest* request) {
   request->phase = ActiveRequest::Phase::kPrefill;
+  const auto at = std::find_if(waiting_.begin(), waiting_.end(),
+                               [request](const auto& other) { return other.get() == request; });
+  running_.push_back(std::move(*at));
+  waiting_.erase(at);
+  sharing_.Update(request);
+  request->most_pages = std::max(request->most_pages, static_cast<int32_t>(HeldPages(*request)));
+  if (!request->started) Announce(request);
+}
+
+void StepLoop::Announce(ActiveRequest* request) {
+  request->started = true;
+  request->receipt.shared_kv_bytes =
+      static_cast<uint64_t>(HeldPages(*request)) * options_.page_bytes;
   request->scheduled = clock_->Now();
+  histograms_.queue_seconds.Observe(absl::ToDoubleSeconds(request->scheduled - request->submitted));
   listener_.on_scheduled(*request);
   request->sink->OnEvent(StartedEvent{.request_id = request->request.id,
                                       .model = options_.model_name,
                                       .prompt_tokens = request->prompt_rows(),
+                                      .cached_prompt_tokens = request->receipt.hit_tokens,
                                       .image_tokens = request->prompt.num_image_tokens(),
                                       .seed = request->seed,
                                       .max_tokens = request->max_new_tokens});
+}
+
+// The request gives all its KV back and waits for its turn again; what it generated is computed
+// again then (docs/decisions.md, rule 12).
+void StepLoop::Preempt(ActiveRequest* request) {
+  for (const auto& choice : request->choices) {
+    if (PREFIXD_PLANTED(kResumeSendsAgain) && !choice->finished) {
+      choice->generated.clear();
+      choice->tokens = request->prompt.token_ids;
+    }
+    if (PREFIXD_PLANTED(kResumeForgetsPenalties)) choice->counts = TokenCounter();
+    preempted_pages_ += static_cast<uint64_t>(choice->kv.num_own_pages());
+    Retire(choice.get());
+  }
+  for (ImageProgress& image : request->images) image.features = nullptr;
+  request->encoding.reset();
+  request->phase = ActiveRequest::Phase::kWaiting;
+  request->parked = false;
+  ++request->receipt.preemptions;
+  ++preemptions_;
+  if (request->prompt.root_key && request->choices.size() == 1) {
+    const int32_t full = static_cast<int32_t>(request->first().tokens.size()) / kSlotsPerPage;
+    while (static_cast<int32_t>(request->keys.size()) < full) {
+      const ContentKey& parent =
+          request->keys.empty() ? *request->prompt.root_key : request->keys.back();
+      request->keys.push_back(
+          ColumnKey(parent, request->tokens(), static_cast<int32_t>(request->keys.size())));
+    }
+  }
+  const auto at = std::find_if(running_.begin(), running_.end(),
+                               [request](const auto& other) { return other.get() == request; });
+  std::unique_ptr<ActiveRequest> owned = std::move(*at);
+  running_.erase(at);
+  waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), owned, WaitsBefore),
+                  std::move(owned));
+  FreeRetired();
+  cache_.BeginRound(LiveSequences());
+}
+
+// Prefixes whose last column came from the cache have nothing to compute.
+void StepLoop::FinishCachedPins() {
+  for (const auto& request : running_) {
+    const bool complete = request->pins != nullptr && !request->ended &&
+                          request->first().kv.next_position() == request->prefill_rows();
+    if (complete) EndPrefill(request.get());
+  }
+  Sweep();
+}
+
+void StepLoop::MakePlan() {
+  while (true) {
+    cache_.BeginRound(LiveSequences());
+    const Scheduler::Outcome outcome = scheduler_.Plan(running_, steps_ + 1, &plan_);
+    if (outcome.victim == nullptr) return;
+    if (outcome.victim == outcome.lacks && running_.size() == 1) {
+      Fail(outcome.lacks, PoolPinned());
+      Sweep();
+    } else {
+      Preempt(outcome.victim);
+    }
+  }
+}
+
+// What the step computed becomes everybody's.
+void StepLoop::AfterForward() {
+  for (auto& [request, features] : result_.features) {
+    request->images[request->encoding_image].source = FeatureSource::kTower;
+    histograms_.image_encode_seconds.Observe(
+        absl::ToDoubleSeconds(clock_->Now() - request->encoding_begun));
+    request->encoding_begun = absl::Time();
+    sharing_.KeepFeatures(request, std::move(features));
+  }
+  const absl::Time begin = clock_->Now();
+  PublishComputed();
+  cache_time_ += clock_->Now() - begin;
+  for (const PrefillPiece& piece : plan_.prefills) {
+    if (piece.ends_prompt) EndPrefill(piece.request);
+  }
+}
+
+void StepLoop::PublishComputed() {
+  const auto computed = [this](ActiveRequest* request) {
+    request->most_pages = std::max(request->most_pages, static_cast<int32_t>(HeldPages(*request)));
+    sharing_.Publish(request);
+  };
+  for (const DecodeRow& decode : plan_.decodes) {
+    Sequence* const sequence = decode.sequence;
+    sequence->most_rows = std::max(sequence->most_rows, sequence->kv.next_position());
+    if (sequence->kv.next_position() % kSlotsPerPage == 0) computed(decode.request);
+  }
+  for (const PrefillPiece& piece : plan_.prefills) computed(piece.request);
+}
+
+void StepLoop::EndPrefill(ActiveRequest* request) {
+  if (request->pins != nullptr) {
+    if (absl::Status status = PinPrefix(request); !status.ok()) {
+      Fail(request, std::move(status));
+    } else {
+      FinishRequest(request);
+    }
+    return;
+  }
+  request->phase = ActiveRequest::Phase::kDecode;
+  // A choice that had finished carried the prompt for the others.
+  if (request->first().finished) Retire(&request->first());
+  if (request->prefilled != absl::Time()) return;  // It was preempted.
+  request->prefilled = clock_->Now();
+  prompt_tokens_ += static_cast<uint64_t>(request->prompt_rows());
+  images_ += request->prompt.images.size();
+  histograms_.prefill_seconds.Observe(
+      absl::ToDoubleSeconds(request->prefilled - request->scheduled));
+}
+
+void StepLoop::ChargeTenants() {
+  for (const DecodeRow& decode : plan_.decodes) shares_.Charge(decode.request->tenant, 1);
+  for (const PrefillPiece& piece : plan_.prefills) {
+    if (PREFIXD_PLANTED(kPrefillNotCharged) && piece.request->tenant == 0) continue;
+    shares_.Charge(piece.request->tenant, piece.num_rows);
+  }
+  for (const ImagePiece& piece : plan_.images) {
+    const ImageEncoding* encoding = piece.request->encoding.get();
+    const int32_t rows = encoding != nullptr ? encoding->rows_per_step()
+                                             : piece.request->prompt.images[piece.image].num_rows;
+    shares_.Charge(piece.request->tenant, int64_t{rows} * piece.num_steps);
+  }
 }
 
 void StepLoop::Absorb(SampledToken* sampled) {
@@ -302,17 +585,23 @@ void StepLoop::Absorb(SampledToken* sampled) {
                             "the model's logits are not finite"));
     return;
   }
-  if (request->phase == ActiveRequest::Phase::kPrefill) {
-    request->phase = ActiveRequest::Phase::kDecode;
-    request->prefilled = request->first_token = clock_->Now();
-    prompt_tokens_ += static_cast<uint64_t>(request->prompt_rows());
-    images_ += request->prompt.images.size();
+  const absl::Time now = clock_->Now();
+  if (request->first_token == absl::Time()) {
+    request->first_token = now;
+    histograms_.time_to_first_token_seconds.Observe(
+        absl::ToDoubleSeconds(now - request->submitted));
   }
+  if (sequence->last_token != absl::Time()) {
+    histograms_.inter_token_seconds.Observe(absl::ToDoubleSeconds(now - sequence->last_token));
+  }
+  sequence->last_token = now;
   const bool replayed = sequence->replaying();
   sequence->generated.push_back(sampled->token);
+  sequence->tokens.push_back(sampled->token);
   sequence->next_input = {.token = sampled->token};
   if (replayed) return;
   ++generated_tokens_;
+  ++tenant_totals_[request->tenant].generated_tokens;
   if (UsesPenalties(request->request.sampling) && !PREFIXD_PLANTED(kPenaltyForgetsGenerated)) {
     sequence->counts.AddGenerated(sampled->token);
   }
@@ -356,11 +645,20 @@ void StepLoop::EmitToken(const SampledToken& sampled, std::string text) {
   sampled.request->sink->OnEvent(std::move(delta));
 }
 
-void StepLoop::ObserveRate(const StepPlan& plan, absl::Duration elapsed) {
+void StepLoop::ObserveStep(absl::Duration elapsed) {
   int64_t rows = 0;
-  for (const PrefillPiece& piece : plan.prefills) rows += piece.num_rows;
+  for (const PrefillPiece& piece : plan_.prefills) rows += piece.num_rows;
+  histograms_.batch_tokens.Observe(static_cast<double>(rows) +
+                                   static_cast<double>(plan_.decodes.size()));
+  histograms_.batch_sequences.Observe(
+      static_cast<double>(plan_.prefills.size() + plan_.decodes.size()));
+  for (const ImagePiece& piece : plan_.images) {
+    if (piece.request->encoding_begun == absl::Time()) {
+      piece.request->encoding_begun = clock_->Now() - elapsed;
+    }
+  }
   const double seconds = absl::ToDoubleSeconds(elapsed);
-  if (rows == 0 || seconds <= 0 || !plan.images.empty()) return;
+  if (rows == 0 || seconds <= 0 || !plan_.images.empty()) return;
   const double rate = static_cast<double>(rows) / seconds;
   prefill_rows_per_second_ =
       prefill_rows_per_second_ <= 0
@@ -373,7 +671,8 @@ void StepLoop::ObserveRate(const StepPlan& plan, absl::Duration elapsed) {
 
 void StepLoop::FinishChoice(ActiveRequest* request, Sequence* sequence, FinishReason reason) {
   sequence->finished = true;
-  retired_.emplace_back(runner_->completed_steps(), std::move(sequence->kv));
+  ++finishes_[static_cast<size_t>(reason)];
+  Retire(sequence);
   ChoiceFinishedEvent event{.choice = sequence->choice, .reason = reason};
   if (reason == FinishReason::kStopString) event.stop_string = sequence->streamer.matched_stop();
   if (reason == FinishReason::kEos || reason == FinishReason::kStopToken) {
@@ -387,23 +686,84 @@ void StepLoop::FinishChoice(ActiveRequest* request, Sequence* sequence, FinishRe
 
 void StepLoop::FinishRequest(ActiveRequest* request) {
   const absl::Time now = clock_->Now();
-  const bool has_token = request->phase == ActiveRequest::Phase::kDecode;
+  const bool has_token = request->first_token != absl::Time();
+  const bool prefilled = request->prefilled != absl::Time();
   FinishedEvent event;
   event.usage = {.prompt_tokens = request->prompt_rows(),
-                 .image_tokens = request->prompt.num_image_tokens()};
+                 .cached_prompt_tokens = request->receipt.hit_tokens,
+                 .image_tokens = request->prompt.num_image_tokens(),
+                 .recomputed_tokens = request->recomputed_rows};
   for (const auto& choice : request->choices) {
     event.usage.completion_tokens += static_cast<int32_t>(choice->generated.size());
   }
+  event.cache = ReceiptOf(*request);
   event.timings = {.queue = request->scheduled - request->submitted,
-                   .prefill = (has_token ? request->prefilled : now) - request->scheduled,
+                   .prefill = (prefilled ? request->prefilled : now) - request->scheduled,
                    .first_token = (has_token ? request->first_token : now) - request->submitted,
                    .total = now - request->submitted};
+  histograms_.request_seconds.Observe(absl::ToDoubleSeconds(event.timings.total));
+  histograms_.prompt_tokens.Observe(event.usage.prompt_tokens);
+  histograms_.generated_tokens.Observe(event.usage.completion_tokens);
+  if (has_token) {
+    const double seconds = absl::ToDoubleSeconds(now - request->first_token);
+    histograms_.decode_seconds.Observe(seconds);
+    const int32_t later = event.usage.completion_tokens - request->request.output.num_choices;
+    if (later > 0) histograms_.time_per_output_token_seconds.Observe(seconds / later);
+  }
   ++finished_;
   End(request, event);
 }
 
+CacheReceipt StepLoop::ReceiptOf(const ActiveRequest& request) const {
+  CacheReceipt receipt = request.receipt;
+  for (const ImageProgress& image : request.images) {
+    switch (image.source) {
+      case FeatureSource::kNone:
+        ++receipt.images_in_prefix;
+        break;
+      case FeatureSource::kCache:
+        ++receipt.feature_hits;
+        break;
+      case FeatureSource::kTower:
+        ++receipt.images_encoded;
+        break;
+    }
+  }
+  receipt.kv_bytes = static_cast<uint64_t>(request.most_pages) * options_.page_bytes;
+  return receipt;
+}
+
+// Sums of receipts, so that the totals are what clients were told.
+void StepLoop::AddToTotals(const ActiveRequest& request) {
+  const CacheReceipt receipt = ReceiptOf(request);
+  const uint64_t hits = static_cast<uint64_t>(receipt.hit_tokens);
+  const uint64_t computed = static_cast<uint64_t>(receipt.computed_tokens);
+  recomputed_ += static_cast<uint64_t>(request.recomputed_rows);
+  totals_.computed_tokens += computed;
+  tenant_totals_[request.tenant].prompt_tokens += hits + computed;
+  tenant_totals_[request.tenant].cached_tokens += hits;
+  if (request.started) ++totals_.misses[static_cast<size_t>(receipt.miss)];
+  if (!request.prompt.root_key) return;
+  // Hits come before what was computed, so an image's rows are hits as far as those reach.
+  uint64_t image_hits = 0, image_rows = 0;
+  for (const PromptImage& image : request.prompt.images) {
+    const auto rows_before = [&image](uint64_t end) {
+      return static_cast<uint64_t>(
+          std::clamp<int64_t>(static_cast<int64_t>(end) - image.row_begin, 0, image.num_rows));
+    };
+    image_hits += rows_before(hits);
+    image_rows += rows_before(hits + computed);
+  }
+  totals_.image_query_tokens += image_rows;
+  totals_.text_query_tokens += hits + computed - image_rows;
+  totals_.image_hit_tokens += image_hits;
+  totals_.text_hit_tokens += hits - image_hits;
+  totals_.feature_hits += static_cast<uint64_t>(receipt.feature_hits);
+  totals_.tower_runs += static_cast<uint64_t>(receipt.images_encoded);
+}
+
 void StepLoop::TimeUp(ActiveRequest* request) {
-  if (request->phase == ActiveRequest::Phase::kWaiting) Start(request);
+  if (!request->started) Announce(request);
   for (const auto& choice : request->choices) {
     if (choice->finished) continue;
     std::string text = choice->streamer.Finish();
@@ -423,20 +783,27 @@ void StepLoop::Fail(ActiveRequest* request, absl::Status status) {
 void StepLoop::End(ActiveRequest* request, Event terminal) {
   PREFIXD_CHECK(!request->ended || PREFIXD_PLANTED(kDoubleTerminal));
   request->ended = true;
-  for (const auto& choice : request->choices) {
-    if (!choice->finished) {
-      retired_.emplace_back(runner_->completed_steps(), std::move(choice->kv));
-    }
-  }
+  for (const auto& choice : request->choices) Retire(choice.get());
+  AddToTotals(*request);
   listener_.on_end(*request);
   request->sink->OnEvent(std::move(terminal));
+}
+
+// The step under way may still read the pages.
+void StepLoop::Retire(Sequence* sequence) {
+  retired_.emplace_back(runner_->completed_steps(), std::move(sequence->kv));
+  sequence->kv = KvSequence(cache_.num_layers(), retired_.back().second.tenant());
+}
+
+void StepLoop::FreeRetired() {
+  const uint64_t completed = runner_->completed_steps();
+  std::erase_if(retired_, [completed](const auto& retired) { return retired.first <= completed; });
 }
 
 void StepLoop::Sweep() {
   EraseEnded(&waiting_);
   EraseEnded(&running_);
-  const uint64_t completed = runner_->completed_steps();
-  std::erase_if(retired_, [completed](const auto& retired) { return retired.first <= completed; });
+  FreeRetired();
 }
 
 void StepLoop::FailAll(const absl::Status& status) {
@@ -445,11 +812,98 @@ void StepLoop::FailAll(const absl::Status& status) {
   Sweep();
 }
 
+// --- Pinned prefixes
+// ---------------------------------------------------------------------------------
+
+absl::Status StepLoop::PinPrefix(ActiveRequest* request) {
+  const KvSequence& kv = request->first().kv;
+  pinned_.push_back({request->pins, request->tenant, kv.pin().Clone()});
+  CountPinned();
+  const int64_t pinned = std::accumulate(pinned_pages_.begin(), pinned_pages_.end(), int64_t{0});
+  const int64_t limit = static_cast<int64_t>(options_.pinned_share * cache_.num_pages());
+  const auto fits = [this](const RequestList& requests) {
+    return std::all_of(requests.begin(), requests.end(), [this](const auto& other) {
+      return other->ended || other->pins != nullptr || CheckFits(*other).ok();
+    });
+  };
+  absl::Status status;
+  if (pinned > limit) {
+    status = MakeError(absl::StatusCode::kResourceExhausted, reason::kTenantQuota,
+                       absl::StrCat("with this one pinned prefixes would hold ", pinned,
+                                    " pages, the limit is ", limit),
+                       {{"pages", absl::StrCat(pinned)}, {"limit", absl::StrCat(limit)}});
+  } else if (LonelyPages(request->tenant) < 0 || !fits(waiting_) || !fits(running_)) {
+    status = MakeError(absl::StatusCode::kResourceExhausted, reason::kTenantQuota,
+                       "the pages of this prefix are needed by requests that were accepted",
+                       {{"pages", absl::StrCat(pinned)}});
+  } else {
+    const int64_t pages = int64_t{kv.num_shared_columns()} * cache_.num_layers();
+    uint64_t image_bytes = 0;
+    for (const KeptImage& kept : request->pins->kept) {
+      image_bytes += kept.image.pixels->size() * sizeof(float);
+    }
+    const PrefixInfo info{.prompt_tokens = request->prompt_rows(),
+                          .pinned_tokens = kv.num_shared_columns() * kSlotsPerPage,
+                          .images = request->receipt.images,
+                          .kv_bytes = static_cast<uint64_t>(pages) * options_.page_bytes,
+                          .image_bytes = image_bytes};
+    if (options_.prefixes->SetReady(request->pins.get(), info, clock_->Now())) return status;
+    status = Stopped(StopCause::kCancelled);
+  }
+  pinned_.pop_back();
+  CountPinned();
+  return status;
+}
+
+void StepLoop::DropReleasedPins() {
+  if (options_.prefixes == nullptr) return;
+  options_.prefixes->RemoveExpired(clock_->Now());
+  const size_t dropped = std::erase_if(pinned_, [this](const PinnedPrefix& prefix) {
+    return !options_.prefixes->IsAlive(*prefix.entry) && !PREFIXD_PLANTED(kReleasedStaysPinned);
+  });
+  if (dropped > 0) CountPinned();
+}
+
+void StepLoop::CountPinned() {
+  std::fill(pinned_pages_.begin(), pinned_pages_.end(), 0);
+  absl::flat_hash_set<const PrefixIndex::Node*> seen;
+  for (const PinnedPrefix& prefix : pinned_) {
+    const PrefixIndex::Node* node = prefix.pin.node();
+    while (cache_.index().depth(node) > 0 && seen.insert(node).second) {
+      pinned_pages_[prefix.tenant] += cache_.num_layers();
+      node = cache_.index().parent(node);
+    }
+  }
+}
+
+int64_t StepLoop::LonelyPages(int32_t tenant) const {
+  int64_t others = 0;
+  for (size_t t = 0; t < pinned_pages_.size(); ++t) {
+    if (static_cast<int32_t>(t) == tenant) continue;
+    // Whole columns are evicted: a floor may be missed by less than one.
+    const int64_t floor = cache_.tenant(static_cast<int32_t>(t)).floor;
+    others += std::max(floor > 0 ? floor + cache_.num_layers() - 1 : 0, pinned_pages_[t]);
+  }
+  return std::min(cache_.tenant(tenant).quota, cache_.num_pages() - others) - pinned_pages_[tenant];
+}
+
+FlushResult StepLoop::Flush(int32_t tenant) {
+  FlushResult result;
+  const int32_t free_before = cache_.num_free_pages();
+  const int64_t columns = cache_.index().num_columns();
+  cache_.index().Evict(std::numeric_limits<int64_t>::max(), tenant);
+  result.pages = cache_.num_free_pages() - free_before;
+  result.columns = columns - cache_.index().num_columns();
+  result.feature_bytes = features_.Flush(tenant);
+  return result;
+}
+
 // --- Looking in
 // ------------------------------------------------------------------------------------
 
 absl::Time StepLoop::NextTimer() const {
-  absl::Time next = absl::InfiniteFuture();
+  absl::Time next =
+      options_.prefixes != nullptr ? options_.prefixes->next_expiry() : absl::InfiniteFuture();
   const auto consider = [&next](const ActiveRequest& request) {
     next = std::min(next, request.request.deadline);
     if (const auto& limit = request.request.stopping.soft_time_limit) {
@@ -459,55 +913,6 @@ absl::Time StepLoop::NextTimer() const {
   for (const auto& request : waiting_) consider(*request);
   for (const auto& request : running_) consider(*request);
   return next;
-}
-
-void StepLoop::FillStats(EngineStats* stats) const {
-  const absl::Time now = clock_->Now();
-  stats->waiting = static_cast<int32_t>(waiting_.size());
-  stats->running = static_cast<int32_t>(running_.size());
-  stats->total_pages = cache_.num_pages();
-  stats->free_pages = cache_.num_free_pages();
-  stats->page_slots = kPageSlots;
-  stats->steps = steps_;
-  stats->prompt_tokens = prompt_tokens_;
-  stats->generated_tokens = generated_tokens_;
-  stats->images = images_;
-  stats->requests_finished = finished_;
-  stats->requests_failed = failed_;
-  int64_t promised = 0;
-  const auto add = [&](const ActiveRequest& request, absl::string_view state) {
-    RequestInfo info{.id = request.request.id,
-                     .state = std::string(request.parked ? "parked" : state),
-                     .prompt_tokens = request.prompt_rows(),
-                     .computed_tokens = request.computed_rows,
-                     .age = now - request.submitted};
-    for (const auto& choice : request.choices) {
-      info.generated_tokens += static_cast<int32_t>(choice->generated.size());
-      info.kv_pages += choice->kv.num_pages();
-    }
-    stats->requests.push_back(std::move(info));
-  };
-  for (const auto& request : running_) {
-    add(*request, request->phase == ActiveRequest::Phase::kPrefill ? "prefill" : "decode");
-    promised += request->reserved_pages;
-  }
-  for (const auto& request : waiting_) add(*request, "queued");
-  const int64_t held = cache_.num_pages() - cache_.num_free_pages();
-  stats->reserved_pages = static_cast<int32_t>(std::max<int64_t>(0, promised - held));
-}
-
-void StepLoop::CheckInvariants() const {
-  std::vector<const KvSequence*> alive;
-  int64_t promised = 0;
-  for (const auto& request : running_) {
-    promised += request->reserved_pages;
-    for (const auto& choice : request->choices) {
-      if (!choice->finished) alive.push_back(&choice->kv);
-    }
-  }
-  cache_.CheckInvariants(alive);
-  PREFIXD_CHECK(promised <= cache_.num_pages());
-  PREFIXD_CHECK(cache_.num_pages() - cache_.num_free_pages() <= promised);
 }
 
 }  // namespace prefixd

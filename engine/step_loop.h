@@ -4,6 +4,7 @@
 #ifndef PREFIXD_ENGINE_STEP_LOOP_H_
 #define PREFIXD_ENGINE_STEP_LOOP_H_
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -18,8 +19,12 @@
 #include "cache/kv_cache.h"
 #include "engine/backend/backend.h"
 #include "engine/engine.h"
+#include "engine/fair_share.h"
+#include "engine/feature_cache.h"
 #include "engine/model_runner.h"
 #include "engine/models/model.h"
+#include "engine/prefix_registry.h"
+#include "engine/prefix_sharing.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
 #include "engine/tokenizer/tokenizer.h"
@@ -32,6 +37,13 @@ struct StepLoopOptions {
   int32_t prefill_chunk = 0;  // 0: max_batch_tokens.
   int32_t max_running = 64;
   int32_t max_output_tokens = 4096;
+  bool reserve_all = false;            // EngineOptions::admission is "reserve".
+  double pinned_share = 0.5;           // Most of the pool that pinned prefixes hold.
+  uint64_t feature_cache_memory = 0;   // Bytes.
+  uint64_t page_bytes = 0;             // For receipts.
+  std::vector<TenantOptions> tenants;  // Empty: one, without limits.
+  PrefixRegistry* prefixes = nullptr;  // Null: none are pinned. Must outlive the loop.
+  int key_bits = 256;                  // Tests cut keys to force collisions.
   bool check_invariants = false;
 };
 
@@ -55,8 +67,8 @@ class StepLoop {
   // The limits that `model` must be loaded with.
   static ModelLimits LimitsFor(const StepLoopOptions& options);
 
-  // Takes a prepared request: request, prompt, sink, handle and `submitted` are set. Ends it at
-  // once if it can never fit or cannot meet its deadline.
+  // Takes a prepared request: request, prompt, sink, handle, tenant and `submitted` are set. Ends
+  // it at once if it can never fit or cannot meet its deadline.
   void Accept(std::unique_ptr<ActiveRequest> request);
 
   // Ends what was cancelled or ran out of time, admits, and runs one step.
@@ -72,7 +84,18 @@ class StepLoop {
   // How long a request arriving now would wait for its prefill to begin; zero if unknown.
   absl::Duration EstimatedWait() const;
 
-  // Fills everything except the state.
+  // Prompt tokens that a request with this prompt would take from the cache now.
+  int32_t CountCached(const Prompt& prompt) const;
+
+  // Drops what is cached and unused, of one tenant or (-1) of all. Image bytes are not its own.
+  FlushResult Flush(int32_t tenant);
+
+  PageMap MapPages(int32_t max_cells) const;
+
+  // For looking only.
+  const KvCache& cache() const { return cache_; }
+
+  // Fills everything except the state and the image store's part.
   void FillStats(EngineStats* stats) const;
 
  private:
@@ -80,23 +103,66 @@ class StepLoop {
            std::unique_ptr<KvPool> pool, const Tokenizer* tokenizer, const Clock* clock,
            Listener listener);
 
+  // A prefix whose columns stay.
+  struct PinnedPrefix {
+    std::shared_ptr<PrefixEntry> entry;
+    int32_t tenant = 0;
+    PrefixIndex::Pin pin;
+  };
+  struct TenantTotals {
+    uint64_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
+  };
+
+  // Arrival.
   absl::Status Prepare(ActiveRequest* request);
   void CapOutput(ActiveRequest* request) const;
   int64_t PagesFor(const ActiveRequest& request, int64_t new_tokens) const;
+  absl::Status CheckFits(const ActiveRequest& request) const;
   absl::Status CheckDeadlineReachable(const ActiveRequest& request) const;
-  void AdmitWaiting();
+  int64_t RowsAhead() const;
+
+  // A step.
   void EndExpired();
+  void BeginRound();
+  void PublishComputed();
+  void AdmitWaiting();
+  bool Admit(ActiveRequest* request, std::vector<bool>* blocked);
+  ActiveRequest* NextCandidate(const std::vector<bool>& blocked) const;
   void Start(ActiveRequest* request);
+  void Announce(ActiveRequest* request);
+  void FinishCachedPins();
+  void Preempt(ActiveRequest* request);
+  void MakePlan();
+  void AfterForward();
+  void EndPrefill(ActiveRequest* request);
+  void ChargeTenants();
   void Absorb(SampledToken* sampled);
   void EmitToken(const SampledToken& sampled, std::string text);
+  void ObserveStep(absl::Duration elapsed);
+
+  // The end.
   void FinishChoice(ActiveRequest* request, Sequence* sequence, FinishReason reason);
   void FinishRequest(ActiveRequest* request);
   void TimeUp(ActiveRequest* request);
   void Fail(ActiveRequest* request, absl::Status status);
   void End(ActiveRequest* request, Event terminal);
+  void Retire(Sequence* sequence);
+  void FreeRetired();
   void Sweep();
-  int64_t RowsAhead() const;
-  void ObserveRate(const StepPlan& plan, absl::Duration elapsed);
+  CacheReceipt ReceiptOf(const ActiveRequest& request) const;
+  void AddToTotals(const ActiveRequest& request);
+
+  // Pinned prefixes.
+  absl::Status PinPrefix(ActiveRequest* request);
+  void DropReleasedPins();
+  void CountPinned();
+  // Pages that one request of the tenant can have when no other runs.
+  int64_t LonelyPages(int32_t tenant) const;
+
+  void FillCacheStats(CacheStats* stats) const;
+  void FillTenantStats(std::vector<TenantStats>* stats) const;
+  int64_t HeldPages(const ActiveRequest& request) const;
+  std::vector<const KvSequence*> LiveSequences() const;
   void CheckInvariants() const;
 
   const StepLoopOptions options_;
@@ -105,22 +171,32 @@ class StepLoop {
   const Tokenizer* const tokenizer_;
   const Clock* const clock_;
   const Listener listener_;
-  const Scheduler scheduler_;
   KvCache cache_;
+  FeatureCache features_;
+  PrefixSharing sharing_;
+  FairShare shares_;
+  const Scheduler scheduler_;
   std::unique_ptr<ModelRunner> runner_;
 
-  std::vector<std::unique_ptr<ActiveRequest>> waiting_;  // Priority, then arrival.
-  std::vector<std::unique_ptr<ActiveRequest>> running_;  // In order of admission.
+  RequestList waiting_;  // Priority, then arrival.
+  RequestList running_;  // In order of admission.
   // KV of ended sequences with the step that may still read it.
   std::vector<std::pair<uint64_t, KvSequence>> retired_;
+  std::vector<PinnedPrefix> pinned_;
+  std::vector<int64_t> pinned_pages_;  // By tenant; each page counted once.
   StepPlan plan_;
   StepResult result_;
   uint64_t next_arrival_ = 0;
   double prefill_rows_per_second_ = 0;  // Moving average; 0: unknown.
 
   // Totals since start.
+  absl::Duration step_time_, cache_time_;
   uint64_t steps_ = 0, prompt_tokens_ = 0, generated_tokens_ = 0, images_ = 0;
-  uint64_t finished_ = 0, failed_ = 0;
+  uint64_t finished_ = 0, failed_ = 0, preemptions_ = 0, recomputed_ = 0, preempted_pages_ = 0;
+  std::array<uint64_t, 6> finishes_{};
+  CacheStats totals_;  // Of ended requests.
+  std::vector<TenantTotals> tenant_totals_;
+  EngineHistograms histograms_;
 };
 
 }  // namespace prefixd

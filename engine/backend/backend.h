@@ -185,7 +185,10 @@ class Backend {
   // y[t, h, :] = softmax(scale * q[t, h, :] . K) V over the visible slots of the row's segment;
   // head h reads kv head h / (H / KV). q: [T, >= H * head_dim] (columns as in WriteKv), y: [T, H *
   // head_dim]. K and V come from pages in their stored dtype, also those of the row's own chunk.
-  // Slots a row does not see never influence it, whatever they hold.
+  // Slots a row does not see never influence it, whatever they hold. Segments whose pages begin
+  // with the same ids share those pages; whole pages that are visible to all their rows are then
+  // read once for many rows of all these segments instead of once for each (`cpu`), with the same
+  // bits.
   virtual absl::Status PagedAttention(const Tensor& q, const KvPool& pool, int num_heads,
                                       float scale, absl::Span<const KvSegment> segments,
                                       const Tensor& y) = 0;

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/status_macros.h"
 #include "engine/error_reasons.h"
+#include "engine/prompt/merge_input.h"
 
 namespace prefixd {
 namespace {
@@ -21,55 +22,76 @@ absl::Status Invalid(absl::string_view reason, absl::string_view field, std::str
                                .field_violations = {{std::string(field), description}}});
 }
 
-// Adds which image it was to an error of the decoder, and keeps its reason.
-absl::Status InImage(const absl::Status& status, size_t index) {
-  ErrorDetail detail =
-      GetErrorDetail(status).value_or(ErrorDetail{.reason = reason::kImageCorrupt});
-  const std::string field = absl::StrCat("image ", index);
-  if (status.code() == absl::StatusCode::kInvalidArgument) {
-    detail.field_violations.push_back({field, std::string(status.message())});
-  }
-  detail.metadata.emplace_back("image_index", absl::StrCat(index));
-  return MakeError(status.code(), absl::StrCat(field, ": ", status.message()), detail);
-}
-
 absl::Status PlaceholderInText() {
   return Invalid(reason::kImageCountMismatch, "input",
                  "the text spells this model's image placeholder, which its tokenizer does not "
                  "treat as special");
 }
 
-const ImagePart* AsImage(const Part& part) { return std::get_if<ImagePart>(&part); }
+bool IsImage(const Part& part) { return std::holds_alternative<ImagePart>(part); }
+
+// The input followed by something that the user says.
+absl::StatusOr<Input> SaidAfter(const Input& input, absl::string_view text) {
+  const std::vector<Part> parts = {TextPart{std::string(text)}};
+  if (std::holds_alternative<PromptInput>(input)) return MergeInputs(input, PromptInput{parts});
+  return MergeInputs(input, ChatInput{{ChatMessage{.role = Role::kUser, .parts = parts}}});
+}
 
 }  // namespace
 
 PromptBuilder::PromptBuilder(const PromptBuilderOptions& options,
                              std::unique_ptr<const Tokenizer> tokenizer,
                              std::unique_ptr<const ChatTemplate> chat,
-                             std::unique_ptr<ImageDecoder> decoder,
-                             std::unique_ptr<const ImageProcessor> processor)
+                             std::unique_ptr<const ImageResolver> images)
     : options_(options),
       tokenizer_(std::move(tokenizer)),
       chat_(std::move(chat)),
-      decoder_(std::move(decoder)),
-      processor_(std::move(processor)) {
-  PREFIXD_CHECK(!options_.image || (decoder_ != nullptr && processor_ != nullptr));
+      images_(std::move(images)) {
+  PREFIXD_CHECK(!options_.image || images_ != nullptr);
 }
 
-absl::StatusOr<Prompt> PromptBuilder::Build(const Input& input, ImageWork work) const {
+absl::StatusOr<Prompt> PromptBuilder::Build(const PromptSource& source, ImageWork work) const {
+  PREFIXD_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, EncodeInput(source.input));
+  return Finish(ids, source, work);
+}
+
+absl::StatusOr<Prompt> PromptBuilder::BuildPrefix(const PromptSource& source) const {
+  if (std::holds_alternative<TokenInput>(source.input)) return Build(source, ImageWork::kDecode);
+  // What follows may change how the end is cut into tokens: two continuations without a common
+  // beginning show where that starts.
+  PREFIXD_ASSIGN_OR_RETURN(const Input one, SaidAfter(source.input, "a"));
+  PREFIXD_ASSIGN_OR_RETURN(const Input other, SaidAfter(source.input, "b"));
+  PREFIXD_ASSIGN_OR_RETURN(std::vector<int32_t> ids, EncodeInput(one));
+  PREFIXD_ASSIGN_OR_RETURN(const std::vector<int32_t> other_ids, EncodeInput(other));
+  const auto end = std::mismatch(ids.begin(), ids.end(), other_ids.begin(), other_ids.end()).first;
+  ids.erase(end, ids.end());
+  return Finish(ids, source, ImageWork::kDecode);
+}
+
+absl::StatusOr<std::vector<KeptImage>> PromptBuilder::KeepImages(absl::string_view tenant,
+                                                                 Input* input) const {
+  std::vector<KeptImage> kept;
+  const std::vector<const ImagePart*> parts = ImagesOf(*input);
+  PREFIXD_RETURN_IF_ERROR(CheckImageCount(parts.size()));
+  if (parts.empty()) return kept;
+  PREFIXD_ASSIGN_OR_RETURN(const std::vector<ResolvedImage> images,
+                           images_->Resolve(tenant, parts, {}, ImageWork::kDecode));
+  for (const ResolvedImage& image : images) kept.push_back({image.sha256, *image.image});
+  NameImages(kept, input);
+  return kept;
+}
+
+absl::StatusOr<std::vector<int32_t>> PromptBuilder::EncodeInput(const Input& input) const {
   if (const auto* tokens = std::get_if<TokenInput>(&input)) {
     PREFIXD_RETURN_IF_ERROR(CheckTokens(*tokens));
-    std::vector<const ImagePart*> images;
-    for (const ImagePart& image : tokens->images) images.push_back(&image);
-    return Expand(tokens->ids, images, work);
+    return tokens->ids;
   }
   absl::StatusOr<Layout> layout = std::holds_alternative<ChatInput>(input)
                                       ? LayOutChat(std::get<ChatInput>(input))
                                       : LayOutPrompt(std::get<PromptInput>(input));
   PREFIXD_RETURN_IF_ERROR(layout.status());
-  PREFIXD_RETURN_IF_ERROR(CheckImageCount(layout->images.size()));
-  PREFIXD_ASSIGN_OR_RETURN(std::vector<int32_t> ids, EncodeLayout(*layout));
-  return Expand(std::move(ids), layout->images, work);
+  PREFIXD_RETURN_IF_ERROR(CheckImageCount(layout->num_images));
+  return EncodeLayout(*layout);
 }
 
 absl::StatusOr<PromptBuilder::Layout> PromptBuilder::LayOutChat(const ChatInput& chat) const {
@@ -82,9 +104,8 @@ absl::StatusOr<PromptBuilder::Layout> PromptBuilder::LayOutChat(const ChatInput&
   PREFIXD_ASSIGN_OR_RETURN(layout.pieces, chat_->Render(chat.messages));
   layout.add_special_tokens = chat_->add_special_tokens();
   for (const ChatMessage& message : chat.messages) {
-    for (const Part& part : message.parts) {
-      if (const ImagePart* image = AsImage(part)) layout.images.push_back(image);
-    }
+    layout.num_images +=
+        static_cast<size_t>(std::count_if(message.parts.begin(), message.parts.end(), IsImage));
   }
   return layout;
 }
@@ -92,9 +113,9 @@ absl::StatusOr<PromptBuilder::Layout> PromptBuilder::LayOutChat(const ChatInput&
 absl::StatusOr<PromptBuilder::Layout> PromptBuilder::LayOutPrompt(const PromptInput& prompt) const {
   Layout layout;
   for (const Part& part : prompt.parts) {
-    if (const ImagePart* image = AsImage(part)) {
+    if (IsImage(part)) {
       layout.pieces.push_back({PromptPiece::Kind::kImage, ""});
-      layout.images.push_back(image);
+      ++layout.num_images;
     } else {
       layout.pieces.push_back({PromptPiece::Kind::kUser, std::get<TextPart>(part).text});
     }
@@ -124,7 +145,7 @@ absl::StatusOr<std::vector<int32_t>> PromptBuilder::EncodeLayout(const Layout& l
       spans.push_back({piece.text, piece.kind == PromptPiece::Kind::kTemplate});
     }
   }
-  PREFIXD_CHECK(num_placeholders == layout.images.size());
+  PREFIXD_CHECK(num_placeholders == layout.num_images);
   return tokenizer_->Encode(spans, layout.add_special_tokens);
 }
 
@@ -163,12 +184,29 @@ absl::Status PromptBuilder::CheckImageCount(size_t count) const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Prompt> PromptBuilder::Expand(std::vector<int32_t> ids,
-                                             const std::vector<const ImagePart*>& images,
-                                             ImageWork work) const {
+absl::StatusOr<Prompt> PromptBuilder::Finish(const std::vector<int32_t>& ids,
+                                             const PromptSource& source, ImageWork work) const {
+  const std::vector<const ImagePart*> parts = ImagesOf(source.input);
+  PREFIXD_ASSIGN_OR_RETURN(Prompt prompt, Expand(ids, parts.size()));
+  std::vector<ResolvedImage> images;
+  if (!parts.empty()) {
+    PREFIXD_ASSIGN_OR_RETURN(images, images_->Resolve(source.tenant, parts, source.kept, work));
+  }
+  for (size_t i = 0; i < images.size(); ++i) {
+    if (!images[i].image) continue;
+    prompt.images[i].media_id = images[i].image->media_id;
+    prompt.images[i].pixels = images[i].image->pixels;
+    prompt.images[i].decode_hit = images[i].decode_hit;
+  }
+  if (source.share) AddKeys(source, &prompt);
+  return prompt;
+}
+
+absl::StatusOr<Prompt> PromptBuilder::Expand(const std::vector<int32_t>& ids,
+                                             size_t num_images) const {
   const int64_t rows_per_image = options_.image ? options_.image->tokens_per_image : 0;
   const int64_t total =
-      static_cast<int64_t>(ids.size()) + static_cast<int64_t>(images.size()) * (rows_per_image - 1);
+      static_cast<int64_t>(ids.size()) + static_cast<int64_t>(num_images) * (rows_per_image - 1);
   if (ids.empty()) {
     return Invalid(reason::kInputInvalid, "input", "the prompt has no tokens");
   }
@@ -186,27 +224,24 @@ absl::StatusOr<Prompt> PromptBuilder::Expand(std::vector<int32_t> ids,
       prompt.token_ids.push_back(id);
       continue;
     }
-    const size_t index = prompt.images.size();
-    if (index == images.size()) return PlaceholderInText();  // Its token is not special.
-    PromptImage image{.row_begin = static_cast<int32_t>(prompt.token_ids.size()),
-                      .num_rows = static_cast<int32_t>(rows_per_image)};
-    if (work == ImageWork::kDecode) {
-      PREFIXD_ASSIGN_OR_RETURN(image.pixels, Pixels(*images[index], index));
-    }
-    prompt.images.push_back(std::move(image));
+    if (prompt.images.size() == num_images) return PlaceholderInText();  // It is not special.
+    prompt.images.push_back({.row_begin = static_cast<int32_t>(prompt.token_ids.size()),
+                             .num_rows = static_cast<int32_t>(rows_per_image)});
     prompt.token_ids.insert(prompt.token_ids.end(), static_cast<size_t>(rows_per_image), id);
   }
-  if (prompt.images.size() != images.size()) return PlaceholderInText();
+  if (prompt.images.size() != num_images) return PlaceholderInText();
   return prompt;
 }
 
-absl::StatusOr<std::vector<float>> PromptBuilder::Pixels(const ImagePart& image,
-                                                         size_t index) const {
-  const absl::StatusOr<RgbImage> decoded = decoder_->Decode(image.bytes);
-  if (!decoded.ok()) return InImage(decoded.status(), index);
-  absl::StatusOr<std::vector<float>> pixels = processor_->Process(*decoded);
-  if (!pixels.ok()) return InImage(pixels.status(), index);
-  return pixels;
+void PromptBuilder::AddKeys(const PromptSource& source, Prompt* prompt) const {
+  ShareUnder(RootKey({.tenant = source.tenant,
+                      .salt = source.cache_salt,
+                      .model_digest = options_.keys.model_digest,
+                      .preprocessing_version =
+                          images_ != nullptr ? absl::string_view(images_->preprocessing_version())
+                                             : absl::string_view(),
+                      .kv_dtype = options_.keys.kv_dtype}),
+             prompt);
 }
 
 }  // namespace prefixd

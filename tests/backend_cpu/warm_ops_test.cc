@@ -68,10 +68,21 @@ TEST_F(WarmOps, AllocateNothing) {
               .ok();
     return ok && backend_->VisionAttention(image, kHeads, 0.25f, features).ok();
   };
-  ASSERT_TRUE(step(prefill) && step(decode));
+  // Sequences on one prefix, with a page each of their own.
+  std::vector<std::vector<int32_t>> shared_pages;
+  std::vector<KvSegment> shared;
+  for (int i = 0; i < 20; ++i) {
+    shared_pages.emplace_back(pages.begin(), pages.begin() + 18).push_back(i);
+  }
+  for (int i = 0; i < 20; ++i) shared.push_back({2 * i, 2, shared_pages[i], {}, 290});
+  const auto attend_shared = [&] {
+    return backend_->PagedAttention(qkv.Rows(0, 40), *pool, kHeads, 0.25f, shared, out.Rows(0, 40))
+        .ok();
+  };
+  ASSERT_TRUE(step(prefill) && step(decode) && attend_shared());
   const int64_t before = allocations.load();
   EXPECT_GT(before, 0);
-  ASSERT_TRUE(step(prefill) && step(decode));
+  ASSERT_TRUE(step(prefill) && step(decode) && attend_shared());
   EXPECT_EQ(allocations.load() - before, 0);
 }
 

@@ -16,6 +16,11 @@ class ModelRunnerTest : public ::testing::Test {
     request_.prompt.token_ids = {5, 6, 7};
     request_.choices.push_back(
         std::make_unique<Sequence>(0, KvSequence(2), &tokenizer_, TextStreamer::Options{}));
+    sequence()->tokens = request_.prompt.token_ids;
+  }
+
+  PrefillPiece Piece(int32_t num_rows, bool last) {
+    return {&request_, sequence(), num_rows, /*ends_prompt=*/last, /*samples=*/last};
   }
 
   Sequence* sequence() { return request_.choices[0].get(); }
@@ -32,12 +37,12 @@ class ModelRunnerTest : public ::testing::Test {
 
 TEST_F(ModelRunnerTest, OnlyTheLastPieceOfAPromptSamples) {
   StepPlan plan;
-  plan.prefills = {{.request = &request_, .num_rows = 2, .last = false}};
+  plan.prefills = {Piece(2, false)};
   ASSERT_TRUE(runner_->Run(plan, &result_).ok());
   EXPECT_TRUE(result_.samples.empty());
-  EXPECT_EQ(request_.computed_rows, 2);
+  EXPECT_EQ(sequence()->kv.next_position(), 2);
 
-  plan.prefills = {{.request = &request_, .num_rows = 1, .last = true}};
+  plan.prefills = {Piece(1, true)};
   ASSERT_TRUE(runner_->Run(plan, &result_).ok());
   ASSERT_EQ(result_.samples.size(), 1u);
   EXPECT_EQ(result_.samples[0].token, FakeNext({5, 6, 7}));
@@ -46,7 +51,7 @@ TEST_F(ModelRunnerTest, OnlyTheLastPieceOfAPromptSamples) {
 
 TEST_F(ModelRunnerTest, ADecodeRowTakesItsInputFromTheSampleBuffer) {
   StepPlan plan;
-  plan.prefills = {{.request = &request_, .num_rows = 3, .last = true}};
+  plan.prefills = {Piece(3, true)};
   ASSERT_TRUE(runner_->Run(plan, &result_).ok());
   const int32_t first = result_.samples[0].token;
   sequence()->generated = {first};
@@ -62,11 +67,11 @@ TEST_F(ModelRunnerTest, EndOfSequenceIsNotSampledBeforeMinTokens) {
   // A prompt whose most likely next token ends the sequence.
   for (int32_t last = 1; FakeNext(request_.prompt.token_ids) != kFakeEos; ++last) {
     ASSERT_LT(last, 10000);
-    request_.prompt.token_ids = {1 + last % 90, 1 + last / 90 % 90, 7};
+    sequence()->tokens = request_.prompt.token_ids = {1 + last % 90, 1 + last / 90 % 90, 7};
   }
   request_.request.stopping.min_tokens = 1;
   StepPlan plan;
-  plan.prefills = {{.request = &request_, .num_rows = 3, .last = true}};
+  plan.prefills = {Piece(3, true)};
   ASSERT_TRUE(runner_->Run(plan, &result_).ok());
   EXPECT_NE(result_.samples[0].token, kFakeEos);
   EXPECT_GE(result_.samples[0].token, 0);

@@ -99,6 +99,10 @@ class StepLoopTest : public ::testing::Test {
     loop_ = *std::move(loop);
   }
 
+  static std::shared_ptr<const std::vector<float>> Pixels(float id) {
+    return std::make_shared<const std::vector<float>>(std::vector<float>{id});
+  }
+
   // A greedy request over `prompt`; token ids are reported.
   std::unique_ptr<ActiveRequest> MakeRequest(std::vector<int32_t> prompt, int32_t max_tokens) {
     auto request = std::make_unique<ActiveRequest>();
@@ -109,6 +113,33 @@ class StepLoopTest : public ::testing::Test {
     request->handle = std::make_shared<RequestHandle>();
     request->submitted = clock_.Now();
     return request;
+  }
+
+  // Lets the request take part in sharing, in the namespace of its tenant and salt.
+  static void Share(ActiveRequest* request) {
+    ShareUnder(RootKey({.tenant = request->request.tenant, .salt = request->request.cache_salt}),
+               &request->prompt);
+  }
+
+  // Appends an image whose pixels are `id` to the prompt.
+  static void AppendImage(int32_t id, ActiveRequest* request) {
+    PromptImage image{.row_begin = request->prompt_rows(), .num_rows = kFakeImageRows};
+    image.media_id[0] = static_cast<uint8_t>(id);
+    image.pixels = Pixels(static_cast<float>(id));
+    request->prompt.images.push_back(std::move(image));
+    request->prompt.token_ids.insert(request->prompt.token_ids.end(), kFakeImageRows,
+                                     kFakeImageToken);
+  }
+
+  // What the rows of a prompt hold, as LonelyRun takes it.
+  static std::vector<int32_t> SeenBy(const Prompt& prompt) {
+    std::vector<int32_t> seen = prompt.token_ids;
+    for (const PromptImage& image : prompt.images) {
+      for (int32_t r = 0; r < image.num_rows; ++r) {
+        seen[image.row_begin + r] = 1000 + 10 * static_cast<int32_t>((*image.pixels)[0]) + r;
+      }
+    }
+    return seen;
   }
 
   std::shared_ptr<Recorder> Submit(std::unique_ptr<ActiveRequest> request) {

@@ -46,7 +46,7 @@ TEST_F(StepLoopTest, ImageRowsTakeTheirOwnFeatures) {
     seen.push_back(11 + image);
     request->prompt.images.push_back({.row_begin = request->prompt_rows(),
                                       .num_rows = kFakeImageRows,
-                                      .pixels = {static_cast<float>(image + 3)}});
+                                      .pixels = Pixels(static_cast<float>(image + 3))});
     for (int32_t r = 0; r < kFakeImageRows; ++r) {
       request->prompt.token_ids.push_back(kFakeImageToken);
       seen.push_back(1000 + 10 * (image + 3) + r);
@@ -299,7 +299,8 @@ TEST_F(StepLoopTest, AnImageThatCannotBeEncodedFailsItsRequestOnly) {
   Build({}, 1000);
   model_->fail_image = true;
   auto request = MakeRequest(std::vector<int32_t>(kFakeImageRows, kFakeImageToken), 5);
-  request->prompt.images.push_back({.row_begin = 0, .num_rows = kFakeImageRows, .pixels = {1.0f}});
+  request->prompt.images.push_back(
+      {.row_begin = 0, .num_rows = kFakeImageRows, .pixels = Pixels(1.0f)});
   const auto with_image = Submit(std::move(request));
   const auto text = Submit(MakeRequest(PromptOf(12, 8), 20));
   RunToEnd();

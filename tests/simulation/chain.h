@@ -19,9 +19,9 @@ inline constexpr int32_t kEos = 0;
 inline int64_t FeatureValue(int64_t owner, int64_t media, int64_t row) {
   return (owner * 16 + media) * 64 + row;
 }
-// Whose features a request may see: those of its tenant; none but its own when it bypasses caches.
+// Whose features a request may see: those of its namespace, its own when it bypasses caches.
 inline int64_t FeatureOwner(const RequestSpec& request) {
-  return request.bypass != 0 ? 64 + request.id : request.tenant;
+  return request.bypass != 0 ? 256 + request.id : request.tenant * 4 + request.salt;
 }
 
 // Nobody else ever computes the chain of a request that bypasses the prefix cache.

@@ -10,7 +10,7 @@
 
 namespace prefixd::simulation {
 
-enum class Component : uint64_t { kConfig, kWorkload, kFaults, kDurations };
+enum class Component : uint64_t { kConfig, kTenants, kWorkload, kFaults, kDurations };
 
 class Choices {
  public:

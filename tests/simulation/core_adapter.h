@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "engine/backend/backend.h"
 #include "engine/engine.h"
 #include "engine/models/model.h"
+#include "engine/prefix_registry.h"
 #include "engine/request.h"
 #include "engine/step_loop.h"
 #include "tests/simulation/live_request.h"
@@ -32,8 +34,9 @@ class Core {
   };
 
   // All must outlive the core. The pool is the model's business.
-  Core(const Config& config, Backend* backend, std::unique_ptr<Model> model,
-       std::unique_ptr<KvPool> pool, const Clock* clock, Callbacks callbacks);
+  Core(const Config& config, const std::vector<TenantSpec>& tenants, Backend* backend,
+       std::unique_ptr<Model> model, std::unique_ptr<KvPool> pool, const Clock* clock,
+       Callbacks callbacks);
   ~Core();
 
   // `request` must live until it ended.
@@ -43,6 +46,29 @@ class Core {
   absl::Time NextTimer() const { return loop_->NextTimer(); }
   void FailAll(const absl::Status& status) { loop_->FailAll(status); }
   EngineStats Stats() const;
+
+  // Drops what is cached and unused, of one tenant or (-1) of all.
+  void Flush(int32_t tenant) { loop_->Flush(tenant); }
+  // Of the prefix that `request` pinned: whether it stays, and how many tokens of it.
+  bool IsPinned(const LiveRequest& request) const;
+  int32_t PinnedTokens(const LiveRequest& request) const;
+  void Release(const LiveRequest& request);
+
+  // What the core thinks of a live request.
+  struct Look {
+    bool waiting = false;  // To be admitted, for the first time or again.
+    bool parked = false;
+    bool column_waits = false;  // For a column that another computes.
+    bool image_waits = false;
+    bool decodes = false;
+    int32_t unfinished = 0;  // Choices.
+    int32_t preemptions = 0;
+  };
+  // Requires: it has not ended.
+  Look LookAt(const LiveRequest& request) const;
+
+  // The index of shared prefixes.
+  const PrefixIndex& index() const { return loop_->cache().index(); }
 
   // The KV tables of live choices. Pointers are valid until the next call into the core.
   struct Table {
@@ -64,11 +90,15 @@ class Core {
     const ActiveRequest* active = nullptr;
   };
 
+  std::shared_ptr<PrefixEntry> Reserve(const LiveRequest& request);
+
   const Config config_;
   const SimTokenizer tokenizer_;
   const Clock* const clock_;
   const Callbacks callbacks_;
-  std::vector<Entry> entries_;  // Live ones, in order of arrival.
+  PrefixRegistry registry_;
+  std::map<int64_t, std::shared_ptr<PrefixEntry>> pins_;  // By id of the request.
+  std::vector<Entry> entries_;                            // Live ones, in order of arrival.
   std::unique_ptr<StepLoop> loop_;
 };
 

@@ -14,6 +14,7 @@ namespace {
 
 struct SmallWorld {
   Config config;
+  std::vector<TenantSpec> tenants;
   std::vector<RequestSpec> requests;
 };
 
@@ -25,28 +26,35 @@ std::vector<int64_t> Letters(int64_t count, std::vector<int64_t> rest = {}) {
 }
 
 std::vector<SmallWorld> MakeSmallWorlds() {
-  std::vector<SmallWorld> worlds;
   const Config tiny{.layers = 1, .pages = 3, .max_running = 2, .max_batch = 20};
   const Config deep{.layers = 2, .pages = 6, .max_running = 3, .max_batch = 16, .chunk = 9};
+  const std::vector<TenantSpec> one, two(2);
+  const std::vector<TenantSpec> limited = {{.share = 70, .floor = 34}, {.weight = 3, .share = 67}};
   const RequestSpec plain{.id = 1, .max_tokens = 3, .ignore_eos = 1, .prompt = Letters(17)};
-  RequestSpec other = plain;
-  other.id = 2;
-  other.tenant = 1;
-  RequestSpec twin = plain;  // The same prompt of the same tenant, a page further.
+  RequestSpec foreign = plain;  // The same prompt of another tenant.
+  foreign.id = 2;
+  foreign.tenant = 1;
+  RequestSpec twin = plain;  // The same prompt of the same tenant, a token further.
   twin.id = 2;
   twin.prompt = Letters(18);
-  RequestSpec choices{
+  const RequestSpec choices{
       .id = 1, .max_tokens = 3, .choices = 2, .ignore_eos = 1, .prompt = Letters(15)};
-  RequestSpec image{.id = 2, .max_tokens = 2, .priority = 1, .prompt = Letters(2, {-1, 1})};
+  const RequestSpec image{.id = 2, .max_tokens = 2, .priority = 1, .prompt = Letters(2, {-1, 1})};
+  RequestSpec same_image = image;
+  same_image.id = 1;
+  same_image.priority = 0;
   RequestSpec late = plain;
   late.deadline = 4000;
-  worlds.push_back({tiny, {plain, other}});
-  worlds.push_back({tiny, {plain, twin}});
-  worlds.push_back({deep, {plain, twin}});
-  worlds.push_back({tiny, {choices, image}});
-  worlds.push_back({deep, {choices, image}});
-  worlds.push_back({deep, {late, twin}});
-  return worlds;
+  const RequestSpec pin{.id = 2, .pin = 9000, .prompt = Letters(17)};
+  RequestSpec important = twin;
+  important.priority = 1;
+  Config with_features = deep;
+  with_features.features = 1000;
+  return {{tiny, two, {plain, foreign}},   {tiny, limited, {plain, foreign}},
+          {tiny, one, {plain, twin}},      {deep, one, {plain, twin}},
+          {tiny, one, {plain, important}}, {tiny, one, {choices, image}},
+          {deep, one, {choices, image}},   {with_features, one, {same_image, image}},
+          {deep, one, {late, twin}},       {tiny, one, {plain, pin}}};
 }
 
 enum class Kind { kStep, kSubmit, kAction };
@@ -64,8 +72,13 @@ std::vector<Operation> OperationsOf(const SmallWorld& world) {
       operations.push_back({Kind::kAction, 0, {.kind = kind, .request = request.id}});
     }
   }
-  for (const ActionKind kind : {ActionKind::kForwardFails, ActionKind::kCopyFails,
-                                ActionKind::kLogitsNan, ActionKind::kImageFails}) {
+  for (const RequestSpec& request : world.requests) {
+    if (request.pin == 0) continue;
+    operations.push_back({Kind::kAction, 0, {.kind = ActionKind::kRelease, .request = request.id}});
+  }
+  for (const ActionKind kind :
+       {ActionKind::kFlush, ActionKind::kForwardFails, ActionKind::kCopyFails,
+        ActionKind::kLogitsNan, ActionKind::kImageFails}) {
     operations.push_back({Kind::kAction, 0, {.kind = kind}});
   }
   operations.push_back({Kind::kAction, 0, {.kind = ActionKind::kClockJump, .value = 4000}});
@@ -115,7 +128,7 @@ void SearchSmallWorld(int index, int depth, ExhaustiveResult* result) {
         Report& report = result->report;
         report = Report();
         report.set_context(names);
-        World world(small.config, {1000}, &report);
+        World world(small.config, small.tenants, {1000}, &report);
         for (const uint8_t op : longer) Apply(small, operations[op], &world);
         ++result->transitions;
         if (report.failed()) return;

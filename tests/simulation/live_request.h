@@ -42,6 +42,17 @@ struct LiveRequest {
   int32_t images_encoded = 0;
   bool encoding = false;
 
+  // Rows of the prompt that were in its first choice's KV so far, and where each came from first.
+  int32_t covered_rows = 0, hit_rows = 0, first_computed_rows = 0;
+  int32_t preemptions = 0;  // As far as seen.
+  bool column_waited = false, image_waited = false;
+  int32_t hits_when_waiting = 0;
+  bool ran_before_step = false;  // It was running when the step began.
+
+  // Pages that it takes at the least when nothing is shared; a pin has whole columns only.
+  int64_t PagesAtLeast() const {
+    return oracle.PagesFor(oracle.max_new_is_open() || spec.pin != 0 ? 1 : oracle.max_new_tokens());
+  }
   int32_t num_tokens() const {
     int32_t count = 0;
     for (const Choice& choice : choices) count += choice.tokens;

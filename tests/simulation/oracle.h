@@ -49,6 +49,9 @@ class Oracle {
   // The chain after position `position` of a choice; a position beyond the prompt is a generated
   // token that was fed.
   ChainHash Chain(int choice, int32_t position);
+  ChainHash PromptChain(int32_t position) const {
+    return prompt_chain_[static_cast<size_t>(position)];
+  }
   // The `index`-th token that a choice generates.
   int32_t Token(int choice, int32_t index);
   // Why the choice ends with its `index`-th token; nullopt: it goes on.

@@ -55,7 +55,7 @@ class EventQueue {
 }  // namespace
 
 void Play(const Scenario& scenario, int64_t max_events, Report* report) {
-  World world(scenario.config, scenario.durations, report);
+  World world(scenario.config, scenario.tenants, scenario.durations, report);
   EventQueue queue;
   for (size_t i = 0; i < scenario.requests.size(); ++i) {
     queue.Push(scenario.requests[i].at, Event::Kind::kArrival, i);

@@ -48,6 +48,35 @@ namespace prefixd::simulation {
   X(kImageFailed, "an image failed while others were computed")                   \
   X(kFullBatch, "a step filled its budget")                                       \
   X(kFailAll, "everything was ended at once")                                     \
+  X(kHit, "a prompt began in the prefix cache")                                   \
+  X(kPartialHit, "a hit ended inside a column")                                   \
+  X(kHitInsideImage, "a hit ended inside an image")                               \
+  X(kColumnWaited, "a request waited for a column that another computes")         \
+  X(kWaiterAdopted, "a request that waited took over what the other computed")    \
+  X(kWaiterPromoted, "a request that waited computed the column itself")          \
+  X(kImageWaited, "a request waited for an image that another encodes")           \
+  X(kFeatureHit, "an image's features were cached")                               \
+  X(kEvicted, "a column was evicted")                                             \
+  X(kEvictedAfterEnd, "a column was evicted one step after a request let go")     \
+  X(kDuplicate, "a column was published that was there")                          \
+  X(kCollision, "two columns had one key")                                        \
+  X(kMissEvicted, "a prompt missed what had been evicted")                        \
+  X(kMissDiverged, "a prompt went another way than what is cached")               \
+  X(kPreemptedPrefill, "a request in prefill was preempted")                      \
+  X(kPreemptedDecode, "a request that decodes was preempted")                     \
+  X(kPreemptedParked, "a parked request was preempted")                           \
+  X(kPreemptedChoices, "a request with several choices was preempted")            \
+  X(kPreemptedFinished, "a request finished after it had been preempted")         \
+  X(kPreemptedTwice, "a request was preempted twice")                             \
+  X(kPreemptedCancelled, "a preempted request was cancelled while it waited")     \
+  X(kFlushed, "cached columns were flushed while requests ran")                   \
+  X(kPinned, "a prefix was pinned")                                               \
+  X(kPinnedHit, "a prompt began in a pinned prefix")                              \
+  X(kPinRefused, "a prefix was not pinned for want of room")                      \
+  X(kPinReleased, "a pinned prefix was released while requests ran on it")        \
+  X(kPinExpired, "a pinned prefix expired")                                       \
+  X(kQuotaReached, "a tenant held its whole quota of pages")                      \
+  X(kFloorKept, "a tenant at rest kept cached pages at or below its floor")       \
   X(kDrained, "a request was ended by a drain")
 
 enum class Mark {

@@ -1,5 +1,6 @@
 #include "tests/simulation/scenario.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -23,7 +24,19 @@ constexpr Field<Config> kConfigFields[] = {
     {"image_rows", &Config::image_rows, 3},
     {"tower_steps", &Config::tower_steps, 1},
     {"tower_rows", &Config::tower_rows, 1},
+    {"cache", &Config::cache, 0},
+    {"reserve", &Config::reserve, 0},
+    {"key_bits", &Config::key_bits, 256},
+    {"features", &Config::features, 0},
+    {"pinned_share", &Config::pinned_share, 50},
     {"fail_all", &Config::fail_all, 0},
+};
+
+constexpr Field<TenantSpec> kTenantFields[] = {
+    {"weight", &TenantSpec::weight, 1},
+    {"share", &TenantSpec::share, 100},
+    {"floor", &TenantSpec::floor, 0},
+    {"max_running", &TenantSpec::max_running, 64},
 };
 
 constexpr Field<RequestSpec> kRequestFields[] = {
@@ -46,14 +59,15 @@ constexpr Field<RequestSpec> kRequestFields[] = {
     {"stop_first", &RequestSpec::stop_first, 0},
     {"stop_second", &RequestSpec::stop_second, 0},
     {"logprobs", &RequestSpec::logprobs, 0},
+    {"pin", &RequestSpec::pin, 0},
     {"cancel_at", &RequestSpec::cancel_at, 0},
     {"stall_at", &RequestSpec::stall_at, 0},
     {"stall_steps", &RequestSpec::stall_steps, 0},
 };
 
 constexpr absl::string_view kActionNames[] = {
-    "cancel",    "drain",         "stall",      "resume",     "clock_jump",
-    "slow_step", "forward_fails", "copy_fails", "logits_nan", "image_fails"};
+    "cancel",        "drain",      "stall",      "resume", "clock_jump", "slow_step",
+    "forward_fails", "copy_fails", "logits_nan", "flush",  "release",    "image_fails"};
 static_assert(std::size(kActionNames) == static_cast<size_t>(ActionKind::kCount));
 
 template <typename T>
@@ -141,10 +155,28 @@ absl::Status ValidateConfig(const Config& config) {
   PREFIXD_RETURN_IF_ERROR(Limit("max_output", config.max_output, 1, 1 << 12));
   PREFIXD_RETURN_IF_ERROR(Limit("image_rows", config.image_rows, 1, 63));
   PREFIXD_RETURN_IF_ERROR(Limit("tower_steps", config.tower_steps, 1, 64));
-  return Limit("tower_rows", config.tower_rows, 1, 64);
+  PREFIXD_RETURN_IF_ERROR(Limit("tower_rows", config.tower_rows, 1, 64));
+  PREFIXD_RETURN_IF_ERROR(Limit("cache", config.cache, 0, 1));
+  PREFIXD_RETURN_IF_ERROR(Limit("key_bits", config.key_bits, 1, 256));
+  PREFIXD_RETURN_IF_ERROR(Limit("features", config.features, 0, 1 << 20));
+  return Limit("pinned_share", config.pinned_share, 0, 100);
 }
 
-absl::Status ValidateRequest(const Config& config, const RequestSpec& request) {
+absl::Status ValidateTenants(absl::Span<const TenantSpec> tenants) {
+  PREFIXD_RETURN_IF_ERROR(Limit("tenants", static_cast<int64_t>(tenants.size()), 0, 64));
+  int64_t floors = 0;
+  for (const TenantSpec& tenant : tenants) {
+    PREFIXD_RETURN_IF_ERROR(Limit("weight", tenant.weight, 1, 1000));
+    PREFIXD_RETURN_IF_ERROR(Limit("share", tenant.share, 1, 100));
+    PREFIXD_RETURN_IF_ERROR(Limit("floor", tenant.floor, 0, tenant.share));
+    PREFIXD_RETURN_IF_ERROR(Limit("max_running", tenant.max_running, 1, 1000));
+    floors += tenant.floor;
+  }
+  return Limit("the sum of floors", floors, 0, 100);
+}
+
+absl::Status ValidateRequest(const Scenario& scenario, const RequestSpec& request) {
+  const Config& config = scenario.config;
   int64_t rows = 0;
   for (const int64_t token : request.prompt) {
     PREFIXD_RETURN_IF_ERROR(Limit("token", token, -8, config.vocab - 2));
@@ -154,7 +186,16 @@ absl::Status ValidateRequest(const Config& config, const RequestSpec& request) {
   PREFIXD_RETURN_IF_ERROR(Limit("prompt rows", rows, 1, config.context - 1));
   PREFIXD_RETURN_IF_ERROR(Limit("max_tokens", request.max_tokens, 0, 1 << 16));
   PREFIXD_RETURN_IF_ERROR(Limit("choices", request.choices, 1, 8));
-  PREFIXD_RETURN_IF_ERROR(Limit("tenant", request.tenant, 0, 63));
+  const auto tenants = static_cast<int64_t>(scenario.tenants.size());
+  PREFIXD_RETURN_IF_ERROR(Limit("tenant", request.tenant, 0, std::max<int64_t>(0, tenants - 1)));
+  PREFIXD_RETURN_IF_ERROR(Limit("salt", request.salt, 0, 3));
+  PREFIXD_RETURN_IF_ERROR(Limit("id", request.id, 1, 10000));
+  if (request.pin != 0) {
+    PREFIXD_RETURN_IF_ERROR(Limit("choices of a pin", request.choices, 1, 1));
+    PREFIXD_RETURN_IF_ERROR(Limit("bypass of a pin", request.bypass, 0, 0));
+    PREFIXD_RETURN_IF_ERROR(Limit("cache below a pin", config.cache, 1, 1));
+    PREFIXD_RETURN_IF_ERROR(Limit("soft_limit of a pin", request.soft_limit, 0, 0));
+  }
   PREFIXD_RETURN_IF_ERROR(Limit("stop_token", request.stop_token, 0, config.vocab - 2));
   PREFIXD_RETURN_IF_ERROR(Limit("stop_first", request.stop_first, 0, config.vocab - 2));
   return Limit("stop_second", request.stop_second, 0, config.vocab - 2);
@@ -163,6 +204,7 @@ absl::Status ValidateRequest(const Config& config, const RequestSpec& request) {
 }  // namespace
 
 absl::Span<const Field<Config>> ConfigFields() { return kConfigFields; }
+absl::Span<const Field<TenantSpec>> TenantFields() { return kTenantFields; }
 absl::Span<const Field<RequestSpec>> RequestFields() { return kRequestFields; }
 
 absl::string_view ActionName(ActionKind kind) { return kActionNames[static_cast<size_t>(kind)]; }
@@ -170,6 +212,10 @@ absl::string_view ActionName(ActionKind kind) { return kActionNames[static_cast<
 std::string Print(const Scenario& scenario) {
   std::string out = "config";
   AppendFields(ConfigFields(), scenario.config, &out);
+  for (const TenantSpec& tenant : scenario.tenants) {
+    out += "\ntenant";
+    AppendFields(TenantFields(), tenant, &out);
+  }
   absl::StrAppend(&out, "\ndurations of=", absl::StrJoin(scenario.durations, ","), "\n");
   for (const RequestSpec& request : scenario.requests) {
     absl::StrAppend(&out, "request id=", request.id);
@@ -199,6 +245,11 @@ absl::StatusOr<Scenario> Parse(absl::string_view text) {
       for (const Pair& pair : pairs) {
         PREFIXD_RETURN_IF_ERROR(ParseField(ConfigFields(), pair, &scenario.config));
       }
+    } else if (words[0] == "tenant") {
+      TenantSpec& tenant = scenario.tenants.emplace_back();
+      for (const Pair& pair : pairs) {
+        PREFIXD_RETURN_IF_ERROR(ParseField(TenantFields(), pair, &tenant));
+      }
     } else if (words[0] == "durations" && pairs.size() == 1) {
       PREFIXD_ASSIGN_OR_RETURN(scenario.durations, ParseList(pairs[0].second));
     } else if (words[0] == "request") {
@@ -215,12 +266,13 @@ absl::StatusOr<Scenario> Parse(absl::string_view text) {
 
 absl::Status Validate(const Scenario& scenario) {
   PREFIXD_RETURN_IF_ERROR(ValidateConfig(scenario.config));
+  PREFIXD_RETURN_IF_ERROR(ValidateTenants(scenario.tenants));
   if (scenario.durations.empty()) return absl::InvalidArgumentError("no durations");
   for (const int64_t duration : scenario.durations) {
     PREFIXD_RETURN_IF_ERROR(Limit("duration", duration, 1, 1'000'000'000));
   }
   for (const RequestSpec& request : scenario.requests) {
-    PREFIXD_RETURN_IF_ERROR(ValidateRequest(scenario.config, request));
+    PREFIXD_RETURN_IF_ERROR(ValidateRequest(scenario, request));
   }
   return absl::OkStatus();
 }

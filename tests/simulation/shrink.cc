@@ -22,6 +22,8 @@ class Shrinker {
       ShortenPrompts();
       SimplifyRequests();
       SimplifyActions();
+      DeleteItems(&Scenario::tenants);
+      SimplifyTenants();
       for (const Field<Config>& field : ConfigFields()) {
         Simplify([&](Scenario* s) { return &(s->config.*field.member); }, field.simplest);
       }
@@ -100,6 +102,14 @@ class Shrinker {
     for (size_t i = 0; i < best_.requests.size(); ++i) {
       for (const Field<RequestSpec>& field : RequestFields()) {
         Simplify([&](Scenario* s) { return &(s->requests[i].*field.member); }, field.simplest);
+      }
+    }
+  }
+
+  void SimplifyTenants() {
+    for (size_t i = 0; i < best_.tenants.size(); ++i) {
+      for (const Field<TenantSpec>& field : TenantFields()) {
+        Simplify([&](Scenario* s) { return &(s->tenants[i].*field.member); }, field.simplest);
       }
     }
   }

@@ -60,6 +60,7 @@ class SimModel::Encoding final : public ImageEncoding {
       return absl::InternalError("injected: the tower failed");
     }
     --steps_left_;
+    model_->parts_.serve(*request_, model_->config_.tower_rows);
     return absl::OkStatus();
   }
   OwnedTensor TakeFeatures() override {
@@ -113,6 +114,7 @@ void SimModel::BeginStep() {
 }
 
 absl::Status SimModel::Forward(const Batch& batch, const KvView& kv, const Tensor& logits) {
+  prompts_done_.clear();
   core_->FindTables(&tables_);
   core_->CountClaims(tables_, absl::MakeSpan(claims_));
   CheckBatch(batch, kv);
@@ -120,6 +122,7 @@ absl::Status SimModel::Forward(const Batch& batch, const KvView& kv, const Tenso
   if (!parts_.report->failed()) WriteLogits(batch, logits);
   PassTime();
   if (std::exchange(parts_.faults->forward_fails, false)) return FailForward();
+  for (const LiveRequest* request : prompts_done_) parts_.prompt_done(*request);
   return absl::OkStatus();
 }
 
@@ -151,7 +154,10 @@ void SimModel::CheckRequest(const LiveRequest& request, int32_t num_rows) {
   if (!request.started) fail("I19", "it was not scheduled");
   if (request.must_end) fail("I25", "it was cancelled");
   if (parts_.clock->Now() >= request.deadline) fail("I27", "its deadline passed");
-  if (request.stalled) fail("parking", "its reader is too far behind");
+  // Whoever starts in this step may do so before anybody asks its reader.
+  if (request.stalled && request.ran_before_step) {
+    fail("parking", "its reader is too far behind");
+  }
 }
 
 // The limits of a step, and that each table is in it once, whole, and private where it is written.
@@ -160,6 +166,10 @@ void SimModel::CheckBatch(const Batch& batch, const KvView& kv) {
   const auto num_rows = static_cast<int64_t>(batch.token_ids.size());
   if (num_rows > config_.max_batch + 1) {
     report->Fail("I22", absl::StrCat(num_rows, " rows in a step of at most ", config_.max_batch));
+  }
+  const auto num_logits = static_cast<int64_t>(batch.logit_rows.size());
+  if (num_logits > 2 * config_.max_running) {
+    report->Fail("I22", absl::StrCat(num_logits, " rows of logits in a step"));
   }
   if (num_rows >= config_.max_batch) report->Reach(Mark::kFullBatch);
   segment_tables_.clear();
@@ -231,6 +241,8 @@ void SimModel::ComputeRows(const Batch& batch, const KvView& kv) {
       }
       if (position < request->oracle.prompt_rows()) ++request->computed_rows;
     }
+    if (choice == 0) CountRows(first, first + segment.num_rows, request);
+    parts_.serve(*request, segment.num_rows);
     parts_.report->Trace(static_cast<uint64_t>(request->spec.id) << 32 |
                          static_cast<uint64_t>(first) << 8 |
                          static_cast<uint64_t>(segment.num_rows));
@@ -243,6 +255,34 @@ void SimModel::ComputeRows(const Batch& batch, const KvView& kv) {
     for (size_t i = 0; i < segment_tables_.size(); ++i) {
       ReadSegment(kv.layers[layer][i], index, *segment_tables_[i]);
     }
+  }
+}
+
+// Whatever lies before the first row and was not computed came from the cache.
+void SimModel::CountRows(int32_t begin, int32_t end, LiveRequest* request) {
+  const int32_t prompt = request->oracle.prompt_rows();
+  const int32_t covered = request->covered_rows;
+  const int32_t hits = std::max(0, std::min(begin, prompt) - covered);
+  if (hits > 0) NoteHit(begin, *request);
+  if (request->column_waited) {
+    const bool adopted = request->hit_rows + hits > request->hits_when_waiting;
+    parts_.report->Reach(adopted ? Mark::kWaiterAdopted : Mark::kWaiterPromoted);
+    request->column_waited = false;
+  }
+  request->hit_rows += hits;
+  request->first_computed_rows += std::max(0, std::min(end, prompt) - std::max(begin, covered));
+  if (covered < prompt && end >= prompt && request->spec.pin == 0) {
+    prompts_done_.push_back(request);
+  }
+  request->covered_rows = std::max(covered, std::min(end, prompt));
+}
+
+void SimModel::NoteHit(int32_t end, const LiveRequest& request) {
+  parts_.report->Reach(Mark::kHit);
+  if (end % kPageSlots != 0) parts_.report->Reach(Mark::kPartialHit);
+  for (const Oracle::Image& image : request.oracle.images()) {
+    const bool inside = image.row_begin < end && end < image.row_begin + config_.image_rows;
+    if (inside) parts_.report->Reach(Mark::kHitInsideImage);
   }
 }
 

@@ -27,6 +27,8 @@ class SimModel final : public Model {
     Faults* faults = nullptr;
     Report* report = nullptr;
     std::function<LiveRequest*(int64_t id)> find_request;
+    std::function<void(const LiveRequest& request, int64_t rows)> serve;  // Work that was done.
+    std::function<void(const LiveRequest& request)> prompt_done;  // Computed for the first time.
   };
 
   SimModel(const Config& config, std::vector<int64_t> durations, Parts parts);
@@ -50,6 +52,8 @@ class SimModel final : public Model {
   void CheckBatch(const Batch& batch, const KvView& kv);
   void CheckRequest(const LiveRequest& request, int32_t num_rows);
   void ComputeRows(const Batch& batch, const KvView& kv);
+  void CountRows(int32_t begin, int32_t end, LiveRequest* request);
+  void NoteHit(int32_t end, const LiveRequest& request);
   void WriteSegment(const KvSegment& segment, int layer, const Core::Table& table);
   void ReadSegment(const KvSegment& segment, int layer, const Core::Table& table);
   const Core::Table* TableOf(const KvSegment& segment) const;
@@ -63,6 +67,7 @@ class SimModel final : public Model {
   const Core* core_ = nullptr;
   size_t num_steps_ = 0;
   std::vector<LiveRequest*> in_step_;
+  std::vector<LiveRequest*> prompts_done_;  // In the forward pass at hand.
 
   // Of the forward pass at hand.
   std::vector<Core::Table> tables_;

@@ -26,7 +26,29 @@ Config DrawConfig(uint64_t seed) {
   config.tower_steps = draw.Between(1, 4);
   config.tower_rows = draw.OneOf({1, 4, 16, 40});
   config.fail_all = draw.Percent(15);
+  config.cache = draw.Percent(85);
+  config.reserve = draw.Percent(20);
+  config.key_bits = draw.Percent(30) ? draw.Between(1, 8) : 256;
+  config.features = draw.OneOf({0, 0, 100, 1000, 10000});
+  config.pinned_share = draw.OneOf({20, 50, 100});
   return config;
+}
+
+std::vector<TenantSpec> DrawTenants(uint64_t seed) {
+  Choices draw(seed, Component::kTenants);
+  std::vector<TenantSpec> tenants;
+  if (draw.Percent(40)) return tenants;
+  const int64_t count = draw.Between(1, 5);
+  const bool equal = draw.Percent(40), limits = draw.Percent(60);
+  for (int64_t t = 0; t < count; ++t) {
+    TenantSpec& tenant = tenants.emplace_back();
+    if (!equal) tenant.weight = draw.Between(1, 5);
+    if (!limits) continue;
+    if (draw.Percent(60)) tenant.share = draw.Between(20, 100);
+    if (draw.Percent(50)) tenant.floor = draw.Between(1, std::min(tenant.share, 60 / count));
+    if (draw.Percent(30)) tenant.max_running = draw.Between(1, 6);
+  }
+  return tenants;
 }
 
 // Which features a seed uses, and how much of each, in percent.
@@ -45,13 +67,16 @@ struct Mixture {
     soft_limits = maybe(30);
     unset_length = maybe(20);
     logprobs = maybe(20);
+    salts = maybe(40);
+    bypasses = maybe(30);
+    pins = maybe(10);
     cancels = maybe(20);
     stalls = maybe(30);
     branch = draw->Between(20, 95);
     alphabet = draw->Between(1, 4);
   }
   int64_t images, choices, priorities, sampled, penalties, stops, deadlines, soft_limits,
-      unset_length, logprobs, cancels, stalls;
+      unset_length, logprobs, salts, bypasses, pins, cancels, stalls;
   int64_t branch, alphabet;  // How often a prompt branches off an earlier one; its letters.
 };
 
@@ -84,10 +109,19 @@ std::vector<int64_t> DrawPrompt(const Config& config, const Mixture& mix,
   return prompt;
 }
 
-RequestSpec DrawRequest(const Config& config, const Mixture& mix,
+RequestSpec DrawRequest(const Config& config, const Mixture& mix, size_t num_tenants,
                         const std::vector<RequestSpec>& earlier, Choices* draw) {
   RequestSpec request;
   request.prompt = DrawPrompt(config, mix, earlier, draw);
+  const auto tenants = static_cast<int64_t>(num_tenants);
+  if (tenants > 1) request.tenant = draw->Between(0, tenants - 1);
+  if (draw->Percent(mix.salts)) request.salt = draw->Between(1, 2);
+  if (draw->Percent(mix.deadlines)) request.deadline = draw->Logarithmic(1, 200 * kStepUs);
+  if (config.cache != 0 && draw->Percent(mix.pins)) {
+    request.pin = draw->Logarithmic(kStepUs, 1000 * kStepUs);
+    return request;
+  }
+  if (draw->Percent(mix.bypasses)) request.bypass = 1;
   request.max_tokens = draw->Percent(mix.unset_length) ? 0 : draw->Logarithmic(1, 48);
   if (draw->Percent(mix.choices)) {
     const int64_t most = draw->Percent(90) ? std::min<int64_t>(4, config.max_running) : 4;
@@ -108,7 +142,6 @@ RequestSpec DrawRequest(const Config& config, const Mixture& mix,
     if (draw->Percent(30)) request.min_tokens = draw->Between(1, 8);
     if (draw->Percent(20)) request.ignore_eos = 1;
   }
-  if (draw->Percent(mix.deadlines)) request.deadline = draw->Logarithmic(1, 200 * kStepUs);
   if (draw->Percent(mix.soft_limits)) request.soft_limit = draw->Logarithmic(1, 100 * kStepUs);
   if (draw->Percent(mix.logprobs)) request.logprobs = draw->Between(1, 4);
   if (draw->Percent(mix.cancels)) request.cancel_at = draw->Logarithmic(1, 60);
@@ -126,7 +159,8 @@ void DrawRequests(uint64_t seed, Scenario* scenario) {
   const int64_t most_apart = draw.Logarithmic(kStepUs / 2, 200 * kStepUs);
   int64_t at = 0;
   for (int64_t id = 1; id <= count; ++id) {
-    RequestSpec request = DrawRequest(scenario->config, mix, scenario->requests, &draw);
+    RequestSpec request =
+        DrawRequest(scenario->config, mix, scenario->tenants.size(), scenario->requests, &draw);
     request.id = id;
     request.at = at;
     scenario->requests.push_back(std::move(request));
@@ -158,6 +192,11 @@ void DrawActions(uint64_t seed, Scenario* scenario) {
       add(draw.Between(0, end), kind, 0, most_value > 0 ? draw.Between(0, most_value) : 0);
     }
   };
+  for (const RequestSpec& request : scenario->requests) {
+    if (request.pin == 0 || !draw.Percent(50)) continue;
+    add(request.at + draw.Logarithmic(kStepUs, 200 * kStepUs), ActionKind::kRelease, request.id, 0);
+  }
+  sprinkle(ActionKind::kFlush, 4, static_cast<int64_t>(scenario->tenants.size()));
   sprinkle(ActionKind::kClockJump, 4, 50 * kStepUs);
   sprinkle(ActionKind::kSlowStep, 6, 100 * kStepUs);
   sprinkle(ActionKind::kForwardFails, 6, 0);
@@ -177,6 +216,7 @@ Scenario DrawScenario(uint64_t seed) {
   for (int64_t i = durations.Between(1, 8); i > 0; --i) {
     scenario.durations.push_back(durations.Logarithmic(kStepUs / 10, kStepUs * 5));
   }
+  scenario.tenants = DrawTenants(seed);
   DrawRequests(seed, &scenario);
   DrawActions(seed, &scenario);
   return scenario;

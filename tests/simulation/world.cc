@@ -4,31 +4,37 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/error.h"
-#include "engine/error_reasons.h"
 
 namespace prefixd::simulation {
 
-World::World(const Config& config, std::vector<int64_t> durations, Report* report)
+World::World(const Config& config, std::vector<TenantSpec> tenants, std::vector<int64_t> durations,
+             Report* report)
     : config_(config),
+      tenants_(tenants.empty() ? std::vector<TenantSpec>(1) : tenants),
       report_(report),
       start_(clock_.Now()),
       backend_(&faults_, report),
-      claims_(static_cast<size_t>(config.pages)) {
+      claims_(static_cast<size_t>(config.pages)),
+      counted_(tenants_.size()),
+      leads_(tenants_.size() * tenants_.size()),
+      competing_(tenants_.size() * tenants_.size()) {
   auto pool = std::make_unique<SimPool>(KvPoolShape{
       .num_pages = static_cast<int32_t>(config.pages), .num_kv_heads = 1, .head_dim = 2});
   pool_ = pool.get();
   auto model = std::make_unique<SimModel>(
       config, std::move(durations),
-      SimModel::Parts{.pool = pool_,
-                      .backend = &backend_,
-                      .clock = &clock_,
-                      .faults = &faults_,
-                      .report = report,
-                      .find_request = [this](int64_t id) { return Find(id); }});
+      SimModel::Parts{
+          .pool = pool_,
+          .backend = &backend_,
+          .clock = &clock_,
+          .faults = &faults_,
+          .report = report,
+          .find_request = [this](int64_t id) { return Find(id); },
+          .serve = [this](const LiveRequest& request, int64_t rows) { OnServed(request, rows); },
+          .prompt_done = [this](const LiveRequest& request) { OnPrompt(request); }});
   model_ = model.get();
   core_ = std::make_unique<Core>(
-      config, &backend_, std::move(model), std::move(pool), &clock_,
+      config, tenants, &backend_, std::move(model), std::move(pool), &clock_,
       Core::Callbacks{.on_scheduled = [this](LiveRequest* request) { OnScheduled(request); },
                       .on_end = [this](LiveRequest* request) { OnEnd(request); },
                       .on_event = [this](LiveRequest* request,
@@ -78,12 +84,30 @@ void World::Submit(const RequestSpec& spec) {
   submitting_ = request;
   core_->Submit(request);
   submitting_ = nullptr;
-  const bool fits = request->oracle.PagesFor(spec.max_tokens > 0 ? request->oracle.max_new_tokens()
-                                                                 : 1) <= config_.pages;
-  if (!request->ended && !fits) Fail("admission", *request, "can never fit and was taken");
-  if (!request->ended && spec.choices > config_.max_running) {
+  if (request->ended) return;
+  if (request->PagesAtLeast() > LonelyPages(spec.tenant)) {
+    Fail("admission", *request, "can never fit and was taken");
+  }
+  if (spec.choices > MaxChoices(spec.tenant)) {
     Fail("admission", *request, "has more choices than may run and was taken");
   }
+}
+
+// Floors of others are kept for them; whole columns are evicted, so one may be missed by less.
+int64_t World::LonelyPages(int64_t tenant) const {
+  int64_t others = 0, floors = 0;
+  for (size_t t = 0; t < tenants_.size(); ++t) {
+    const int64_t floor = tenants_[t].floor * config_.pages / 100;
+    if (static_cast<int64_t>(t) == tenant) continue;
+    floors += floor;
+    others += floor > 0 ? floor + config_.layers - 1 : 0;
+  }
+  const int64_t quota = tenants_[static_cast<size_t>(tenant)].share * config_.pages / 100;
+  return std::min({quota, config_.pages - floors, config_.pages - others});
+}
+
+int64_t World::MaxChoices(int64_t tenant) const {
+  return std::min(config_.max_running, tenants_[static_cast<size_t>(tenant)].max_running);
 }
 
 void World::Apply(const Action& action) {
@@ -97,7 +121,7 @@ void World::Apply(const Action& action) {
       if (live) Cancel(request, action.kind == ActionKind::kDrain);
       return;
     case ActionKind::kStall:
-      if (live) request->stalled = true;
+      if (live) Stall(request, 0);
       return;
     case ActionKind::kResume:
       if (live && request->stalled && request->was_parked) report_->Reach(Mark::kResumed);
@@ -121,6 +145,18 @@ void World::Apply(const Action& action) {
     case ActionKind::kImageFails:
       faults_.image_failures = action.value + 1;
       return;
+    case ActionKind::kFlush: {
+      const int64_t columns = core_->index().num_columns();
+      core_->Flush(static_cast<int32_t>(action.value) - 1);
+      flushed_ = true;
+      if (core_->index().num_columns() < columns && num_live_ > 0) report_->Reach(Mark::kFlushed);
+      return;
+    }
+    case ActionKind::kRelease:
+      if (request == nullptr || !core_->IsPinned(*request)) return;
+      if (num_live_ > 0) report_->Reach(Mark::kPinReleased);
+      core_->Release(*request);
+      return;
     case ActionKind::kCount:
       return;
   }
@@ -132,118 +168,87 @@ void World::Cancel(LiveRequest* request, bool draining) {
   core_->Cancel(request, draining);
 }
 
+void World::Stall(LiveRequest* request, int64_t steps) {
+  if (healing_) return;
+  request->stalled = stalled_ever_ = true;
+  request->stalled_steps = steps;
+}
+
 // --- What the core does
+
+void World::BeginStep() {
+  for (Tenant& tenant : counted_) tenant.idle = true;
+  for (const auto& [id, request] : requests_) {
+    if (request->ended) continue;
+    counted_[static_cast<size_t>(request->spec.tenant)].idle = false;
+    request->must_end = request->cancelled || request->drained;
+    request->ran_before_step = !core_->LookAt(*request).waiting;
+    if (request->stalled_steps > 0 && --request->stalled_steps == 0) {
+      if (request->was_parked) report_->Reach(Mark::kResumed);
+      request->stalled = false;
+    }
+  }
+  for (size_t t = 0; t < counted_.size(); ++t) {
+    counted_[t].cached_pages = core_->index().num_pages(static_cast<int32_t>(t));
+  }
+  index_before_ = core_->index().counters();
+  ended_in_last_step_ = std::exchange(ended_in_step_, false);
+  model_->BeginStep();
+}
 
 bool World::Step() {
   report_->NextEvent();
   report_->NextStep();
   const absl::Time begin = clock_.Now();
-  for (const auto& [id, request] : requests_) {
-    request->must_end = request->cancelled || request->drained;
-    if (request->stalled_steps > 0 && --request->stalled_steps == 0) {
-      if (request->was_parked && !request->ended) report_->Reach(Mark::kResumed);
-      request->stalled = false;
-    }
-  }
-  model_->BeginStep();
+  BeginStep();
   const bool worked = core_->Step();
   if (report_->failed()) return worked;
   bool all_parked = num_live_ > 0;
   for (const auto& [id, request] : requests_) {
     if (request->ended) continue;
-    request->was_parked |= request->started && request->stalled;
-    all_parked &= request->started && request->stalled;
+    const bool parked = core_->LookAt(*request).parked;
+    request->was_parked |= parked;
+    all_parked &= parked;
   }
   if (!worked && all_parked) report_->Reach(Mark::kAllParked);
+  NoteWaitsAndPreemptions();
+  NoteEvictions();
   AuditEnds(begin);
   const EngineStats stats = core_->Stats();
   AuditPages(stats);
+  AuditIndex(stats);
   AuditTotals(stats);
+  AuditTenants(stats);
+  AuditFloors(stats);
+  AuditFairness();
+  flushed_ = false;
   report_->Trace(static_cast<uint64_t>(NowUs()));
   return worked;
 }
 
-// Whatever had to end has ended: a cancel or deadline that this step could see, a fault that hit.
-void World::AuditEnds(absl::Time step_begin) {
-  for (const auto& [id, request] : requests_) {
-    if (request->ended) continue;
-    if (request->must_end) {
-      return Fail("I25", *request, "lives on after a step that saw its cancel");
-    }
-    if (step_begin >= request->deadline) {
-      return Fail("I25", *request, "lives on after a step that saw its deadline");
-    }
-    if (step_begin >= request->soft_limit) {
-      return Fail("I25", *request, "lives on after a step that saw its time limit");
-    }
-    if (request->must_fail) return Fail("faults", *request, "survived a step that failed for it");
-    if (request->image_must_fail) return Fail("faults", *request, "survived its image's failure");
-  }
+void World::OnServed(const LiveRequest& request, int64_t rows) {
+  const auto tenant = static_cast<size_t>(request.spec.tenant);
+  counted_[tenant].served +=
+      static_cast<double>(rows) / static_cast<double>(tenants_[tenant].weight);
 }
 
-// I1, I3, I4, I34: pages counted afresh. Free pages are poisoned, so that a late read shows.
-void World::AuditPages(const EngineStats& stats) {
-  core_->FindTables(&tables_);
-  core_->CountClaims(tables_, absl::MakeSpan(claims_));
-  int32_t free = 0;
-  for (size_t page = 0; page < claims_.size(); ++page) {
-    if (claims_[page] > 0) continue;
-    ++free;
-    pool_->Poison(static_cast<int32_t>(page));
-  }
-  if (free != stats.free_pages || static_cast<int64_t>(claims_.size()) != stats.total_pages) {
-    report_->Fail("I1", absl::StrCat(free, " of ", claims_.size(),
-                                     " pages are claimed by nobody, the core says ",
-                                     stats.free_pages, " of ", stats.total_pages, " are free"));
-  }
-  for (const Core::Table& table : tables_) {
-    for (int layer = 1; layer < table.kv->num_layers(); ++layer) {
-      if (table.length(layer) != table.length(0)) {
-        Fail("I21", *table.request,
-             absl::StrCat("layer ", layer, " has ", table.length(layer), " slots, layer 0 has ",
-                          table.length(0)));
-      }
-    }
-  }
-}
-
-// I20, I34: gauges and totals counted afresh.
-void World::AuditTotals(const EngineStats& stats) {
-  const auto check = [this](absl::string_view name, uint64_t told, uint64_t counted) {
-    if (told == counted) return;
-    report_->Fail("I34", absl::StrCat(name, " is ", told, ", counted afresh ", counted));
-  };
-  check("running", static_cast<uint64_t>(stats.running), static_cast<uint64_t>(num_running_));
-  check("waiting", static_cast<uint64_t>(stats.waiting),
-        static_cast<uint64_t>(num_live_ - num_running_));
-  check("requests", stats.requests.size(), static_cast<uint64_t>(num_live_));
-  check("requests_finished", stats.requests_finished, finished_);
-  check("requests_failed", stats.requests_failed, failed_);
-  check("generated_tokens", stats.generated_tokens, generated_);
-  check("prompt_tokens", stats.prompt_tokens, prompt_tokens_);
-  check("images", stats.images, images_);
-  int64_t choices = 0;
-  for (const auto& [id, request] : requests_) {
-    if (request->started && !request->ended) choices += request->spec.choices;
-  }
-  if (choices > config_.max_running) {
-    report_->Fail("I22", absl::StrCat(choices, " choices run, at most ", config_.max_running));
-  }
-  if (stats.waiting > 0 && choices < config_.max_running) {
-    report_->Reach(Mark::kPagesBlockAdmission);
-  }
+void World::OnPrompt(const LiveRequest& request) {
+  prompt_tokens_ += static_cast<uint64_t>(request.oracle.prompt_rows());
+  images_ += request.oracle.images().size();
+  if (request.oracle.images().size() > 1) report_->Reach(Mark::kSeveralImages);
 }
 
 // --- The end of a run
 
 int64_t World::StepsToHeal() const {
+  constexpr int64_t kAgain = 8;  // Preempted, it computes much again.
   int64_t steps = 16;
   for (const auto& [id, request] : requests_) {
     if (request->ended) continue;
     const int64_t tower =
         static_cast<int64_t>(request->oracle.images().size()) * (config_.tower_steps + 1);
-    steps += request->oracle.prompt_rows() + tower +
-             request->spec.choices * request->oracle.most_new_tokens();
+    steps += kAgain * (request->oracle.prompt_rows() + tower +
+                       request->spec.choices * request->oracle.most_new_tokens());
   }
   return steps;
 }
@@ -260,8 +265,10 @@ void World::Heal(bool fail_all) {
   }
   for (const auto& [id, request] : requests_) request->stalled = false;
   const int64_t bound = StepsToHeal();
+  int idle_steps = 0;
   for (int64_t steps = 0; num_live_ > 0 && !report_->failed(); ++steps) {
-    if (!Step() && num_live_ > 0) {
+    idle_steps = Step() ? 0 : idle_steps + 1;
+    if (idle_steps > 1 && num_live_ > 0) {
       return report_->Fail("I29", absl::StrCat(num_live_, " requests live, nothing is computed"));
     }
     if (steps > bound) {
@@ -269,12 +276,29 @@ void World::Heal(bool fail_all) {
           "I23", absl::StrCat(num_live_, " requests live after ", bound, " steps without faults"));
     }
   }
+  if (!report_->failed()) CheckNothingLeft();
+}
+
+// Pins are released; then pages are free or cached, and after a flush they are free.
+void World::CheckNothingLeft() {
+  for (const auto& [id, request] : requests_) {
+    if (request->spec.pin != 0) core_->Release(*request);
+  }
+  (void)Step();
   if (report_->failed()) return;
-  (void)Step();  // The fence of the last step has passed.
-  const EngineStats stats = core_->Stats();
-  if (stats.free_pages != stats.total_pages) {
-    report_->Fail("I38", absl::StrCat(stats.total_pages - stats.free_pages,
-                                      " pages are in use after the last request ended"));
+  EngineStats stats = core_->Stats();
+  if (stats.free_pages + stats.cache.evictable_pages != stats.total_pages) {
+    report_->Fail(
+        "I38", absl::StrCat(stats.free_pages, " pages are free and ", stats.cache.evictable_pages,
+                            " evictable of ", stats.total_pages, " after the last request ended"));
+  }
+  core_->Flush(-1);
+  stats = core_->Stats();
+  if (stats.free_pages != stats.total_pages || stats.cache.columns != 0 ||
+      stats.cache.feature_entries != 0) {
+    report_->Fail("I38", absl::StrCat("after a flush ", stats.total_pages - stats.free_pages,
+                                      " pages, ", stats.cache.columns, " columns and ",
+                                      stats.cache.feature_entries, " images are left"));
   }
   if (finished_ + failed_ != requests_.size()) {
     report_->Fail(
@@ -288,12 +312,15 @@ uint64_t World::StateHash() const {
   for (const auto& [id, request] : requests_) {
     add(id);
     add(request->started | request->ended << 1 | request->cancelled << 2 | request->stalled << 3 |
-        request->encoding << 4 | request->drained << 5);
+        request->encoding << 4 | request->drained << 5 | core_->IsPinned(*request) << 6);
     if (request->ended) continue;
+    const Core::Look look = core_->LookAt(*request);
     add(static_cast<int64_t>(request->arrival));
+    add(look.waiting | look.parked << 1 | look.column_waits << 2 | look.image_waits << 3 |
+        look.decodes << 4);
+    add(look.preemptions);
     add(request->stalled_steps);
     if (request->spec.deadline + request->spec.soft_limit > 0) add(NowUs());
-    add(request->computed_rows);
     add(request->images_encoded);
     for (const LiveRequest::Choice& choice : request->choices) {
       add(choice.tokens);
@@ -309,6 +336,7 @@ uint64_t World::StateHash() const {
       for (const int32_t page : table.pages(layer)) add(page);
     }
   }
+  core_->index().ForEachPage([&](int32_t page, bool pinned) { add(page * 2 + pinned); });
   add(faults_.forward_fails | faults_.copy_fails << 1);
   add(faults_.nan_row);
   add(faults_.image_failures);

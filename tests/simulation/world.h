@@ -23,7 +23,8 @@ namespace prefixd::simulation {
 class World {
  public:
   // `durations`: of steps, in turn. `report` must outlive the world.
-  World(const Config& config, std::vector<int64_t> durations, Report* report);
+  World(const Config& config, std::vector<TenantSpec> tenants, std::vector<int64_t> durations,
+        Report* report);
 
   // Each is one event.
   void Submit(const RequestSpec& spec);
@@ -47,6 +48,9 @@ class World {
 
  private:
   void Cancel(LiveRequest* request, bool draining);
+  void Stall(LiveRequest* request, int64_t steps);
+  void OnServed(const LiveRequest& request, int64_t rows);
+  void OnPrompt(const LiveRequest& request);
   void OnScheduled(LiveRequest* request);
   void OnEnd(LiveRequest* request);
   void OnEvent(LiveRequest* request, Event event);
@@ -57,15 +61,30 @@ class World {
   void OnFailed(LiveRequest* request, const absl::Status& status);
   void CheckRefusal(const LiveRequest& request, absl::string_view reason);
 
+  void CheckPinnedHit(const LiveRequest& request, int32_t hit_tokens);
+  void CheckReceipt(const LiveRequest& request, const FinishedEvent& event);
+
+  void BeginStep();
   void AuditEnds(absl::Time step_begin);
   void AuditPages(const EngineStats& stats);
+  void AuditIndex(const EngineStats& stats);
   void AuditTotals(const EngineStats& stats);
+  void AuditTenants(const EngineStats& stats);
+  void AuditFloors(const EngineStats& stats);
+  void AuditFairness();
+  void NoteWaitsAndPreemptions();
+  void NoteEvictions();
+  void CheckNothingLeft();
+  // Most pages that one request of the tenant can have, while nothing is pinned.
+  int64_t LonelyPages(int64_t tenant) const;
+  int64_t MaxChoices(int64_t tenant) const;
   int64_t StepsToHeal() const;
   bool TimePassed(absl::Time limit) const { return clock_.Now() >= limit; }
   LiveRequest* Find(int64_t id) const;
   void Fail(absl::string_view rule, const LiveRequest& request, absl::string_view what);
 
   const Config config_;
+  const std::vector<TenantSpec> tenants_;  // At least one.
   Report* const report_;
   ManualClock clock_;
   const absl::Time start_;
@@ -82,8 +101,21 @@ class World {
   std::vector<int32_t> claims_;
 
   // Recounted from events.
-  int64_t num_live_ = 0, num_running_ = 0;
+  int64_t num_live_ = 0;
   uint64_t finished_ = 0, failed_ = 0, generated_ = 0, prompt_tokens_ = 0, images_ = 0;
+  struct Tenant {
+    uint64_t generated = 0, hits = 0;
+    double served = 0;         // Rows computed for its weight.
+    bool idle = false;         // Nothing of it lived when the step began.
+    int64_t cached_pages = 0;  // When the step began.
+    bool backlogged = false;   // Somebody waits for a place, not for another request.
+  };
+  std::vector<Tenant> counted_;  // By tenant.
+  std::vector<double> leads_;    // By pair of tenants: a's lead in work when both had a backlog.
+  std::vector<bool> competing_;  // By pair: both have had a backlog since.
+  bool pinned_ever_ = false, stalled_ever_ = false, flushed_ = false;
+  bool ended_in_last_step_ = false, ended_in_step_ = false;
+  PrefixIndex::Counters index_before_;
 };
 
 }  // namespace prefixd::simulation

@@ -35,16 +35,31 @@ Mark MarkOf(FinishReason reason) {
 
 }  // namespace
 
-// Whoever starts, starts before all of lower priority and before all equals that came later.
+// Whoever starts, starts before all of its tenant that are of lower priority, and before all equals
+// that came later; those that wait for another are passed over.
 void World::OnScheduled(LiveRequest* request) {
   if (request->started) return Fail("I19", *request, "is scheduled twice");
   if (request->ended) return Fail("I19", *request, "is scheduled after its end");
+  int64_t choices = request->spec.choices, of_tenant = choices;
   for (const auto& [id, other] : requests_) {
-    if (other->started || other->ended || other.get() == request) continue;
+    if (other->ended || other.get() == request) continue;
+    const bool same_tenant = other->spec.tenant == request->spec.tenant;
+    const Core::Look look = core_->LookAt(*other);
+    if (!look.waiting && !look.parked) {
+      choices += look.unfinished;
+      of_tenant += same_tenant ? look.unfinished : 0;
+    }
+    if (TimePassed(request->soft_limit)) return;  // It starts only to end.
     const int64_t more = other->spec.priority - request->spec.priority;
-    if (more < 0 || (more == 0 && other->arrival > request->arrival)) continue;
-    if (TimePassed(request->soft_limit)) break;  // It starts only to end.
-    return Fail("order", *request, absl::StrCat("starts before request ", id));
+    const bool before = more > 0 || (more == 0 && other->arrival < request->arrival);
+    if (same_tenant && before && look.waiting && !look.column_waits) {
+      return Fail("order", *request, absl::StrCat("starts before request ", id));
+    }
+  }
+  if (choices > config_.max_running || of_tenant > MaxChoices(request->spec.tenant)) {
+    Fail("I22", *request,
+         absl::StrCat("is the one too many: ", choices, " choices run, ", of_tenant,
+                      " of its tenant"));
   }
 }
 
@@ -52,7 +67,7 @@ void World::OnEnd(LiveRequest* request) {
   if (request->ended) return Fail("I19", *request, "ends twice");
   request->ended = true;
   --num_live_;
-  if (request->started) --num_running_;
+  ended_in_step_ = true;
 }
 
 void World::OnEvent(LiveRequest* request, Event event) {
@@ -76,9 +91,11 @@ void World::OnEvent(LiveRequest* request, Event event) {
 void World::OnStarted(LiveRequest* request, const StartedEvent& event) {
   if (request->started) return Fail("I19", *request, "starts twice");
   request->started = true;
-  ++num_running_;
   Oracle& oracle = request->oracle;
-  if (oracle.max_new_is_open()) {
+  CheckPinnedHit(*request, event.cached_prompt_tokens);
+  if (request->spec.pin != 0) {
+    oracle.set_max_new_tokens(event.max_tokens);
+  } else if (oracle.max_new_is_open()) {
     if (event.max_tokens < 1 || event.max_tokens > oracle.most_new_tokens()) {
       Fail("usage", *request, absl::StrCat("may generate ", event.max_tokens, " tokens"));
     }
@@ -94,20 +111,16 @@ void World::OnStarted(LiveRequest* request, const StartedEvent& event) {
 
 void World::OnDelta(LiveRequest* request, const DeltaEvent& event) {
   const int index = event.choice;
-  if (!request->started || index < 0 || index >= request->spec.choices) {
+  if (!request->started || index < 0 || index >= request->spec.choices || request->spec.pin != 0) {
     return Fail("I19", *request, absl::StrCat("gets a delta of choice ", index));
   }
   LiveRequest::Choice& choice = request->choices[static_cast<size_t>(index)];
   Oracle& oracle = request->oracle;
   if (choice.finished) return Fail("I19", *request, "gets a delta after its choice's end");
-  if (!event.token_ids.empty() && !request->any_token()) {
-    prompt_tokens_ += static_cast<uint64_t>(oracle.prompt_rows());
-    images_ += oracle.images().size();
-    if (oracle.images().size() > 1) report_->Reach(Mark::kSeveralImages);
-  }
   for (const int32_t token : event.token_ids) {
     const int32_t at = choice.tokens++;
     ++generated_;
+    ++counted_[static_cast<size_t>(request->spec.tenant)].generated;
     report_->Trace(static_cast<uint64_t>(token));
     if (at > 0 && oracle.EndAfter(index, at - 1)) {
       return Fail("stream", *request, absl::StrCat("choice ", index, " goes on after token ", at));
@@ -120,10 +133,7 @@ void World::OnDelta(LiveRequest* request, const DeltaEvent& event) {
   }
   const int64_t count = request->num_tokens();
   if (count == request->spec.cancel_at) Cancel(request, /*draining=*/false);
-  if (count == request->spec.stall_at && !healing_) {
-    request->stalled = true;
-    request->stalled_steps = request->spec.stall_steps;
-  }
+  if (count == request->spec.stall_at) Stall(request, request->spec.stall_steps);
   const size_t wanted = request->spec.logprobs > 0 ? event.token_ids.size() : 0;
   if (event.logprobs.size() != wanted) Fail("stream", *request, "log-probs do not match tokens");
   if (event.token_ids.empty() && !event.text.empty()) report_->Reach(Mark::kTimeLimitHeldText);
@@ -175,7 +185,9 @@ void World::OnFinished(LiveRequest* request, const FinishedEvent& event) {
   int32_t tokens = 0;
   for (const LiveRequest::Choice& choice : request->choices) {
     tokens += choice.tokens;
-    if (!choice.finished) Fail("I19", *request, "finishes before all of its choices");
+    if (!choice.finished && request->spec.pin == 0) {
+      Fail("I19", *request, "finishes before all of its choices");
+    }
   }
   const auto images = static_cast<int64_t>(request->oracle.images().size()) * config_.image_rows;
   if (event.usage.completion_tokens != tokens ||
@@ -192,6 +204,74 @@ void World::OnFinished(LiveRequest* request, const FinishedEvent& event) {
       timings.total != clock_.Now() - request->submitted) {
     Fail("usage", *request, "its timings do not add up");
   }
+  CheckReceipt(*request, event);
+  if (event.cache.preemptions > 0) report_->Reach(Mark::kPreemptedFinished);
+  if (request->spec.pin == 0) return;
+  pinned_ever_ = true;
+  report_->Reach(Mark::kPinned);
+  const int32_t columns = request->oracle.prompt_rows() / kPageSlots;
+  if (!core_->IsPinned(*request) || core_->PinnedTokens(*request) != columns * kPageSlots) {
+    Fail("pins", *request,
+         absl::StrCat("has pinned ", core_->PinnedTokens(*request), " tokens of ",
+                      request->oracle.prompt_rows()));
+  }
+}
+
+// A receipt tells where each row of the prompt came from, as forward passes have shown it.
+void World::CheckReceipt(const LiveRequest& request, const FinishedEvent& event) {
+  const CacheReceipt& cache = event.cache;
+  counted_[static_cast<size_t>(request.spec.tenant)].hits +=
+      static_cast<uint64_t>(cache.hit_tokens);
+  if (event.usage.cached_prompt_tokens != cache.hit_tokens) {
+    Fail("receipt", request, "usage and receipt tell different hits");
+  }
+  if (cache.miss == CacheMiss::kEvicted) report_->Reach(Mark::kMissEvicted);
+  if (cache.miss == CacheMiss::kDiverged) report_->Reach(Mark::kMissDiverged);
+  if (cache.feature_hits > 0) report_->Reach(Mark::kFeatureHit);
+  if (cache.images_encoded > request.images_encoded) {
+    Fail("receipt", request, "more images are told than were encoded");
+  }
+  const bool shares = config_.cache != 0 && request.spec.bypass == 0;
+  if (!shares && (cache.hit_tokens > 0 || cache.feature_hits > 0)) {
+    Fail("receipt", request, "bypasses the cache and has hits");
+  }
+  if (!request.any_token()) return;  // Not all of the prompt was computed.
+  const auto images = static_cast<int32_t>(request.oracle.images().size());
+  if (cache.images != images ||
+      cache.images_in_prefix + cache.feature_hits + cache.images_encoded != images) {
+    Fail("receipt", request,
+         absl::StrCat(images, " images came from ", cache.images_in_prefix, " + ",
+                      cache.feature_hits, " + ", cache.images_encoded));
+  }
+  if (cache.hit_tokens != request.hit_rows ||
+      cache.computed_tokens != request.first_computed_rows ||
+      cache.hit_tokens + cache.computed_tokens != request.oracle.prompt_rows()) {
+    Fail("receipt", request,
+         absl::StrCat("is told of ", cache.hit_tokens, " hits and ", cache.computed_tokens,
+                      " computed rows; counted ", request.hit_rows, " and ",
+                      request.first_computed_rows, " of ", request.oracle.prompt_rows()));
+  }
+}
+
+// What is pinned in its namespace is there for whoever begins with it.
+void World::CheckPinnedHit(const LiveRequest& request, int32_t hit_tokens) {
+  if (config_.cache == 0 || request.spec.bypass != 0 || request.spec.pin != 0) return;
+  for (const auto& [id, pin] : requests_) {
+    if (pin->spec.pin == 0 || !core_->IsPinned(*pin)) continue;
+    const int32_t pinned = core_->PinnedTokens(*pin) / kPageSlots;
+    int32_t same = 0;
+    while (same < std::min(pinned, (request.oracle.prompt_rows() - 1) / kPageSlots) &&
+           request.oracle.PromptChain(same * kPageSlots + kPageSlots - 1) ==
+               pin->oracle.PromptChain(same * kPageSlots + kPageSlots - 1)) {
+      ++same;
+    }
+    if (same > 0) report_->Reach(Mark::kPinnedHit);
+    if (hit_tokens < same * kPageSlots) {
+      return Fail("pins", request,
+                  absl::StrCat("hits ", hit_tokens, " tokens although ", same * kPageSlots,
+                               " are pinned by request ", id));
+    }
+  }
 }
 
 void World::OnFailed(LiveRequest* request, const absl::Status& status) {
@@ -205,6 +285,9 @@ void World::OnFailed(LiveRequest* request, const absl::Status& status) {
   if (request == submitting_) return CheckRefusal(*request, reason);
   if (reason == reason::kCancelled) {
     expect(request->cancelled, "CANCELLED");
+    if (request->preemptions > 0 && !request->ran_before_step) {
+      report_->Reach(Mark::kPreemptedCancelled);
+    }
     const bool prefilling = request->started && !request->any_token();
     report_->Reach(!request->started ? Mark::kCancelWaiting
                    : prefilling      ? Mark::kCancelPrefill
@@ -229,7 +312,11 @@ void World::OnFailed(LiveRequest* request, const absl::Status& status) {
   } else if (reason == reason::kEngineFailed) {
     expect(request->must_fail || (backend_.failed() && request->started), "ENGINE_FAILED");
   } else if (request->image_must_fail) {
-    if (num_running_ > 0) report_->Reach(Mark::kImageFailed);
+    if (num_live_ > 0) report_->Reach(Mark::kImageFailed);
+  } else if (reason == reason::kTenantQuota && request->spec.pin != 0) {
+    report_->Reach(Mark::kPinRefused);
+  } else if (reason == reason::kKvCacheFull) {
+    expect(pinned_ever_, "KV_CACHE_FULL");
   } else {
     Fail("status", *request, absl::StrCat("fails with ", status.ToString()));
   }
@@ -237,15 +324,14 @@ void World::OnFailed(LiveRequest* request, const absl::Status& status) {
 
 // A refusal on arrival says why, and is right.
 void World::CheckRefusal(const LiveRequest& request, absl::string_view reason) {
-  const int64_t new_tokens = request.spec.max_tokens > 0 ? request.oracle.max_new_tokens() : 1;
   if (reason == reason::kKvCacheFull) {
     report_->Reach(Mark::kNeverFits);
-    if (request.oracle.PagesFor(new_tokens) <= config_.pages) {
+    if (request.PagesAtLeast() <= LonelyPages(request.spec.tenant) && !pinned_ever_) {
       Fail("admission", request, "is refused although it fits into the cache");
     }
   } else if (reason == reason::kParameterOutOfRange) {
     report_->Reach(Mark::kTooManyChoices);
-    if (request.spec.choices <= config_.max_running) {
+    if (request.spec.choices <= MaxChoices(request.spec.tenant)) {
       Fail("admission", request, "is refused although its choices may run");
     }
   } else if (reason == reason::kDeadlineUnreachable) {

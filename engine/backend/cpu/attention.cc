@@ -10,10 +10,16 @@
 namespace prefixd::cpu {
 namespace {
 
-constexpr int kTileVectors = 48;           // Query vectors per tile, unless one row has more.
 constexpr int64_t kInlineWork = 32 << 10;  // Multiply-adds below which waking others costs more.
 
 constexpr int64_t RoundUp16(int64_t n) { return (n + 15) / 16 * 16; }
+
+constexpr int NumBlocks(int slots) { return (slots + kBlockSlots - 1) / kBlockSlots; }
+
+// Floats of the states of so many vectors, rounded so that the next ones are aligned.
+constexpr int64_t StateFloats(int64_t vectors, int64_t value_stride) {
+  return vectors * value_stride + 2 * RoundUp16(vectors);
+}
 
 absl::Status Grow(int64_t floats, Buffer* buffer) {
   const uint64_t bytes = static_cast<uint64_t>(floats) * sizeof(float);
@@ -37,99 +43,97 @@ void Attention::Begin(const AttentionCall& call) {
   call_ = call;
   group_ = call.num_heads / call.num_kv_heads;
   query_stride_ = (call.layout.head_dim + 1) / 2 * 2;
-  max_vectors_ = 0;
-  work_ = 0;
-  tiles_.clear();
-  parts_.clear();
-}
-
-void Attention::AddRows(const AttentionRows& rows) {
-  const int tile_rows = std::max(1, kTileVectors / group_);
-  for (int kv_head = 0; kv_head < call_.num_kv_heads; ++kv_head) {
-    // Later rows see more slots: begun first, they end with the others.
-    for (int tile = (rows.num_rows + tile_rows - 1) / tile_rows - 1; tile >= 0; --tile) {
-      const int begin = tile * tile_rows;
-      Tile t = {.rows = rows, .kv_head = kv_head};
-      t.rows.row_begin += begin;
-      t.rows.num_rows = std::min(tile_rows, rows.num_rows - begin);
-      t.rows.first_visible += begin * rows.visible_step;
-      t.num_vectors = t.rows.num_rows * group_;
-      const int visible = t.rows.first_visible + (t.rows.num_rows - 1) * rows.visible_step;
-      t.num_blocks = (visible + kBlockSlots - 1) / kBlockSlots;
-      max_vectors_ = std::max(max_vectors_, t.num_vectors);
-      work_ += int64_t{2} * t.num_vectors * visible * call_.layout.head_dim;
-      tiles_.push_back(t);
-    }
-  }
+  rows_.clear();
 }
 
 absl::Status Attention::Run() {
-  const bool alone = work_ < kInlineWork || pool_->num_threads() == 1;
-  bool has_blocks = false;
-  for (const Tile& tile : tiles_) has_blocks |= tile.num_blocks > 1;
-  const bool parts =
-      !alone && has_blocks && static_cast<int>(tiles_.size()) < 2 * pool_->num_threads();
-  if (parts) {
-    for (size_t i = 0; i < tiles_.size(); ++i) {
-      tiles_[i].first_part = static_cast<int64_t>(parts_.size());
-      for (int block = 0; block < tiles_[i].num_blocks; ++block) {
-        parts_.push_back({static_cast<int32_t>(i), block});
-      }
-    }
+  PlanAttention(rows_,
+                {.vectors_per_row = group_,
+                 .num_kv_heads = call_.num_kv_heads,
+                 .num_threads = pool_->num_threads(),
+                 .share_pages = share_pages_},
+                &plan_);
+  const bool alone = RunsAlone();
+  MakeItems(alone);
+  PREFIXD_RETURN_IF_ERROR(Reserve());
+  if (alone) {
+    for (const Item& item : items_) RunItem(item, 0);
+    return absl::OkStatus();
   }
-  PREFIXD_RETURN_IF_ERROR(Reserve(parts));
-  if (parts) {
-    RunParts();
-  } else if (alone) {
-    for (const Tile& tile : tiles_) RunTile(tile, 0);
+  pool_->Run(static_cast<int64_t>(items_.size()),
+             [this](int64_t i, int thread) { RunItem(items_[i], thread); });
+  const auto merge = [this](int64_t i, int) { MergeParts(&items_[cut_items_[i]]); };
+  if (part_floats_ >= kInlineWork) {
+    pool_->Run(static_cast<int64_t>(cut_items_.size()), merge);
   } else {
-    pool_->Run(static_cast<int64_t>(tiles_.size()),
-               [this](int64_t i, int thread) { RunTile(tiles_[i], thread); });
+    for (size_t i = 0; i < cut_items_.size(); ++i) merge(static_cast<int64_t>(i), 0);
   }
   return absl::OkStatus();
 }
 
-void Attention::RunParts() {
-  pool_->Run(static_cast<int64_t>(parts_.size()), [this](int64_t i, int thread) {
-    const Tile& tile = tiles_[parts_[i].tile];
-    const ThreadScratch scratch = ScratchOf(thread);
-    PackQueries(tile, scratch.q);
-    ComputeBlock(tile, parts_[i].block, scratch, PartStates(i));
-  });
-  for (const Tile& tile : tiles_) {
-    const States total = PartStates(tile.first_part);
-    for (int block = 1; block < tile.num_blocks; ++block) {
-      Merge(tile, block, PartStates(tile.first_part + block), total);
-    }
-    Finish(tile, total);
+bool Attention::RunsAlone() const {
+  if (pool_->num_threads() == 1) return true;
+  int64_t products = 0;
+  for (const Tile& tile : plan_.tiles) products += tile.work;
+  return 2 * products * call_.num_kv_heads * call_.layout.head_dim < kInlineWork;
+}
+
+void Attention::MakeItems(bool alone) {
+  items_.clear();
+  cut_items_.clear();
+  max_vectors_ = 0;
+  part_floats_ = 0;
+  int64_t work = 0;
+  for (const Tile& tile : plan_.tiles) {
+    max_vectors_ = std::max(max_vectors_, tile.num_vectors);
+    work += tile.work * call_.num_kv_heads;
   }
+  // Half of a thread's fair share.
+  const int64_t most = work / (2 * pool_->num_threads());
+  const auto is_cut = [&](const Tile& tile) {
+    return !alone && tile.work > most && tile.last_visible > kBlockSlots;
+  };
+  const auto for_each_tile = [&](auto add) {
+    for (const AttentionPlan::Set& set : plan_.sets) {
+      for (int kv_head = 0; kv_head < call_.num_kv_heads; ++kv_head) {
+        for (int tile = set.tile_begin; tile < set.tile_end; ++tile) add(tile, kv_head);
+      }
+    }
+  };
+  for_each_tile([&](int tile, int kv_head) {
+    if (!is_cut(plan_.tiles[tile])) items_.push_back({tile, kv_head});
+  });
+  // Small items last.
+  for_each_tile([&](int tile, int kv_head) {
+    if (!is_cut(plan_.tiles[tile])) return;
+    cut_items_.push_back(static_cast<int32_t>(items_.size()));
+    for (int block = 0; block < NumBlocks(plan_.tiles[tile].last_visible); ++block) {
+      items_.push_back({tile, kv_head, block, part_floats_});
+      part_floats_ += StateFloats(plan_.tiles[tile].num_vectors, call_.layout.value_stride);
+    }
+  });
 }
 
-// Floats of one tile's states, rounded so that the next one is aligned.
-static int64_t StateFloats(int64_t vectors, int64_t value_stride) {
-  return vectors * value_stride + 2 * RoundUp16(vectors);
-}
-
-absl::Status Attention::Reserve(bool parts) {
-  const int64_t states = StateFloats(max_vectors_, call_.layout.value_stride);
-  const int64_t per_thread = RoundUp16(int64_t{max_vectors_} * query_stride_) +
-                             int64_t{max_vectors_} * kBlockSlots + RoundUp16(max_vectors_) +
-                             2 * states;
+absl::Status Attention::Reserve() {
+  const int64_t n = max_vectors_;
+  const int64_t per_thread = RoundUp16(n * query_stride_) + n * kBlockSlots + RoundUp16(n) +
+                             2 * StateFloats(n, call_.layout.value_stride);
   PREFIXD_RETURN_IF_ERROR(Grow(per_thread * pool_->num_threads(), &thread_scratch_));
-  if (!parts) return absl::OkStatus();
-  return Grow(static_cast<int64_t>(parts_.size()) * states, &part_scratch_);
+  return Grow(part_floats_, &part_scratch_);
 }
 
-Attention::States Attention::PartStates(int64_t part) const {
-  const int64_t values = int64_t{max_vectors_} * call_.layout.value_stride;
-  float* base = reinterpret_cast<float*>(part_scratch_.data()) +
-                part * StateFloats(max_vectors_, call_.layout.value_stride);
-  return {.acc = base, .max = base + values, .sum = base + values + RoundUp16(max_vectors_)};
+Attention::States Attention::StatesAt(float* base, int num_vectors) const {
+  const int64_t values = int64_t{num_vectors} * call_.layout.value_stride;
+  return {.acc = base, .max = base + values, .sum = base + values + RoundUp16(num_vectors)};
+}
+
+Attention::States Attention::PartStates(const Item& item) const {
+  return StatesAt(reinterpret_cast<float*>(part_scratch_.data()) + item.states,
+                  plan_.tiles[item.tile].num_vectors);
 }
 
 Attention::ThreadScratch Attention::ScratchOf(int thread) const {
   const int64_t n = max_vectors_;
-  const int64_t values = n * call_.layout.value_stride;
   const int64_t states = StateFloats(n, call_.layout.value_stride);
   const int64_t queries = RoundUp16(n * query_stride_);
   const int64_t per_thread = queries + n * kBlockSlots + RoundUp16(n) + 2 * states;
@@ -138,94 +142,143 @@ Attention::ThreadScratch Attention::ScratchOf(int thread) const {
   s.scores = s.q + queries;
   s.visible = reinterpret_cast<int32_t*>(s.scores + n * kBlockSlots);
   float* first = s.scores + n * kBlockSlots + RoundUp16(n);
-  float* second = first + states;
-  s.states = {.acc = first, .max = first + values, .sum = first + values + RoundUp16(n)};
-  s.block = {.acc = second, .max = second + values, .sum = second + values + RoundUp16(n)};
+  s.states = StatesAt(first, max_vectors_);
+  s.block = StatesAt(first + states, max_vectors_);
   return s;
 }
 
-void Attention::PackQueries(const Tile& tile, float* q) const {
+void Attention::PackQueries(const Tile& tile, int kv_head, float* q) const {
   const int head_dim = call_.layout.head_dim;
-  for (int i = 0; i < tile.rows.num_rows; ++i) {
-    const float* row = call_.q + (tile.rows.row_begin + i) * call_.q_stride;
-    for (int j = 0; j < group_; ++j, q += query_stride_) {
-      std::memcpy(q, row + int64_t{tile.kv_head * group_ + j} * head_dim, head_dim * sizeof(float));
-      if (query_stride_ > head_dim) q[head_dim] = 0.0f;
+  for (int m = tile.member_begin; m < tile.member_end; ++m) {
+    const AttentionRows& rows = plan_.members[m].rows;
+    for (int i = 0; i < rows.num_rows; ++i) {
+      const float* row = call_.q + (rows.row_begin + i) * call_.q_stride;
+      for (int j = 0; j < group_; ++j, q += query_stride_) {
+        std::memcpy(q, row + int64_t{kv_head * group_ + j} * head_dim, head_dim * sizeof(float));
+        if (query_stride_ > head_dim) q[head_dim] = 0.0f;
+      }
     }
   }
 }
 
-// The first vector that sees a slot of `block`.
-int Attention::FirstVector(const Tile& tile, int block) const {
-  const int hidden = block * kBlockSlots - tile.rows.first_visible + 1;  // Of the first row.
-  if (hidden <= 0 || tile.rows.visible_step == 0) return 0;
-  return (hidden + tile.rows.visible_step - 1) / tile.rows.visible_step * group_;
+// The first of the member's vectors that sees a slot of `block`; their number if none does.
+int Attention::FirstVector(const Member& member, int block) const {
+  const AttentionRows& rows = member.rows;
+  const int hidden = block * kBlockSlots - rows.first_visible + 1;  // Of the first row.
+  if (hidden <= 0) return 0;
+  if (rows.visible_step == 0) return NumVectors(member);
+  return std::min(rows.num_rows, (hidden + rows.visible_step - 1) / rows.visible_step) * group_;
 }
 
-void Attention::ComputeBlock(const Tile& tile, int block, const ThreadScratch& scratch,
+void Attention::ComputeBlock(const Tile& tile, int kv_head, int block, const ThreadScratch& scratch,
                              const States& out) const {
-  const PageLayout& layout = call_.layout;
-  const int first = FirstVector(tile, block);
   const int begin = block * kBlockSlots;
-  int visible = 0;
-  for (int r = first; r < tile.num_vectors; ++r) {
-    visible = tile.rows.first_visible + r / group_ * tile.rows.visible_step - begin;
-    scratch.visible[r] = std::min(visible, kBlockSlots);
+  for (int m = tile.member_begin; m < tile.member_end; ++m) {
+    const Member& member = plan_.members[m];
+    int32_t* visible = scratch.visible + member.vector_begin;
+    for (int i = 0; i < member.rows.num_rows; ++i) {
+      const int slots = member.rows.first_visible + i * member.rows.visible_step - begin;
+      for (int j = 0; j < group_; ++j) *visible++ = std::min(slots, kBlockSlots);
+    }
   }
-  const int num_pages = (std::min(visible, kBlockSlots) + kPageRows - 1) / kPageRows;
+  const PageLayout& layout = call_.layout;
+  const auto block_of_vectors = [&](int first, int last) -> AttentionBlock {
+    return {.q = scratch.q + int64_t{first} * query_stride_,
+            .q_stride = query_stride_,
+            .rows = last - first,
+            .head_dim = layout.head_dim,
+            .visible = scratch.visible + first,
+            .scale = call_.scale,
+            .type = layout.type,
+            .value_stride = layout.value_stride,
+            .scores = scratch.scores + int64_t{first} * kBlockSlots,
+            .acc = out.acc + int64_t{first} * layout.value_stride,
+            .max = out.max + first,
+            .sum = out.sum + first};
+  };
   const std::byte* keys[kBlockPages];
   const std::byte* values[kBlockPages];
-  for (int i = 0; i < num_pages; ++i) {
-    const int index = block * kBlockPages + i;
-    const int64_t id = tile.rows.page_ids == nullptr ? index : tile.rows.page_ids[index];
-    keys[i] = call_.pages + id * call_.page_bytes + call_.head_bytes * tile.kv_head;
-    values[i] = keys[i] + layout.key_bytes;
-  }
-  kernels_->attention_block({.q = scratch.q + int64_t{first} * query_stride_,
-                             .q_stride = query_stride_,
-                             .rows = tile.num_vectors - first,
-                             .head_dim = layout.head_dim,
-                             .visible = scratch.visible + first,
-                             .scale = call_.scale,
-                             .type = layout.type,
-                             .k_pages = keys,
-                             .v_pages = values,
-                             .value_stride = layout.value_stride,
-                             .scores = scratch.scores,
-                             .acc = out.acc + int64_t{first} * layout.value_stride,
-                             .max = out.max + first,
-                             .sum = out.sum + first});
+  const auto for_each_strip = [&](auto kernel) {
+    for (int i = tile.strip_begin; i < tile.strip_end; ++i) {
+      const AttentionPlan::Strip& strip = plan_.strips[i];
+      const int page_begin = std::max(strip.page_begin - block * kBlockPages, 0);
+      const int page_end = std::min(strip.page_end - block * kBlockPages, kBlockPages);
+      if (page_begin >= page_end) continue;
+      const Member& member = plan_.members[strip.member_begin];
+      const Member& last = plan_.members[strip.member_end - 1];
+      // Only rows of one member can see different numbers of the strip's slots.
+      AttentionBlock a = block_of_vectors(member.vector_begin + FirstVector(member, block),
+                                          last.vector_begin + NumVectors(last));
+      for (int page = page_begin; page < page_end; ++page) {
+        const int index = block * kBlockPages + page;
+        const int64_t id = member.rows.page_ids == nullptr ? index : member.rows.page_ids[index];
+        keys[page] = call_.pages + id * call_.page_bytes + call_.head_bytes * kv_head;
+        values[page] = keys[page] + layout.key_bytes;
+      }
+      a.k_pages = keys;
+      a.v_pages = values;
+      a.page_begin = page_begin;
+      a.page_end = page_end;
+      kernel(a);
+    }
+  };
+  for_each_strip(kernels_->attention_scores);
+  kernels_->attention_softmax(block_of_vectors(0, tile.num_vectors));
+  for_each_strip(kernels_->attention_values);
 }
 
 void Attention::Merge(const Tile& tile, int block, const States& part, const States& total) const {
   const int n = call_.layout.value_stride;
-  for (int r = FirstVector(tile, block); r < tile.num_vectors; ++r) {
-    kernels_->merge_block(part.max + r, part.sum + r, part.acc + int64_t{r} * n, n, total.max + r,
-                          total.sum + r, total.acc + int64_t{r} * n);
+  for (int m = tile.member_begin; m < tile.member_end; ++m) {
+    const Member& member = plan_.members[m];
+    for (int i = FirstVector(member, block); i < NumVectors(member); ++i) {
+      const int r = member.vector_begin + i;
+      kernels_->merge_block(part.max + r, part.sum + r, part.acc + int64_t{r} * n, n, total.max + r,
+                            total.sum + r, total.acc + int64_t{r} * n);
+    }
   }
 }
 
-void Attention::Finish(const Tile& tile, const States& states) const {
+void Attention::Finish(const Tile& tile, int kv_head, const States& states) const {
   const int head_dim = call_.layout.head_dim;
-  for (int r = 0; r < tile.num_vectors; ++r) {
-    const float* acc = states.acc + int64_t{r} * call_.layout.value_stride;
-    const int head = tile.kv_head * group_ + r % group_;
-    float* y =
-        call_.y + (tile.rows.row_begin + r / group_) * call_.y_stride + int64_t{head} * head_dim;
-    const float factor = 1.0f / states.sum[r];
-    for (int d = 0; d < head_dim; ++d) y[d] = acc[d] * factor;
+  int r = 0;
+  for (int m = tile.member_begin; m < tile.member_end; ++m) {
+    const AttentionRows& rows = plan_.members[m].rows;
+    for (int i = 0; i < rows.num_rows; ++i) {
+      float* y =
+          call_.y + (rows.row_begin + i) * call_.y_stride + int64_t{kv_head} * group_ * head_dim;
+      for (int j = 0; j < group_; ++j, ++r, y += head_dim) {
+        const float* acc = states.acc + int64_t{r} * call_.layout.value_stride;
+        const float factor = 1.0f / states.sum[r];
+        for (int d = 0; d < head_dim; ++d) y[d] = acc[d] * factor;
+      }
+    }
   }
 }
 
-void Attention::RunTile(const Tile& tile, int thread) const {
+void Attention::RunItem(const Item& item, int thread) const {
+  const Tile& tile = plan_.tiles[item.tile];
   const ThreadScratch scratch = ScratchOf(thread);
-  PackQueries(tile, scratch.q);
-  ComputeBlock(tile, 0, scratch, scratch.states);
-  for (int block = 1; block < tile.num_blocks; ++block) {
-    ComputeBlock(tile, block, scratch, scratch.block);
+  PackQueries(tile, item.kv_head, scratch.q);
+  if (item.block >= 0) {
+    return ComputeBlock(tile, item.kv_head, item.block, scratch, PartStates(item));
+  }
+  ComputeBlock(tile, item.kv_head, 0, scratch, scratch.states);
+  for (int block = 1; block < NumBlocks(tile.last_visible); ++block) {
+    ComputeBlock(tile, item.kv_head, block, scratch, scratch.block);
     Merge(tile, block, scratch.block, scratch.states);
   }
-  Finish(tile, scratch.states);
+  Finish(tile, item.kv_head, scratch.states);
+}
+
+// The items of a tile's blocks stand one after another.
+void Attention::MergeParts(const Item* first) const {
+  const Tile& tile = plan_.tiles[first->tile];
+  const States total = PartStates(*first);
+  for (int block = 1; block < NumBlocks(tile.last_visible); ++block) {
+    Merge(tile, block, PartStates(first[block]), total);
+  }
+  Finish(tile, first->kv_head, total);
 }
 
 }  // namespace prefixd::cpu

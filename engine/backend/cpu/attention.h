@@ -1,8 +1,9 @@
 // Attention over pages, for one row and for many, with the same arithmetic (docs/decisions.md,
 // rule 3): softmax state per block of 256 slots, blocks merged in ascending order with one formula.
-// The query vectors of a kv head's group and of neighbouring rows form a tile that passes over the
-// pages together. Few tiles (decoding) are cut into blocks, so that all threads have work; the
-// blocks' states are merged afterwards, in the same order and with the same formula.
+// Query vectors pass over the pages in the tiles of an AttentionPlan: those of a kv head's group,
+// of neighbouring rows, and of sequences with common pages. A tile with much of the call's work is
+// cut into blocks, so that all threads have some; the blocks' states are merged afterwards, in the
+// same order and with the same formula.
 //
 // Engine thread only. Holds scratch that only grows.
 #ifndef PREFIXD_ENGINE_BACKEND_CPU_ATTENTION_H_
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "engine/backend/cpu/attention_plan.h"
 #include "engine/backend/cpu/kernels.h"
 #include "engine/backend/cpu/kv_pool.h"
 #include "engine/backend/cpu/thread_pool.h"
@@ -35,37 +37,29 @@ struct AttentionCall {
   int64_t head_bytes = 0;
 };
 
-// Consecutive rows; row i sees slots [0, first_visible + i * visible_step).
-struct AttentionRows {
-  int64_t row_begin = 0;
-  int num_rows = 0;
-  int first_visible = 0;
-  int visible_step = 0;
-  const int32_t* page_ids = nullptr;  // Null: page i has id i.
-};
-
 class Attention {
  public:
   Attention(const Kernels* kernels, ThreadPool* pool) : kernels_(kernels), pool_(pool) {}
 
-  // One call: Begin, AddRows for every group of rows, Run.
+  // For benchmarks and tests: whether sequences with common pages pass over them together. The
+  // results are the same.
+  void set_share_pages(bool share) { share_pages_ = share; }
+
+  // One call: Begin, AddRows for every sequence, Run.
   void Begin(const AttentionCall& call);
-  void AddRows(const AttentionRows& rows);
+  void AddRows(const AttentionRows& rows) { rows_.push_back(rows); }
   // Errors: RESOURCE_EXHAUSTED.
   absl::Status Run();
 
  private:
-  // Query vectors r = (row i, head j of the group), r = i * group + j, of one kv head.
-  struct Tile {
-    AttentionRows rows;
-    int kv_head = 0;
-    int num_vectors = 0;
-    int num_blocks = 0;
-    int64_t first_part = 0;  // Index of block 0 among all parts, when cut into blocks.
-  };
-  struct Part {
+  using Member = AttentionPlan::Member;
+  using Tile = AttentionPlan::Tile;
+  // A tile of one kv head, or one block of it.
+  struct Item {
     int32_t tile = 0;
-    int32_t block = 0;
+    int32_t kv_head = 0;
+    int32_t block = -1;  // -1: all of them.
+    int64_t states = 0;  // Where the block's states begin in part_scratch_, in floats.
   };
   // Softmax states of a tile's vectors.
   struct States {
@@ -75,27 +69,34 @@ class Attention {
   };
   struct ThreadScratch;
 
-  absl::Status Reserve(bool parts);
+  bool RunsAlone() const;
+  void MakeItems(bool alone);
+  absl::Status Reserve();
   ThreadScratch ScratchOf(int thread) const;
-  States PartStates(int64_t part) const;
-  int FirstVector(const Tile& tile, int block) const;
-  void PackQueries(const Tile& tile, float* q) const;
-  void ComputeBlock(const Tile& tile, int block, const ThreadScratch& scratch,
+  States StatesAt(float* base, int num_vectors) const;
+  States PartStates(const Item& item) const;
+  int NumVectors(const Member& member) const { return member.rows.num_rows * group_; }
+  int FirstVector(const Member& member, int block) const;
+  void PackQueries(const Tile& tile, int kv_head, float* q) const;
+  void ComputeBlock(const Tile& tile, int kv_head, int block, const ThreadScratch& scratch,
                     const States& out) const;
   void Merge(const Tile& tile, int block, const States& part, const States& total) const;
-  void Finish(const Tile& tile, const States& states) const;
-  void RunTile(const Tile& tile, int thread) const;
-  void RunParts();
+  void Finish(const Tile& tile, int kv_head, const States& states) const;
+  void RunItem(const Item& item, int thread) const;
+  void MergeParts(const Item* first) const;
 
   const Kernels* const kernels_;
   ThreadPool* const pool_;
+  bool share_pages_ = true;
   AttentionCall call_;
   int group_ = 1;         // Query heads per kv head.
   int query_stride_ = 0;  // Of packed queries.
-  int max_vectors_ = 0;
-  int64_t work_ = 0;  // Multiply-adds of the call.
-  std::vector<Tile> tiles_;
-  std::vector<Part> parts_;
+  std::vector<AttentionRows> rows_;
+  AttentionPlan plan_;
+  int max_vectors_ = 0;      // Of a tile.
+  int64_t part_floats_ = 0;  // Of all states of parts.
+  std::vector<Item> items_;
+  std::vector<int32_t> cut_items_;  // The first item of every tile that is cut into blocks.
   Buffer thread_scratch_;
   Buffer part_scratch_;
 };

@@ -25,6 +25,9 @@ class CpuBackend final : public Backend {
   // Requires then: level.kernels has pair_product.
   CpuBackend(const Level& level, int num_threads, bool round_activations);
 
+  // For benchmarks and tests; see Attention.
+  void set_share_pages(bool share) { attention_.set_share_pages(share); }
+
   const BackendInfo& info() const override { return info_; }
 
   absl::StatusOr<Buffer> Allocate(size_t size_bytes) override;

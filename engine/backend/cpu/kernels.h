@@ -45,21 +45,27 @@ struct PanelProduct {
   float* accumulators = nullptr;  // Scratch [rows][64], 64-byte aligned.
 };
 
-// One block of at most 256 slots for `rows` query vectors against one kv head.
-// Row r: s = scale * q[r] . K over slots [0, visible[r]); max[r] = max(s), p = exp(s - max[r]),
-// sum[r] = sum(p), acc[r, :] = p . V over slots in ascending order.
+// One block of at most 256 slots for `rows` query vectors against one kv head. Row r: s = scale *
+// q[r] . K over slots [0, visible[r]); max[r] = max(s), p = exp(s - max[r]), sum[r] = sum(p),
+// acc[r, :] = p . V over slots in ascending order. In three steps, so that rows which share some
+// pages of the block only can pass over those together: scores and values take a range of rows and
+// pages, softmax comes between them. How the ranges are cut does not show in the results.
 struct AttentionBlock {
   const float* q = nullptr;  // [rows, head_dim], head_dim rounded up to even with zeros.
   ptrdiff_t q_stride = 0;
   int rows = 0;
   int head_dim = 0;
-  const int32_t* visible = nullptr;  // [rows], 1..256, ascending.
+  // [rows], at most 256. Scores and values: at least 1, and ascending as far as the page range
+  // goes. Softmax leaves rows with 0 or less alone.
+  const int32_t* visible = nullptr;
   float scale = 0;
   ElementType type = ElementType::kF32;  // kF32 or kBF16, of K and V.
   // Per page of 16 slots. K: kF32 [head_dim][16], kBF16 [ceil(head_dim / 2)][16][2].
   // V: [16][value_stride]. 64-byte aligned.
   const std::byte* const* k_pages = nullptr;
   const std::byte* const* v_pages = nullptr;
+  int page_begin = 0;  // Pages [page_begin, page_end) of the block; each row's in ascending order,
+  int page_end = 0;    // from 0 on.
   int value_stride = 0;     // head_dim rounded up to a multiple of 16.
   float* scores = nullptr;  // Scratch [rows][256], 64-byte aligned.
   float* acc = nullptr;     // [rows, value_stride], 64-byte aligned.
@@ -76,7 +82,9 @@ struct Kernels {
   void (*pack_pairs)(const float* x, int64_t n, float* pairs);
   void (*pair_product)(const PanelProduct& product);
 
-  void (*attention_block)(const AttentionBlock& block);
+  void (*attention_scores)(const AttentionBlock& block);
+  void (*attention_softmax)(const AttentionBlock& block);
+  void (*attention_values)(const AttentionBlock& block);
   // (max, sum, acc[n]) := merge of itself and a later block. n is a multiple of 16.
   void (*merge_block)(const float* block_max, const float* block_sum, const float* block_acc, int n,
                       float* max, float* sum, float* acc);

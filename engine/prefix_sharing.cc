@@ -1,0 +1,155 @@
+#include "engine/prefix_sharing.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/planted_bug.h"
+
+namespace prefixd {
+namespace {
+
+CacheMiss MissOf(MissReason reason) {
+  switch (reason) {
+    case MissReason::kNone:
+      return CacheMiss::kNone;
+    case MissReason::kNotCached:
+      return CacheMiss::kNotCached;
+    case MissReason::kEvicted:
+      return CacheMiss::kEvicted;
+    case MissReason::kDiverged:
+      return CacheMiss::kDiverged;
+  }
+  return CacheMiss::kNotCached;
+}
+
+// Rows that may come from the cache: the last one must be computed, for it yields the logits. Of a
+// prefix that is pinned nobody asks for logits.
+int32_t MatchableRows(const ActiveRequest& request) {
+  if (PREFIXD_PLANTED(kLastTokenMatched)) return request.prefill_rows();
+  return request.pins != nullptr ? request.prefill_rows() : request.prefill_rows() - 1;
+}
+
+// The key of the column that the request computes next; null if that is never full.
+const ContentKey* NextKey(const ActiveRequest& request) {
+  const int32_t next = request.first().kv.num_shared_columns();
+  if ((next + 1) * kSlotsPerPage > request.prefill_rows()) return nullptr;
+  return next < static_cast<int32_t>(request.keys.size()) ? &request.keys[next] : nullptr;
+}
+
+bool AtColumnBoundary(const KvSequence& kv) {
+  return kv.next_position() == kv.num_shared_columns() * kSlotsPerPage;
+}
+
+}  // namespace
+
+void CountAdopted(int32_t begin, int32_t end, ActiveRequest* request) {
+  int32_t& most = request->first().most_rows;
+  const int32_t prompt_end = std::min(end, request->prompt_rows());
+  const int32_t counted = PREFIXD_PLANTED(kHitsCountTwice) ? 0 : most;
+  request->receipt.hit_tokens += std::max(0, prompt_end - std::max(begin, counted));
+  most = std::max(most, end);
+}
+
+void CountComputed(int32_t begin, int32_t end, Sequence* sequence, ActiveRequest* request) {
+  int32_t& most = sequence->most_rows;
+  request->recomputed_rows += std::max(0, std::min(end, most) - begin);
+  if (sequence == &request->first()) {
+    const int32_t prompt_end = std::min(end, request->prompt_rows());
+    request->receipt.computed_tokens += std::max(0, prompt_end - std::max(begin, most));
+  }
+  most = std::max(most, end);
+}
+
+bool PrefixSharing::Begin(ActiveRequest* request) {
+  KvSequence* const kv = &request->first().kv;
+  saved_most_rows_ = request->first().most_rows;
+  saved_receipt_ = request->receipt;
+  if (!request->prompt.root_key) return true;
+  cache_.Open(*request->prompt.root_key, kv);
+  ExtendColumns(request);
+  match_ = {};
+  const ContentKey* next = NextKey(*request);
+  if (next == nullptr || !in_flight_.HasColumn(kv->pin().node(), *next)) return true;
+  Abandon(request);
+  return false;
+}
+
+void PrefixSharing::Abandon(ActiveRequest* request) {
+  request->first().kv = KvSequence(cache_.num_layers(), request->tenant);
+  request->first().most_rows = saved_most_rows_;
+  request->receipt = saved_receipt_;
+}
+
+void PrefixSharing::ExtendColumns(ActiveRequest* request) {
+  KvSequence* const kv = &request->first().kv;
+  const int32_t before = kv->next_position();
+  match_ = cache_.Extend(request->tokens(), request->keys, MatchableRows(*request), kv);
+  CountAdopted(before, kv->next_position(), request);
+}
+
+void PrefixSharing::AdoptPartial(ActiveRequest* request) {
+  KvSequence* const kv = &request->first().kv;
+  // The copy needs its source for one step: not where the request may need every page.
+  const int64_t own = request->max_pages - kv->num_shared_columns() * cache_.num_layers();
+  if (cache_.CanReserve(request->tenant, own + cache_.num_layers()) != KvCache::Room::kGranted) {
+    return;
+  }
+  const int32_t before = kv->next_position();
+  cache_.AdoptPartial(std::move(match_), kv);
+  CountAdopted(before, kv->next_position(), request);
+}
+
+void PrefixSharing::Update(ActiveRequest* request) {
+  KvSequence* const kv = &request->first().kv;
+  request->column_waits = request->image_waits = false;
+  if (kv->shares() && kv->next_position() < request->prefill_rows()) {
+    const bool at_boundary = AtColumnBoundary(*kv);
+    if (at_boundary) ExtendColumns(request);
+    const ContentKey* next = NextKey(*request);
+    const bool mine = next == nullptr || in_flight_.ClaimColumn(kv->pin().node(), *next);
+    if (at_boundary) {
+      if (mine && match_.partial) AdoptPartial(request);
+      // The first thing that had to be computed explains the miss.
+      if (mine && request->receipt.miss == CacheMiss::kNone) {
+        request->receipt.miss = MissOf(match_.reason);
+      }
+      request->column_waits = !mine;
+    }
+    match_ = {};
+  }
+  if (!request->column_waits) UpdateImages(request);
+}
+
+void PrefixSharing::UpdateImages(ActiveRequest* request) {
+  for (size_t i = request->next_image(); i < request->images.size(); i = request->next_image()) {
+    if (!request->prompt.root_key && !PREFIXD_PLANTED(kBypassSharesFeatures)) return;
+    const ContentKey root = request->prompt.root_key.value_or(ContentKey{});
+    const ContentKey& media = request->prompt.images[i].media_id;
+    ImageProgress& image = request->images[i];
+    image.features = features_.Find(root, media, request->tenant);
+    if (image.features == nullptr) {
+      request->image_waits = !in_flight_.ClaimMedia(root, media);
+      return;
+    }
+    request->encoding.reset();  // Another was faster.
+    if (image.source == FeatureSource::kNone) image.source = FeatureSource::kCache;
+  }
+}
+
+void PrefixSharing::KeepFeatures(ActiveRequest* request, Features features) {
+  const size_t i = request->encoding_image;
+  request->images[i].features = features;
+  if (!request->prompt.root_key && !PREFIXD_PLANTED(kBypassSharesFeatures)) return;
+  features_.Insert(request->prompt.root_key.value_or(ContentKey{}),
+                   request->prompt.images[i].media_id, request->tenant, std::move(features));
+}
+
+void PrefixSharing::Publish(ActiveRequest* request) {
+  for (const auto& choice : request->choices) {
+    if (choice->finished) continue;
+    cache_.Publish({.ids = choice->tokens, .media = request->prompt.media}, request->keys,
+                   &choice->kv);
+  }
+}
+
+}  // namespace prefixd
