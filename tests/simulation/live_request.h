@@ -45,6 +45,7 @@ struct LiveRequest {
   // Rows of the prompt that were in its first choice's KV so far, and where each came from first.
   int32_t covered_rows = 0, hit_rows = 0, first_computed_rows = 0;
   int32_t preemptions = 0;  // As far as seen.
+  bool pin_stays = false;   // Its prefix is pinned, and nobody released it.
   bool column_waited = false, image_waited = false;
   int32_t hits_when_waiting = 0;
   bool ran_before_step = false;  // It was running when the step began.

@@ -154,8 +154,10 @@ void SimModel::CheckRequest(const LiveRequest& request, int32_t num_rows) {
   if (!request.started) fail("I19", "it was not scheduled");
   if (request.must_end) fail("I25", "it was cancelled");
   if (parts_.clock->Now() >= request.deadline) fail("I27", "its deadline passed");
-  // Whoever starts in this step may do so before anybody asks its reader.
-  if (request.stalled && request.ran_before_step) {
+  // Whoever starts in this step, or starts again, may do so before anybody asks its reader.
+  const bool ran =
+      request.ran_before_step && core_->LookAt(request).preemptions == request.preemptions;
+  if (request.stalled && ran) {
     fail("parking", "its reader is too far behind");
   }
 }

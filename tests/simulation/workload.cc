@@ -86,7 +86,7 @@ int64_t RowsOf(const Config& config, int64_t token) { return token < 0 ? config.
 std::vector<int64_t> DrawPrompt(const Config& config, const Mixture& mix,
                                 const std::vector<RequestSpec>& earlier, Choices* draw) {
   const int64_t most = std::min(config.context - 1, config.pages / config.layers * 20);
-  const int64_t wanted = draw->Logarithmic(1, most);
+  const int64_t wanted = draw->Percent(50) ? draw->Between(1, most) : draw->Logarithmic(1, most);
   std::vector<int64_t> prompt;
   int64_t rows = 0;
   const auto add = [&](int64_t token) {

@@ -156,6 +156,7 @@ void World::Apply(const Action& action) {
       if (request == nullptr || !core_->IsPinned(*request)) return;
       if (num_live_ > 0) report_->Reach(Mark::kPinReleased);
       core_->Release(*request);
+      request->pin_stays = false;
       return;
     case ActionKind::kCount:
       return;
@@ -267,9 +268,10 @@ void World::Heal(bool fail_all) {
   const int64_t bound = StepsToHeal();
   int idle_steps = 0;
   for (int64_t steps = 0; num_live_ > 0 && !report_->failed(); ++steps) {
-    idle_steps = Step() ? 0 : idle_steps + 1;
+    idle_steps = Step() || ended_in_step_ ? 0 : idle_steps + 1;
     if (idle_steps > 1 && num_live_ > 0) {
-      return report_->Fail("I29", absl::StrCat(num_live_, " requests live, nothing is computed"));
+      return report_->Fail(
+          "I29", absl::StrCat(num_live_, " requests live, nothing is computed: ", DescribeLive()));
     }
     if (steps > bound) {
       return report_->Fail(
@@ -277,6 +279,21 @@ void World::Heal(bool fail_all) {
     }
   }
   if (!report_->failed()) CheckNothingLeft();
+}
+
+std::string World::DescribeLive() const {
+  std::string text;
+  for (const auto& [id, request] : requests_) {
+    if (request->ended || text.size() > 200) continue;
+    const Core::Look look = core_->LookAt(*request);
+    absl::StrAppend(&text, "request ", id,
+                    look.waiting   ? " waits"
+                    : look.decodes ? " decodes"
+                                   : " prefills",
+                    look.parked ? ", parked" : "", look.column_waits ? ", for a column" : "",
+                    look.image_waits ? ", for an image" : "", "; ");
+  }
+  return text;
 }
 
 // Pins are released; then pages are free or cached, and after a flush they are free.

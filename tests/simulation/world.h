@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -75,6 +76,7 @@ class World {
   void NoteWaitsAndPreemptions();
   void NoteEvictions();
   void CheckNothingLeft();
+  std::string DescribeLive() const;
   // Most pages that one request of the tenant can have, while nothing is pinned.
   int64_t LonelyPages(int64_t tenant) const;
   int64_t MaxChoices(int64_t tenant) const;

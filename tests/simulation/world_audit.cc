@@ -52,7 +52,12 @@ void World::AuditPages(const EngineStats& stats) {
 void World::AuditIndex(const EngineStats& stats) {
   bool any_pin = false;
   for (const auto& [id, request] : requests_) {
-    any_pin |= request->spec.pin != 0 && core_->IsPinned(*request);
+    const bool pinned = request->spec.pin != 0 && core_->IsPinned(*request);
+    any_pin |= pinned;
+    if (request->pin_stays && !pinned) {
+      report_->Reach(Mark::kPinExpired);
+      request->pin_stays = false;
+    }
   }
   int64_t pages = 0, unused = 0, evictable = 0, used_and_evictable = 0;
   core_->index().ForEachPage([&](int32_t page, bool pinned) {
