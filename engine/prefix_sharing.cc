@@ -121,6 +121,10 @@ void PrefixSharing::Update(ActiveRequest* request) {
 }
 
 void PrefixSharing::UpdateImages(ActiveRequest* request) {
+  // The rows of an image that is being encoded may have come from the cache meanwhile.
+  if (request->encoding != nullptr && request->encoding_image != request->next_image()) {
+    request->DropEncoding();
+  }
   for (size_t i = request->next_image(); i < request->images.size(); i = request->next_image()) {
     if (!request->prompt.root_key && !PREFIXD_PLANTED(kBypassSharesFeatures)) return;
     const ContentKey root = request->prompt.root_key.value_or(ContentKey{});
@@ -131,7 +135,7 @@ void PrefixSharing::UpdateImages(ActiveRequest* request) {
       request->image_waits = !in_flight_.ClaimMedia(root, media);
       return;
     }
-    request->encoding.reset();  // Another was faster.
+    request->DropEncoding();  // Another was faster.
     if (image.source == FeatureSource::kNone) image.source = FeatureSource::kCache;
   }
 }

@@ -464,7 +464,7 @@ void StepLoop::Preempt(ActiveRequest* request) {
     Retire(choice.get());
   }
   for (ImageProgress& image : request->images) image.features = nullptr;
-  request->encoding.reset();
+  request->DropEncoding();
   request->phase = ActiveRequest::Phase::kWaiting;
   request->parked = false;
   ++request->receipt.preemptions;
