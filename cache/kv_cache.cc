@@ -53,6 +53,47 @@ int64_t KvCache::PagesToAppend(const KvSequence& sequence, int32_t count) const 
   return pages;
 }
 
+int64_t KvCache::PagesToAppendOneEach(absl::Span<const KvSequence* const> sequences) const {
+  int64_t pages = 0;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    pages += PagesToAppend(*sequences[i], 1);
+    const LayerTable& layer = sequences[i]->layer(0);
+    if (layer.length() % kSlotsPerPage == 0) continue;
+    const PageId last = layer.page_ids().back();
+    int32_t writers = 0;  // Up to this one.
+    for (size_t j = 0; j <= i; ++j) {
+      const absl::Span<const PageId> ids = sequences[j]->layer(0).page_ids();
+      writers += !ids.empty() && ids.back() == last ? 1 : 0;
+    }
+    if (writers > 1 && writers == pool_.ref_count(last)) pages -= num_layers_;
+  }
+  return pages;
+}
+
+int64_t KvCache::NewOwnPages(absl::Span<const KvSequence* const> sequences, size_t index) const {
+  const absl::Span<const PageId> ids = sequences[index]->layer(0).page_ids();
+  const size_t first = index < kMaxSiblings ? 0 : index + 1 - kMaxSiblings;
+  int64_t columns = 0;
+  for (size_t column = sequences[index]->num_shared_columns(); column < ids.size(); ++column) {
+    bool seen = false;
+    if (pool_.ref_count(ids[column]) > 1) {
+      for (size_t j = first; j < index; ++j) {
+        const absl::Span<const PageId> others = sequences[j]->layer(0).page_ids();
+        seen = seen || (column < others.size() && others[column] == ids[column]);
+      }
+    }
+    columns += seen ? 0 : 1;
+  }
+  return columns * num_layers_;
+}
+
+int64_t KvCache::OwnPages(absl::Span<const KvSequence* const> siblings) const {
+  PREFIXD_CHECK(siblings.size() <= kMaxSiblings);
+  int64_t pages = 0;
+  for (size_t i = 0; i < siblings.size(); ++i) pages += NewOwnPages(siblings, i);
+  return pages;
+}
+
 bool KvCache::Append(KvSequence* sequence, int32_t count, Placement* placement) {
   PREFIXD_CHECK(sequence->num_layers() == num_layers_);
   PREFIXD_CHECK(count >= 0);
@@ -82,7 +123,6 @@ KvSequence KvCache::Fork(const KvSequence& sequence) const {
   fork.partial_pin_ = sequence.partial_pin_.Clone();
   fork.last_key_ = sequence.last_key_;
   fork.num_shared_columns_ = sequence.num_shared_columns_;
-  fork.num_forked_columns_ = sequence.next_position_ / kSlotsPerPage;
   return fork;
 }
 
@@ -170,8 +210,8 @@ void KvCache::Publish(TokenView tokens, absl::Span<const ContentKey> keys, KvSeq
 void KvCache::BeginRound(absl::Span<const KvSequence* const> sequences) {
   promised_ = 0;
   std::fill(own_pages_.begin(), own_pages_.end(), 0);
-  for (const KvSequence* sequence : sequences) {
-    own_pages_[sequence->tenant()] += sequence->num_own_pages();
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    own_pages_[sequences[i]->tenant()] += NewOwnPages(sequences, i);
   }
 }
 

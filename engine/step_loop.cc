@@ -454,13 +454,13 @@ void StepLoop::Announce(ActiveRequest* request) {
 // The request gives all its KV back and waits for its turn again; what it generated is computed
 // again then (docs/decisions.md, rule 12).
 void StepLoop::Preempt(ActiveRequest* request) {
+  preempted_pages_ += static_cast<uint64_t>(OwnPages(cache_, *request));
   for (const auto& choice : request->choices) {
     if (PREFIXD_PLANTED(kResumeSendsAgain) && !choice->finished) {
       choice->generated.clear();
       choice->tokens = request->prompt.token_ids;
     }
     if (PREFIXD_PLANTED(kResumeForgetsPenalties)) choice->counts = TokenCounter();
-    preempted_pages_ += static_cast<uint64_t>(choice->kv.num_own_pages());
     Retire(choice.get());
   }
   for (ImageProgress& image : request->images) image.features = nullptr;

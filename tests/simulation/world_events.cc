@@ -319,7 +319,7 @@ void World::OnFailed(LiveRequest* request, const absl::Status& status) {
   } else if (reason == reason::kTenantQuota && request->spec.pin != 0) {
     report_->Reach(Mark::kPinRefused);
   } else if (reason == reason::kKvCacheFull) {
-    expect(pinned_ever_ || request->spec.choices > 1, "KV_CACHE_FULL");
+    expect(pinned_ever_, "KV_CACHE_FULL");
   } else {
     Fail("status", *request, absl::StrCat("fails with ", status.ToString()));
   }
