@@ -21,6 +21,7 @@
   X(kPublishBeforeFull, "a column is published before its last token is computed")            \
   X(kDuplicateKeepsOwnPages, "who publishes a column that is there keeps its own pages")      \
   X(kPinnedIsEvicted, "eviction does not look at pins")                                       \
+  X(kInnerIsEvicted, "a column that others follow is evicted")                                \
   X(kUnpinnedLeafIsLost, "a leaf that is unpinned never comes back to the order of eviction") \
   X(kParentIsLost, "a column whose last child went is never evicted")                         \
   X(kReleasedStaysPinned, "a released prefix keeps its pages")                                \

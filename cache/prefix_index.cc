@@ -123,7 +123,9 @@ void PrefixIndex::Unprotect(Node* node) {
     }
     Tenant& tenant = tenants_[node->tenant];
     tenant.evictable_pages += options_.num_layers;
-    if (node->is_leaf() && !PREFIXD_PLANTED(kUnpinnedLeafIsLost)) tenant.leaves.Place(node);
+    const bool in_order =
+        node->is_leaf() ? !PREFIXD_PLANTED(kUnpinnedLeafIsLost) : PREFIXD_PLANTED(kInnerIsEvicted);
+    if (in_order) tenant.leaves.Place(node);
     node = node->parent;
   }
 }

@@ -53,6 +53,9 @@ class SimModel::Encoding final : public ImageEncoding {
   absl::Status Step() override {
     model_->in_step_.push_back(request_);
     model_->CheckRequest(*request_, 0);
+    // One that is not begun counts as the rows that the image will have.
+    model_->parts_.serve(*request_, begun_ ? rows_per_step() : model_->config_.image_rows);
+    begun_ = true;
     model_->parts_.report->Trace(static_cast<uint64_t>(owner_ * 64 + media_));
     if (model_->parts_.faults->image_failures > 0) {
       --model_->parts_.faults->image_failures;
@@ -60,7 +63,6 @@ class SimModel::Encoding final : public ImageEncoding {
       return absl::InternalError("injected: the tower failed");
     }
     --steps_left_;
-    model_->parts_.serve(*request_, model_->config_.tower_rows);
     return absl::OkStatus();
   }
   OwnedTensor TakeFeatures() override {
@@ -79,6 +81,7 @@ class SimModel::Encoding final : public ImageEncoding {
   LiveRequest* const request_;
   const int64_t owner_, media_;
   int steps_left_;
+  bool begun_ = false;
 };
 
 absl::StatusOr<std::unique_ptr<ImageEncoding>> SimModel::StartImage(

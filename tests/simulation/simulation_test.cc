@@ -1,8 +1,10 @@
 // The simulation's own parts: what prints, replays and shrinks can be trusted.
 #include <algorithm>
+#include <filesystem>
 
 #include <gtest/gtest.h>
 
+#include "base/file.h"
 #include "base/planted_bug.h"
 #include "tests/simulation/choices.h"
 #include "tests/simulation/isolate.h"
@@ -94,6 +96,23 @@ TEST(Play, AnEndlessRunIsAFinding) {
     }
   });
   EXPECT_EQ(report.rule(), "time");
+}
+
+// Scenarios that failed once.
+TEST(Traces, StayFixed) {
+  int count = 0;
+  const std::string folder = PREFIXD_SOURCE_DIR "/tests/simulation/traces";
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const absl::StatusOr<std::string> text = ReadFile(entry.path().string(), 1 << 20);
+    ASSERT_TRUE(text.ok()) << text.status();
+    const absl::StatusOr<Scenario> scenario = Parse(*text);
+    ASSERT_TRUE(scenario.ok()) << entry.path() << ": " << scenario.status();
+    const Report report = RunIsolated(*scenario, kEvents, 10);
+    EXPECT_FALSE(report.failed()) << entry.path() << ": " << report.rule() << ": "
+                                  << report.message();
+    ++count;
+  }
+  EXPECT_GE(count, 4);
 }
 
 TEST(Shrink, KeepsOnlyWhatMatters) {

@@ -144,6 +144,7 @@ void World::Apply(const Action& action) {
       return;
     case ActionKind::kImageFails:
       faults_.image_failures = action.value + 1;
+      uncounted_ever_ = true;
       return;
     case ActionKind::kFlush: {
       const int64_t columns = core_->index().num_columns();
@@ -192,6 +193,7 @@ void World::BeginStep() {
   for (size_t t = 0; t < counted_.size(); ++t) {
     counted_[t].cached_pages = core_->index().num_pages(static_cast<int32_t>(t));
   }
+  shares_begun_ = false;
   index_before_ = core_->index().counters();
   ended_in_last_step_ = std::exchange(ended_in_step_, false);
   model_->BeginStep();
@@ -204,6 +206,8 @@ bool World::Step() {
   BeginStep();
   const bool worked = core_->Step();
   if (report_->failed()) return worked;
+  BeginShares();
+  uncounted_ever_ |= backend_.failed();
   bool all_parked = num_live_ > 0;
   for (const auto& [id, request] : requests_) {
     if (request->ended) continue;
@@ -229,8 +233,10 @@ bool World::Step() {
 
 void World::OnServed(const LiveRequest& request, int64_t rows) {
   const auto tenant = static_cast<size_t>(request.spec.tenant);
-  counted_[tenant].served +=
-      static_cast<double>(rows) / static_cast<double>(tenants_[tenant].weight);
+  const double share = static_cast<double>(rows) / static_cast<double>(tenants_[tenant].weight);
+  BeginShares();
+  counted_[tenant].served += share;
+  counted_[tenant].counter += share;
 }
 
 void World::OnPrompt(const LiveRequest& request) {

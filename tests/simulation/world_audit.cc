@@ -173,17 +173,13 @@ void World::AuditFairness() {
     counted_[static_cast<size_t>(request->spec.tenant)].backlogged = true;
   }
   const size_t count = counted_.size();
-  const auto free = [this](size_t t) {
-    return tenants_[t].share == 100 && tenants_[t].floor == 0 &&
-           tenants_[t].max_running >= config_.max_running;
-  };
   const double rows =
       static_cast<double>(config_.context + config_.context / config_.image_rows *
                                                 config_.tower_steps * config_.tower_rows);
   const double bound = 4 * rows * static_cast<double>(config_.max_running + 1);
   for (size_t a = 0; a < count; ++a) {
     for (size_t b = 0; b < count; ++b) {
-      if (a == b || !free(a) || !free(b)) continue;
+      if (a == b || !IsFree(a) || !IsFree(b)) continue;
       const size_t pair = a * count + b;
       const double lead = counted_[a].served - counted_[b].served;
       if (!counted_[a].backlogged || !counted_[b].backlogged) {
@@ -198,6 +194,54 @@ void World::AuditFairness() {
       }
     }
   }
+}
+
+// A tenant that comes back from idleness starts level with those that had work all along.
+void World::BeginShares() {
+  if (shares_begun_) return;
+  shares_begun_ = true;
+  std::vector<bool> active(counted_.size());
+  for (const auto& [id, request] : requests_) {
+    if (request->ended) continue;
+    const Core::Look look = core_->LookAt(*request);
+    if (look.waiting || !look.parked) active[static_cast<size_t>(request->spec.tenant)] = true;
+  }
+  double least = -1;
+  for (size_t t = 0; t < counted_.size(); ++t) {
+    if (!active[t] || !counted_[t].active) continue;
+    least = least < 0 ? counted_[t].counter : std::min(least, counted_[t].counter);
+  }
+  for (size_t t = 0; t < counted_.size(); ++t) {
+    if (active[t] && !counted_[t].active)
+      counted_[t].counter = std::max(counted_[t].counter, least);
+    counted_[t].active = active[t];
+  }
+}
+
+// I28: who starts is of the tenant that had least for its weight, of those with somebody who could
+// start. Where all is counted, and nothing but the share decides.
+void World::CheckTurn(const LiveRequest& request) {
+  if (pinned_ever_ || stalled_ever_ || uncounted_ever_) return;
+  const double mine = counted_[static_cast<size_t>(request.spec.tenant)].counter;
+  for (const auto& [id, other] : requests_) {
+    const auto tenant = static_cast<size_t>(other->spec.tenant);
+    if (other->ended || other->spec.tenant == request.spec.tenant || !IsFree(tenant)) continue;
+    const Core::Look look = core_->LookAt(*other);
+    if (look.preemptions != other->preemptions) continue;  // It made room for this one.
+    constexpr double kRounding = 1e-6;
+    if (!look.waiting || look.column_waits || counted_[tenant].counter + kRounding > mine) continue;
+    return Fail("I28", request,
+                absl::StrCat("starts with ", mine, " rows for its tenant's weight, ", "request ",
+                             id, " waits with ", counted_[tenant].counter));
+  }
+}
+
+// Floors of others are limits, too.
+bool World::IsFree(size_t tenant) const {
+  const bool floors = std::any_of(tenants_.begin(), tenants_.end(),
+                                  [](const TenantSpec& spec) { return spec.floor > 0; });
+  const TenantSpec& spec = tenants_[tenant];
+  return spec.share == 100 && !floors && spec.max_running >= config_.max_running;
 }
 
 void World::NoteWaitsAndPreemptions() {

@@ -40,6 +40,9 @@ Mark MarkOf(FinishReason reason) {
 void World::OnScheduled(LiveRequest* request) {
   if (request->started) return Fail("I19", *request, "is scheduled twice");
   if (request->ended) return Fail("I19", *request, "is scheduled after its end");
+  if (TimePassed(request->soft_limit)) return;  // It starts only to end.
+  BeginShares();
+  CheckTurn(*request);
   int64_t choices = request->spec.choices, of_tenant = choices;
   for (const auto& [id, other] : requests_) {
     if (other->ended || other.get() == request) continue;
@@ -49,7 +52,6 @@ void World::OnScheduled(LiveRequest* request) {
       choices += look.unfinished;
       of_tenant += same_tenant ? look.unfinished : 0;
     }
-    if (TimePassed(request->soft_limit)) return;  // It starts only to end.
     const int64_t more = other->spec.priority - request->spec.priority;
     const bool before = more > 0 || (more == 0 && other->arrival < request->arrival);
     if (same_tenant && before && look.waiting && !look.column_waits) {
