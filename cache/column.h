@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "absl/types/span.h"
+#include "base/planted_bug.h"
 #include "cache/content.h"
 #include "cache/page_pool.h"
 
@@ -36,6 +37,8 @@ inline bool SameContent(const ColumnView& a, const ColumnView& b) {
   // Without branches: most comparisons of a lookup succeed.
   int32_t difference = 0;
   for (int32_t i = 0; i < kSlotsPerPage; ++i) difference |= a.ids[i] ^ b.ids[i];
+  if (PREFIXD_PLANTED(kTokensNotCompared)) difference = 0;
+  if (PREFIXD_PLANTED(kMediaNotCompared)) return difference == 0;
   return difference == 0 && a.media.size() == b.media.size() &&
          (a.media.empty() || a.media == b.media);
 }

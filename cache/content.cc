@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/planted_bug.h"
 #include "cache/column.h"
 
 namespace prefixd {
@@ -57,8 +58,10 @@ ContentKey KeyOf(const ContentKey& parent, const ColumnView& column) {
 ContentKey RootKey(const RootSpec& spec) {
   Sha256 hash;
   hash.Update(kRootDomain);
+  const absl::string_view tenant = PREFIXD_PLANTED(kTenantNotInKey) ? "" : spec.tenant;
+  const absl::string_view salt = PREFIXD_PLANTED(kSaltNotInKey) ? "" : spec.salt;
   for (const absl::string_view field :
-       {spec.tenant, spec.salt, spec.model_digest, spec.preprocessing_version, spec.kv_dtype}) {
+       {tenant, salt, spec.model_digest, spec.preprocessing_version, spec.kv_dtype}) {
     hash.Update(uint64_t{field.size()}).Update(field);
   }
   return hash.Finish();

@@ -1,6 +1,7 @@
 #include "cache/eviction_heap.h"
 
 #include "base/check.h"
+#include "base/planted_bug.h"
 #include "cache/prefix_node.h"
 
 namespace prefixd {
@@ -26,6 +27,7 @@ void EvictionHeap::Remove(PrefixNode* node) {
 }
 
 void EvictionHeap::RemoveProtectedTops() {
+  if (PREFIXD_PLANTED(kPinnedIsEvicted)) return;
   while (!empty() && top()->protections > 0) Remove(top());
 }
 

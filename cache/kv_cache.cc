@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/planted_bug.h"
 
 namespace prefixd {
 namespace {
@@ -52,6 +53,47 @@ int64_t KvCache::PagesToAppend(const KvSequence& sequence, int32_t count) const 
   return pages;
 }
 
+int64_t KvCache::PagesToAppendOneEach(absl::Span<const KvSequence* const> sequences) const {
+  int64_t pages = 0;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    pages += PagesToAppend(*sequences[i], 1);
+    const LayerTable& layer = sequences[i]->layer(0);
+    if (layer.length() % kSlotsPerPage == 0) continue;
+    const PageId last = layer.page_ids().back();
+    int32_t writers = 0;  // Up to this one.
+    for (size_t j = 0; j <= i; ++j) {
+      const absl::Span<const PageId> ids = sequences[j]->layer(0).page_ids();
+      writers += !ids.empty() && ids.back() == last ? 1 : 0;
+    }
+    if (writers > 1 && writers == pool_.ref_count(last)) pages -= num_layers_;
+  }
+  return pages;
+}
+
+int64_t KvCache::NewOwnPages(absl::Span<const KvSequence* const> sequences, size_t index) const {
+  const absl::Span<const PageId> ids = sequences[index]->layer(0).page_ids();
+  const size_t first = index < kMaxSiblings ? 0 : index + 1 - kMaxSiblings;
+  int64_t columns = 0;
+  for (size_t column = sequences[index]->num_shared_columns(); column < ids.size(); ++column) {
+    bool seen = false;
+    if (pool_.ref_count(ids[column]) > 1) {
+      for (size_t j = first; j < index; ++j) {
+        const absl::Span<const PageId> others = sequences[j]->layer(0).page_ids();
+        seen = seen || (column < others.size() && others[column] == ids[column]);
+      }
+    }
+    columns += seen ? 0 : 1;
+  }
+  return columns * num_layers_;
+}
+
+int64_t KvCache::OwnPages(absl::Span<const KvSequence* const> siblings) const {
+  PREFIXD_CHECK(siblings.size() <= kMaxSiblings);
+  int64_t pages = 0;
+  for (size_t i = 0; i < siblings.size(); ++i) pages += NewOwnPages(siblings, i);
+  return pages;
+}
+
 bool KvCache::Append(KvSequence* sequence, int32_t count, Placement* placement) {
   PREFIXD_CHECK(sequence->num_layers() == num_layers_);
   PREFIXD_CHECK(count >= 0);
@@ -81,7 +123,6 @@ KvSequence KvCache::Fork(const KvSequence& sequence) const {
   fork.partial_pin_ = sequence.partial_pin_.Clone();
   fork.last_key_ = sequence.last_key_;
   fork.num_shared_columns_ = sequence.num_shared_columns_;
-  fork.num_forked_columns_ = sequence.next_position_ / kSlotsPerPage;
   return fork;
 }
 
@@ -139,7 +180,10 @@ void KvCache::AdoptPartial(PrefixIndex::Match match, KvSequence* sequence) {
 
 void KvCache::Publish(TokenView tokens, absl::Span<const ContentKey> keys, KvSequence* sequence) {
   if (!sequence->shares()) return;
-  const int32_t full = sequence->next_position_ / kSlotsPerPage;
+  int32_t full = sequence->next_position_ / kSlotsPerPage;
+  if (PREFIXD_PLANTED(kPublishBeforeFull) && full < static_cast<int32_t>(keys.size())) {
+    full = (sequence->next_position_ + 1) / kSlotsPerPage;
+  }
   for (int32_t column = sequence->num_shared_columns_; column < full; ++column) {
     const ContentKey key = column < static_cast<int32_t>(keys.size())
                                ? keys[column]
@@ -152,6 +196,7 @@ void KvCache::Publish(TokenView tokens, absl::Span<const ContentKey> keys, KvSeq
     const absl::Span<const PageRef> published = index_->pages(sequence->pin_.node());
     for (int i = 0; i < num_layers_; ++i) {
       LayerTable& layer = sequence->layers_[i];
+      if (PREFIXD_PLANTED(kDuplicateKeepsOwnPages)) continue;
       if (layer.page_ids()[column] == published[i].id()) continue;
       layer.ReplacePage(column, published[i].Share());
     }
@@ -165,8 +210,8 @@ void KvCache::Publish(TokenView tokens, absl::Span<const ContentKey> keys, KvSeq
 void KvCache::BeginRound(absl::Span<const KvSequence* const> sequences) {
   promised_ = 0;
   std::fill(own_pages_.begin(), own_pages_.end(), 0);
-  for (const KvSequence* sequence : sequences) {
-    own_pages_[sequence->tenant()] += sequence->num_own_pages();
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    own_pages_[sequences[i]->tenant()] += NewOwnPages(sequences, i);
   }
 }
 
@@ -177,8 +222,8 @@ int64_t KvCache::held_pages(int32_t tenant) const {
 int64_t KvCache::Evictable(int32_t victim, int32_t tenant) const {
   const int64_t evictable = index_->evictable_pages(victim);
   if (victim == tenant) return evictable;
-  const int64_t above_floor =
-      own_pages_[victim] + index_->num_pages(victim) - tenants_[victim].floor;
+  const int64_t floor = PREFIXD_PLANTED(kFloorIgnored) ? 0 : tenants_[victim].floor;
+  const int64_t above_floor = own_pages_[victim] + index_->num_pages(victim) - floor;
   // Whole columns go, so that none may reach below the floor.
   return std::clamp<int64_t>(above_floor / num_layers_ * num_layers_, 0, evictable);
 }
@@ -199,7 +244,9 @@ int32_t KvCache::Victim(int32_t tenant) const {
 }
 
 KvCache::Room KvCache::CanReserve(int32_t tenant, int64_t num_pages) const {
-  if (held_pages(tenant) + num_pages > tenants_[tenant].quota) return Room::kTenantFull;
+  if (held_pages(tenant) + num_pages > tenants_[tenant].quota && !PREFIXD_PLANTED(kQuotaIgnored)) {
+    return Room::kTenantFull;
+  }
   return available_pages(tenant) < num_pages ? Room::kPoolFull : Room::kGranted;
 }
 
@@ -216,7 +263,7 @@ KvCache::Room KvCache::Reserve(int32_t tenant, int64_t num_pages) {
     PREFIXD_CHECK(victim >= 0);
     PREFIXD_CHECK(index_->Evict(num_layers_, victim) > 0);
   }
-  promised_ += num_pages;
+  if (!PREFIXD_PLANTED(kPromiseNotKept)) promised_ += num_pages;
   own_pages_[tenant] += num_pages;
   return Room::kGranted;
 }

@@ -29,6 +29,8 @@ struct TenantPages {
 
 class KvCache {
  public:
+  static constexpr size_t kMaxSiblings = 8;
+
   // One tenant without limits.
   KvCache(int num_layers, int32_t num_pages);
   // `tenants` is not empty. `key_bits`: see PrefixIndex; for tests.
@@ -61,6 +63,12 @@ class KvCache {
 
   // Pages that Append(count) would take now.
   int64_t PagesToAppend(const KvSequence& sequence, int32_t count) const;
+  // Pages that appending one token to each of `sequences`, in turn, would take now. Of those that
+  // share their last page with nobody else, the last one needs no copy.
+  int64_t PagesToAppendOneEach(absl::Span<const KvSequence* const> sequences) const;
+
+  // Pages that a fork and what it was forked from hold apart from shared columns, each once.
+  int64_t OwnPages(absl::Span<const KvSequence* const> siblings) const;
 
   // Copies to make before the step's writes, in any order: no page is both a source and a
   // destination. The step that made them calls ClearCopies; until then the sources stay allocated.
@@ -102,7 +110,7 @@ class KvCache {
   Room CanReserve(int32_t tenant, int64_t num_pages) const;
 
   // Counts the own pages of all live sequences afresh and forgets promises; call before a round of
-  // Reserve.
+  // Reserve. Forks of one sequence lie side by side, at most kMaxSiblings.
   void BeginRound(absl::Span<const KvSequence* const> sequences);
 
   // Pages that a tenant's sequences and pins hold: own pages, as counted last and promised since,
@@ -120,6 +128,8 @@ class KvCache {
   int32_t num_claims(PageId id) const { return pool_.ref_count(id); }
 
  private:
+  // Own pages of sequences[index] that the kMaxSiblings - 1 before it do not hold.
+  int64_t NewOwnPages(absl::Span<const KvSequence* const> sequences, size_t index) const;
   // Cached pages of `victim` that may be evicted for `tenant`.
   int64_t Evictable(int32_t victim, int32_t tenant) const;
   // Whom to evict from for `tenant`, or -1.

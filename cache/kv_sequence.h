@@ -3,7 +3,6 @@
 #ifndef PREFIXD_CACHE_KV_SEQUENCE_H_
 #define PREFIXD_CACHE_KV_SEQUENCE_H_
 
-#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -30,15 +29,11 @@ class KvSequence {
 
   // Whether its pages come from and go to the prefix index.
   bool shares() const { return static_cast<bool>(pin_); }
-  // Leading columns that it holds together with the index; the rest of its pages are its own.
+  // Leading columns that it holds together with the index; the rest of its pages are its own, and
+  // those of its forks (KvCache::OwnPages).
   int32_t num_shared_columns() const { return num_shared_columns_; }
   // Its place in the index: the last shared column, or the root.
   const PrefixIndex::Pin& pin() const { return pin_; }
-  // Pages accounted to it: those of shared columns are the index's, those of columns that it took
-  // over whole in a fork are its sibling's.
-  int32_t num_own_pages() const {
-    return num_pages() - std::max(num_shared_columns_, num_forked_columns_) * num_layers();
-  }
 
  private:
   friend class KvCache;
@@ -49,7 +44,6 @@ class KvSequence {
   PrefixIndex::Pin partial_pin_;  // Keeps the partly matched column until its slots are copied.
   ContentKey last_key_{};         // Of the last shared column, or of the root.
   int32_t num_shared_columns_ = 0;
-  int32_t num_forked_columns_ = 0;
   std::vector<LayerTable> layers_;
   int32_t next_position_ = 0;
 };

@@ -3,14 +3,20 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/planted_bug.h"
 
 namespace prefixd {
+
+bool LayerTable::CopiesLastPage() const {
+  if (PREFIXD_PLANTED(kSkipCopyOnWrite)) return false;
+  return length() % kSlotsPerPage != 0 && pages_.back().shared();
+}
 
 int64_t LayerTable::PagesToAppend(int32_t count) const {
   PREFIXD_CHECK(count >= 0);
   if (count == 0) return 0;
   const int64_t pages_after = (int64_t{length()} + count + kSlotsPerPage - 1) / kSlotsPerPage;
-  const bool copies_last = length() % kSlotsPerPage != 0 && pages_.back().shared();
+  const bool copies_last = CopiesLastPage();
   return pages_after - static_cast<int64_t>(pages_.size()) + (copies_last ? 1 : 0);
 }
 
@@ -20,7 +26,7 @@ void LayerTable::Append(int32_t count, int32_t first_position, PagePool* pool,
   PREFIXD_CHECK(static_cast<int64_t>(slots.size()) == count);
   PREFIXD_CHECK(PagesToAppend(count) <= pool->num_free());
   if (count == 0) return;
-  if (length() % kSlotsPerPage != 0 && pages_.back().shared()) {
+  if (CopiesLastPage()) {
     PageRef copy = *pool->Allocate();
     copies->push_back({.source = pages_.back().id(), .destination = copy.id()});
     sources->push_back(pages_.back().Hold());

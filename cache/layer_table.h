@@ -55,6 +55,9 @@ class LayerTable {
   void CheckInvariants(const PagePool& pool) const;
 
  private:
+  // Whether the next write goes to a partly filled page that others see too.
+  bool CopiesLastPage() const;
+
   std::vector<PageRef> pages_;
   std::vector<PageId> page_ids_;    // Ids of pages_, contiguous for the kernels.
   std::vector<int32_t> positions_;  // By slot; distinct.

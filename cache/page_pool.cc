@@ -1,6 +1,7 @@
 #include "cache/page_pool.h"
 
 #include "base/check.h"
+#include "base/planted_bug.h"
 
 namespace prefixd {
 
@@ -15,7 +16,7 @@ PageRef::~PageRef() {
 bool PageRef::shared() const { return pool_->ref_count(id_) > 1; }
 
 PageRef PageRef::Share() const {
-  pool_->AddRef(id_);
+  if (!PREFIXD_PLANTED(kShareTakesNoReference)) pool_->AddRef(id_);
   return PageRef(pool_, id_);
 }
 

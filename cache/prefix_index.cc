@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/planted_bug.h"
 #include "cache/column.h"
 #include "cache/node_pool.h"
 #include "cache/prefix_node.h"
@@ -122,7 +123,9 @@ void PrefixIndex::Unprotect(Node* node) {
     }
     Tenant& tenant = tenants_[node->tenant];
     tenant.evictable_pages += options_.num_layers;
-    if (node->is_leaf()) tenant.leaves.Place(node);
+    const bool in_order =
+        node->is_leaf() ? !PREFIXD_PLANTED(kUnpinnedLeafIsLost) : PREFIXD_PLANTED(kInnerIsEvicted);
+    if (in_order) tenant.leaves.Place(node);
     node = node->parent;
   }
 }
@@ -186,7 +189,7 @@ void PrefixIndex::EvictLeaf(Node* leaf) {
   pool_->Delete(leaf);
   if (parent->is_root()) {
     DropRootIfUnused(parent);
-  } else if (parent->is_leaf() && parent->protections == 0) {
+  } else if (parent->is_leaf() && parent->protections == 0 && !PREFIXD_PLANTED(kParentIsLost)) {
     tenant.leaves.Place(parent);
   }
 }

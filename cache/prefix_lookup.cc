@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "base/check.h"
+#include "base/planted_bug.h"
 #include "cache/column.h"
 #include "cache/prefix_index.h"
 #include "cache/prefix_node.h"
@@ -38,7 +39,8 @@ PrefixIndex::Node* PrefixIndex::FindColumn(const ContentKey& key, const Node* pa
                                            const ColumnView& column, uint64_t* collisions) const {
   return columns_.Find(Tag(key), [&](const Node* node) {
     if (!(options_.key_bits == 256 ? Same(node->key, key) : node->key == Cut(key))) return false;
-    if (node->parent == parent && SameContent(node->content(), column)) return true;
+    const bool same_parent = node->parent == parent || PREFIXD_PLANTED(kParentNotCompared);
+    if (same_parent && SameContent(node->content(), column)) return true;
     ++*collisions;
     return false;
   });
@@ -82,6 +84,9 @@ void PrefixIndex::WalkPartial(const ColumnView& rest, Walked* walked) const {
     if (same <= walked->partial_tokens) return;
     walked->partial = child;
     walked->partial_tokens = same;
+    if (PREFIXD_PLANTED(kPartialOneTooLong) && same < std::min(rest.size, kSlotsPerPage - 1)) {
+      ++walked->partial_tokens;
+    }
   };
   const auto after = children.lower_bound(rest);
   if (after != children.end()) consider(*after);

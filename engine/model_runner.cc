@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/planted_bug.h"
 #include "base/status_macros.h"
 #include "engine/prefix_sharing.h"
 
@@ -129,10 +130,11 @@ void ModelRunner::AddFeatures(const PrefillPiece& piece, int32_t row_begin) {
     const int32_t to = std::min(end, image.row_end());
     if (from >= to) continue;
     PREFIXD_CHECK(request.images[i].features != nullptr);
-    features_.push_back({.row_begin = row_begin + from - begin,
-                         .count = to - from,
-                         .features = request.images[i].features->view,
-                         .feature_begin = from - image.row_begin});
+    features_.push_back(
+        {.row_begin = row_begin + from - begin,
+         .count = to - from,
+         .features = request.images[i].features->view,
+         .feature_begin = PREFIXD_PLANTED(kChunkSplitsImageWrong) ? 0 : from - image.row_begin});
   }
 }
 
@@ -155,7 +157,9 @@ absl::Status ModelRunner::CopyPages() {
   for (const PendingCopy& copy : cache_->copies()) {
     page_copies_.push_back({.source = copy.source, .destination = copy.destination});
   }
-  PREFIXD_RETURN_IF_ERROR(backend_->CopyPages(page_copies_, pool_));
+  if (!PREFIXD_PLANTED(kCopyDropped)) {
+    PREFIXD_RETURN_IF_ERROR(backend_->CopyPages(page_copies_, pool_));
+  }
   cache_->ClearCopies();
   return absl::OkStatus();
 }
@@ -205,23 +209,26 @@ void ModelRunner::SampleOne(const SampleSource& source, absl::Span<const float> 
   const Sequence& sequence = *source.sequence;
   const Request& request = source.request->request;
   SampledToken sampled{.request = source.request, .sequence = source.sequence};
-  const size_t step = sequence.generated.size();
+  const bool forgets = PREFIXD_PLANTED(kResumeForgetsStep) && source.request->recomputed_rows > 0;
+  const size_t step = forgets ? 0 : sequence.generated.size();
   if (sequence.replaying()) {
     sampled.token = sequence.forced_tokens[step];
   } else {
     suppressed_ = never_sampled_;
-    if (static_cast<int32_t>(step) < request.stopping.min_tokens) {
+    const int32_t too_early = PREFIXD_PLANTED(kMinTokensOffByOne) ? 1 : 0;
+    if (static_cast<int32_t>(step) + too_early < request.stopping.min_tokens) {
       const auto& eos = model_->spec().generation.eos_token_ids;
       suppressed_.insert(suppressed_.end(), eos.begin(), eos.end());
       const auto& stop = request.stopping.stop_token_ids;
       suppressed_.insert(suppressed_.end(), stop.begin(), stop.end());
     }
-    const SampleRow row{.params = &request.sampling,
-                        .seed = source.request->seed,
-                        .step = static_cast<uint32_t>(step),
-                        .choice = static_cast<uint32_t>(sequence.choice),
-                        .counts = &sequence.counts,
-                        .suppressed = suppressed_};
+    const SampleRow row{
+        .params = &request.sampling,
+        .seed = source.request->seed,
+        .step = static_cast<uint32_t>(step),
+        .choice = PREFIXD_PLANTED(kChoiceNotInSampler) ? 0 : static_cast<uint32_t>(sequence.choice),
+        .counts = &sequence.counts,
+        .suppressed = suppressed_};
     sampled.token = Sample(logits, row, &scratch_);
     if (request.output.logprobs && sampled.token >= 0) {
       sampled.logprobs = Logprobs(logits, sampled.token, *request.output.logprobs);

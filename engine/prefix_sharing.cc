@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/planted_bug.h"
+
 namespace prefixd {
 namespace {
 
@@ -23,6 +25,7 @@ CacheMiss MissOf(MissReason reason) {
 // Rows that may come from the cache: the last one must be computed, for it yields the logits. Of a
 // prefix that is pinned nobody asks for logits.
 int32_t MatchableRows(const ActiveRequest& request) {
+  if (PREFIXD_PLANTED(kLastTokenMatched)) return request.prefill_rows();
   return request.pins != nullptr ? request.prefill_rows() : request.prefill_rows() - 1;
 }
 
@@ -42,7 +45,8 @@ bool AtColumnBoundary(const KvSequence& kv) {
 void CountAdopted(int32_t begin, int32_t end, ActiveRequest* request) {
   int32_t& most = request->first().most_rows;
   const int32_t prompt_end = std::min(end, request->prompt_rows());
-  request->receipt.hit_tokens += std::max(0, prompt_end - std::max(begin, most));
+  const int32_t counted = PREFIXD_PLANTED(kHitsCountTwice) ? 0 : most;
+  request->receipt.hit_tokens += std::max(0, prompt_end - std::max(begin, counted));
   most = std::max(most, end);
 }
 
@@ -117,9 +121,13 @@ void PrefixSharing::Update(ActiveRequest* request) {
 }
 
 void PrefixSharing::UpdateImages(ActiveRequest* request) {
+  // The rows of an image that is being encoded may have come from the cache meanwhile.
+  if (request->encoding != nullptr && request->encoding_image != request->next_image()) {
+    request->DropEncoding();
+  }
   for (size_t i = request->next_image(); i < request->images.size(); i = request->next_image()) {
-    if (!request->prompt.root_key) return;
-    const ContentKey& root = *request->prompt.root_key;
+    if (!request->prompt.root_key && !PREFIXD_PLANTED(kBypassSharesFeatures)) return;
+    const ContentKey root = request->prompt.root_key.value_or(ContentKey{});
     const ContentKey& media = request->prompt.images[i].media_id;
     ImageProgress& image = request->images[i];
     image.features = features_.Find(root, media, request->tenant);
@@ -127,7 +135,7 @@ void PrefixSharing::UpdateImages(ActiveRequest* request) {
       request->image_waits = !in_flight_.ClaimMedia(root, media);
       return;
     }
-    request->encoding.reset();  // Another was faster.
+    request->DropEncoding();  // Another was faster.
     if (image.source == FeatureSource::kNone) image.source = FeatureSource::kCache;
   }
 }
@@ -135,9 +143,9 @@ void PrefixSharing::UpdateImages(ActiveRequest* request) {
 void PrefixSharing::KeepFeatures(ActiveRequest* request, Features features) {
   const size_t i = request->encoding_image;
   request->images[i].features = features;
-  if (!request->prompt.root_key) return;
-  features_.Insert(*request->prompt.root_key, request->prompt.images[i].media_id, request->tenant,
-                   std::move(features));
+  if (!request->prompt.root_key && !PREFIXD_PLANTED(kBypassSharesFeatures)) return;
+  features_.Insert(request->prompt.root_key.value_or(ContentKey{}),
+                   request->prompt.images[i].media_id, request->tenant, std::move(features));
 }
 
 void PrefixSharing::Publish(ActiveRequest* request) {

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "base/planted_bug.h"
 
 namespace prefixd {
 namespace {
@@ -177,7 +178,7 @@ int32_t Sample(absl::Span<const float> logits, const SampleRow& row, SampleScrat
   for (const auto& [id, bias] : params.logit_bias) scores[id] += bias;
   if (row.counts != nullptr) ApplyPenalties(params, *row.counts, absl::MakeSpan(scores));
   for (const float score : scores) {
-    if (std::isnan(score)) return -1;
+    if (std::isnan(score) && !PREFIXD_PLANTED(kNanIsSampled)) return -1;
   }
   for (const int32_t id : row.suppressed) scores[id] = kNever;
   if (params.temperature < kGreedyBelow) return ArgMax(scores);

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "absl/container/inlined_vector.h"
 #include "base/check.h"
+#include "base/planted_bug.h"
 
 namespace prefixd {
 namespace {
@@ -37,38 +39,45 @@ template <typename Before>
 std::vector<ActiveRequest*> InOrder(const RequestList& running, Before before) {
   std::vector<ActiveRequest*> order;
   for (const auto& request : running) {
-    if (!request->parked && !request->ended) order.push_back(request.get());
+    const bool parked = request->parked && !PREFIXD_PLANTED(kParkedIsComputed);
+    if (!parked && !request->ended) order.push_back(request.get());
   }
   std::stable_sort(order.begin(), order.end(), before);
   return order;
 }
 
-// Pages that what is left of the prompt takes, of all choices.
+// Pages that it may still take.
+int64_t PagesLeft(const KvCache& cache, const ActiveRequest& request) {
+  const int64_t held = OwnPages(cache, request);
+  const int64_t shared = request.first().kv.num_shared_columns() * cache.num_layers();
+  return std::max<int64_t>(0, request.max_pages - shared - held);
+}
+
+// Pages that what is left of the prompt takes, and the first step of all choices after it.
 int64_t PromptPages(const KvCache& cache, const ActiveRequest& request) {
   if (request.phase == ActiveRequest::Phase::kDecode) return 0;
   const int32_t rows = request.prefill_rows() - request.first().kv.next_position();
-  return cache.PagesToAppend(request.first().kv, rows) +
-         (request.unfinished_choices() - 1) * cache.num_layers();
-}
-
-// Pages that it may still take.
-int64_t PagesLeft(const KvCache& cache, const ActiveRequest& request) {
-  int64_t held = 0;
-  for (const auto& choice : request.choices) held += choice->kv.num_own_pages();
-  const int64_t shared = request.first().kv.num_shared_columns() * cache.num_layers();
-  return std::max<int64_t>(0, request.max_pages - shared - held);
+  const int64_t pages = cache.PagesToAppend(request.first().kv, rows) +
+                        (request.unfinished_choices() - 1) * cache.num_layers();
+  return std::min(pages, PagesLeft(cache, request));
 }
 
 int64_t RunningChoices(const RequestList& running, int32_t tenant) {
   int64_t choices = 0;
   for (const auto& request : running) {
     if (request->parked || (tenant >= 0 && request->tenant != tenant)) continue;
-    choices += request->unfinished_choices();
+    choices += PREFIXD_PLANTED(kRunningLimitIgnored) ? 1 : request->unfinished_choices();
   }
   return choices;
 }
 
 }  // namespace
+
+int64_t OwnPages(const KvCache& cache, const ActiveRequest& request) {
+  absl::InlinedVector<const KvSequence*, KvCache::kMaxSiblings> siblings;
+  for (const auto& choice : request.choices) siblings.push_back(&choice->kv);
+  return cache.OwnPages(siblings);
+}
 
 void StepPlan::Clear() {
   decodes.clear();
@@ -192,18 +201,20 @@ Scheduler::Outcome Scheduler::PlanDecodes(const RequestList& running, uint64_t s
   std::stable_sort(order.begin(), order.end(),
                    [](const ActiveRequest* a, const ActiveRequest* b) { return Senior(*a, *b); });
   for (ActiveRequest* request : order) {
+    absl::InlinedVector<const KvSequence*, KvCache::kMaxSiblings> siblings;
     for (const auto& sequence : request->choices) {
       if (sequence->finished || sequence->pending_rows() != 1) continue;
-      const int64_t pages = cache_.PagesToAppend(sequence->kv, 1);
-      const KvCache::Room room = cache_.Reserve(request->tenant, pages);
-      if (room != KvCache::Room::kGranted) {
-        ActiveRequest* const victim = VictimForPages(*request, room, running);
-        return {.lacks = request, .victim = victim != nullptr ? victim : request};
-      }
+      siblings.push_back(&sequence->kv);
       plan->decodes.push_back({request, sequence.get()});
       request->last_decode = step;
       --budget->rows;
       --budget->logit_rows;
+    }
+    const KvCache::Room room =
+        cache_.Reserve(request->tenant, cache_.PagesToAppendOneEach(siblings));
+    if (room != KvCache::Room::kGranted) {
+      ActiveRequest* const victim = VictimForPages(*request, room, running);
+      return {.lacks = request, .victim = victim != nullptr ? victim : request};
     }
   }
   PREFIXD_CHECK(budget->rows >= 0 && budget->logit_rows >= 0);

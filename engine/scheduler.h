@@ -56,6 +56,9 @@ struct StepPlan {
   void Clear();
 };
 
+// Pages that the choices of a request hold apart from shared columns, each once.
+int64_t OwnPages(const KvCache& cache, const ActiveRequest& request);
+
 using RequestList = std::vector<std::unique_ptr<ActiveRequest>>;
 
 class Scheduler {

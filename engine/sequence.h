@@ -124,6 +124,10 @@ struct ActiveRequest {
     if (pins != nullptr) return prompt_rows() / kSlotsPerPage * kSlotsPerPage;
     return choices.size() == 1 ? static_cast<int32_t>(first().tokens.size()) : prompt_rows();
   }
+  void DropEncoding() {
+    encoding.reset();
+    encoding_begun = absl::Time();
+  }
   int32_t computed_rows() const {
     return phase == Phase::kDecode ? prompt_rows() : first().kv.next_position();
   }

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/planted_bug.h"
 #include "base/status_macros.h"
 #include "engine/error_reasons.h"
 
@@ -60,10 +61,17 @@ void EraseEnded(RequestList* requests) {
 
 // Among waiting requests: priority, then arrival.
 bool WaitsBefore(const std::unique_ptr<ActiveRequest>& a, const std::unique_ptr<ActiveRequest>& b) {
-  if (a->request.priority != b->request.priority) {
+  if (a->request.priority != b->request.priority && !PREFIXD_PLANTED(kPriorityIgnored)) {
     return a->request.priority > b->request.priority;
   }
   return a->arrival < b->arrival;
+}
+
+// Asked for by a planted bug only.
+bool HasOneTokenToGo(const ActiveRequest& request) {
+  const size_t last = static_cast<size_t>(request.max_new_tokens) - 1;
+  return std::any_of(request.choices.begin(), request.choices.end(),
+                     [last](const auto& choice) { return choice->generated.size() == last; });
 }
 
 std::vector<TenantOptions> TenantsOrOne(std::vector<TenantOptions> tenants) {
@@ -195,6 +203,7 @@ absl::Status StepLoop::Prepare(ActiveRequest* request) {
 
   if (request->pins == nullptr) CapOutput(request);
   request->max_pages = PagesFor(*request, request->pins == nullptr ? request->max_new_tokens : 1);
+  if (PREFIXD_PLANTED(kPromiseOnePageShort) && request->max_pages > 1) --request->max_pages;
   const int32_t max_choices =
       std::min(options_.max_running, options_.tenants[request->tenant].max_running);
   if (num_choices > max_choices) {
@@ -324,12 +333,14 @@ bool StepLoop::Step() {
     for (SampledToken& sampled : result_.samples) Absorb(&sampled);
   } else {
     PREFIXD_LOG(kError, "step ", steps_, " failed: ", status.message());
-    cache_.ClearCopies();
+    if (!PREFIXD_PLANTED(kCopiesOutliveAFailedStep)) cache_.ClearCopies();
     const absl::Status failure = MakeError(absl::StatusCode::kInternal, reason::kEngineFailed,
                                            "a step of the engine failed");
     for (const DecodeRow& decode : plan_.decodes) Fail(decode.request, failure);
     for (const PrefillPiece& piece : plan_.prefills) Fail(piece.request, failure);
-    for (const ImagePiece& piece : plan_.images) Fail(piece.request, failure);
+    if (!PREFIXD_PLANTED(kFailureSparesImages)) {
+      for (const ImagePiece& piece : plan_.images) Fail(piece.request, failure);
+    }
   }
   Sweep();
   cache_time_ += planned - sharing;
@@ -358,7 +369,13 @@ void StepLoop::BeginRound() {
 void StepLoop::EndExpired() {
   const absl::Time now = clock_->Now();
   const auto check = [this, now](ActiveRequest* request) {
-    const StopCause cause = request->handle->stop.load();
+    StopCause cause = request->handle->stop.load();
+    if (PREFIXD_PLANTED(kLostCancelInFinalStep) && HasOneTokenToGo(*request)) {
+      cause = StopCause::kNone;
+    }
+    if (PREFIXD_PLANTED(kDeadlineSkipsParked) && request->parked && cause == StopCause::kNone) {
+      return;
+    }
     const auto& soft_limit = request->request.stopping.soft_time_limit;
     if (cause != StopCause::kNone) {
       Fail(request, Stopped(cause));
@@ -377,7 +394,9 @@ void StepLoop::EndExpired() {
 // The tenant that had least for its weight goes first; within it priority, then arrival.
 void StepLoop::AdmitWaiting() {
   std::vector<bool> blocked(options_.tenants.size());
-  for (const auto& request : waiting_) request->column_waits = false;
+  for (const auto& request : waiting_) {
+    if (!PREFIXD_PLANTED(kWaiterNeverRetries)) request->column_waits = false;
+  }
   int examined = 0;
   while (ActiveRequest* const request = NextCandidate(blocked)) {
     // Those that wait for another's column are passed over; only so many are asked.
@@ -457,12 +476,17 @@ void StepLoop::Announce(ActiveRequest* request) {
 // The request gives all its KV back and waits for its turn again; what it generated is computed
 // again then (docs/decisions.md, rule 12).
 void StepLoop::Preempt(ActiveRequest* request) {
+  preempted_pages_ += static_cast<uint64_t>(OwnPages(cache_, *request));
   for (const auto& choice : request->choices) {
-    preempted_pages_ += static_cast<uint64_t>(choice->kv.num_own_pages());
+    if (PREFIXD_PLANTED(kResumeSendsAgain) && !choice->finished) {
+      choice->generated.clear();
+      choice->tokens = request->prompt.token_ids;
+    }
+    if (PREFIXD_PLANTED(kResumeForgetsPenalties)) choice->counts = TokenCounter();
     Retire(choice.get());
   }
   for (ImageProgress& image : request->images) image.features = nullptr;
-  request->encoding.reset();
+  request->DropEncoding();
   request->phase = ActiveRequest::Phase::kWaiting;
   request->parked = false;
   ++request->receipt.preemptions;
@@ -563,6 +587,7 @@ void StepLoop::EndPrefill(ActiveRequest* request) {
 void StepLoop::ChargeTenants() {
   for (const DecodeRow& decode : plan_.decodes) shares_.Charge(decode.request->tenant, 1);
   for (const PrefillPiece& piece : plan_.prefills) {
+    if (PREFIXD_PLANTED(kPrefillNotCharged) && piece.request->tenant == 0) continue;
     shares_.Charge(piece.request->tenant, piece.num_rows);
   }
   for (const ImagePiece& piece : plan_.images) {
@@ -599,7 +624,9 @@ void StepLoop::Absorb(SampledToken* sampled) {
   if (replayed) return;
   ++generated_tokens_;
   ++tenant_totals_[request->tenant].generated_tokens;
-  if (UsesPenalties(request->request.sampling)) sequence->counts.AddGenerated(sampled->token);
+  if (UsesPenalties(request->request.sampling) && !PREFIXD_PLANTED(kPenaltyForgetsGenerated)) {
+    sequence->counts.AddGenerated(sampled->token);
+  }
 
   const StoppingParams& stopping = request->request.stopping;
   std::optional<FinishReason> finish;
@@ -762,7 +789,7 @@ void StepLoop::TimeUp(ActiveRequest* request) {
   for (const auto& choice : request->choices) {
     if (choice->finished) continue;
     std::string text = choice->streamer.Finish();
-    if (!text.empty()) {
+    if (!text.empty() && !PREFIXD_PLANTED(kTimeLimitDropsHeldText)) {
       request->sink->OnEvent(DeltaEvent{.choice = choice->choice, .text = std::move(text)});
     }
     FinishChoice(request, choice.get(), FinishReason::kTimeLimit);
@@ -770,13 +797,13 @@ void StepLoop::TimeUp(ActiveRequest* request) {
 }
 
 void StepLoop::Fail(ActiveRequest* request, absl::Status status) {
-  if (request->ended) return;
+  if (request->ended && !PREFIXD_PLANTED(kDoubleTerminal)) return;
   ++failed_;
   End(request, FailedEvent{std::move(status)});
 }
 
 void StepLoop::End(ActiveRequest* request, Event terminal) {
-  PREFIXD_CHECK(!request->ended);
+  PREFIXD_CHECK(!request->ended || PREFIXD_PLANTED(kDoubleTerminal));
   request->ended = true;
   for (const auto& choice : request->choices) Retire(choice.get());
   AddToTotals(*request);
@@ -854,7 +881,7 @@ void StepLoop::DropReleasedPins() {
   if (options_.prefixes == nullptr) return;
   options_.prefixes->RemoveExpired(clock_->Now());
   const size_t dropped = std::erase_if(pinned_, [this](const PinnedPrefix& prefix) {
-    return !options_.prefixes->IsAlive(*prefix.entry);
+    return !options_.prefixes->IsAlive(*prefix.entry) && !PREFIXD_PLANTED(kReleasedStaysPinned);
   });
   if (dropped > 0) CountPinned();
 }

@@ -92,6 +92,9 @@ class StepLoop {
 
   PageMap MapPages(int32_t max_cells) const;
 
+  // For looking only.
+  const KvCache& cache() const { return cache_; }
+
   // Fills everything except the state and the image store's part.
   void FillStats(EngineStats* stats) const;
 

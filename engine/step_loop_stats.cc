@@ -8,9 +8,8 @@
 namespace prefixd {
 
 int64_t StepLoop::HeldPages(const ActiveRequest& request) const {
-  int64_t pages = 0;
-  for (const auto& choice : request.choices) pages += choice->kv.num_own_pages();
-  return pages + int64_t{request.first().kv.num_shared_columns()} * cache_.num_layers();
+  return OwnPages(cache_, request) +
+         int64_t{request.first().kv.num_shared_columns()} * cache_.num_layers();
 }
 
 std::vector<const KvSequence*> StepLoop::LiveSequences() const {
@@ -114,7 +113,7 @@ void StepLoop::FillTenantStats(std::vector<TenantStats>* stats) const {
     for (const auto& request : running_) {
       if (request->tenant != tenant) continue;
       ++stats->back().running;
-      for (const auto& choice : request->choices) active += choice->kv.num_own_pages();
+      active += OwnPages(cache_, *request);
     }
     for (const auto& request : waiting_) stats->back().waiting += request->tenant == tenant;
     stats->back().active_pages = static_cast<int32_t>(active);

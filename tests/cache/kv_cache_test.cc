@@ -84,13 +84,28 @@ TEST(KvCache, EightForksInOneStepTakeSevenCopies) {
   KvCache::Placement placement;
   ASSERT_TRUE(cache.Append(&forks[0], 17, &placement));
   for (int i = 1; i < 8; ++i) forks.push_back(cache.Fork(forks[0]));
+  std::vector<const KvSequence*> all;
+  for (const KvSequence& fork : forks) all.push_back(&fork);
+  EXPECT_EQ(cache.OwnPages(all), 2);
+  EXPECT_EQ(cache.PagesToAppendOneEach(all), 7);
   for (KvSequence& fork : forks) EXPECT_TRUE(cache.Append(&fork, 1, &placement));
   EXPECT_EQ(cache.copies().size(), 7u);
   EXPECT_EQ(cache.num_free_pages(), 0);
-  std::vector<const KvSequence*> all;
-  for (const KvSequence& fork : forks) all.push_back(&fork);
+  EXPECT_EQ(cache.OwnPages(all), 9);
   cache.CheckInvariants(all);
   cache.ClearCopies();
+}
+
+TEST(KvCache, AForkThatWritesAloneCopies) {
+  KvCache cache(2, 8);
+  KvSequence parent(2);
+  KvCache::Placement placement;
+  ASSERT_TRUE(cache.Append(&parent, 17, &placement));
+  const KvSequence child = cache.Fork(parent);
+  EXPECT_EQ(cache.PagesToAppendOneEach({&child}), 2);
+  EXPECT_EQ(cache.PagesToAppendOneEach({&parent, &child}), 2);
+  EXPECT_EQ(cache.OwnPages({&parent, &child}), 4);
+  EXPECT_EQ(cache.OwnPages({&child}), 4);
 }
 
 TEST(KvCacheDeathTest, CheckInvariantsMissesNoSequence) {

@@ -29,7 +29,7 @@ class FakeKvPool final : public KvPool {
 };
 
 // Memory and page copies only; any other op is a bug of the test.
-class FakeBackend final : public Backend {
+class FakeBackend : public Backend {
  public:
   const BackendInfo& info() const override { return info_; }
   absl::StatusOr<Buffer> Allocate(size_t size_bytes) override {
