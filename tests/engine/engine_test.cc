@@ -157,7 +157,7 @@ TEST_F(EngineTest, PixelsOfAllRequestsAreBounded) {
   EXPECT_EQ(ReasonOf(full), "QUEUE_FULL");
   ASSERT_TRUE(engine->Cancel("", "0").ok());
   ASSERT_TRUE(engine->Cancel("", "running").ok());
-  running->Wait();
+  EXPECT_EQ(running->Wait().code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(engine->WaitDrained(absl::Seconds(10)), 0);
   EXPECT_TRUE(engine->Submit(Ask("ten", 1, true), std::make_shared<Counter>()).ok());
 }
