@@ -89,6 +89,7 @@ struct ActiveRequest {
   uint64_t seed = 0;
   int32_t max_new_tokens = 0;      // After all caps; >= 1.
   bool capped_by_context = false;  // max_new_tokens is what the context (or the cache) leaves.
+  int32_t new_prompt_rows = 0;     // Of the prompt, not cached on arrival.
   int64_t max_pages = 0;           // Most pages that all choices can ever hold.
   bool started = false;            // StartedEvent was sent.
   bool parked = false;             // The reader is too far behind; nothing is computed for it.

@@ -185,6 +185,7 @@ absl::Status StepLoop::Prepare(ActiveRequest* request) {
     }
     request->choices.push_back(std::move(sequence));
   }
+  request->new_prompt_rows = request->prompt_rows() - CountCached(request->prompt);
   request->keys = std::move(request->prompt.column_keys);
   request->images.resize(request->prompt.images.size());
   request->receipt.images = static_cast<int32_t>(request->prompt.images.size());
@@ -245,9 +246,8 @@ int64_t StepLoop::PagesFor(const ActiveRequest& request, int64_t new_tokens) con
 absl::Status StepLoop::CheckDeadlineReachable(const ActiveRequest& request) const {
   if (prefill_rows_per_second_ <= 0) return absl::OkStatus();
   const absl::Duration left = request.request.deadline - clock_->Now();
-  const absl::Duration wait = EstimatedWait();
-  const absl::Duration prefill =
-      absl::Seconds(static_cast<double>(request.prompt_rows()) / prefill_rows_per_second_);
+  const absl::Duration prefill = absl::Seconds(request.new_prompt_rows / prefill_rows_per_second_);
+  const absl::Duration wait = absl::Seconds(RowsBefore(request) / prefill_rows_per_second_);
   if (wait + prefill <= left) return absl::OkStatus();
   return MakeError(
       absl::StatusCode::kResourceExhausted,
@@ -261,16 +261,36 @@ absl::Status StepLoop::CheckDeadlineReachable(const ActiveRequest& request) cons
           .retry_after = std::max(kLeastRetryHint, wait)});
 }
 
-int64_t StepLoop::RowsAhead() const {
+int64_t StepLoop::RowsAhead(int32_t tenant) const {
   int64_t rows = 0;
-  for (const auto& request : waiting_) rows += request->prompt_rows();
-  for (const auto& request : running_) rows += request->prompt_rows() - request->computed_rows();
+  for (const auto& request : waiting_) {
+    if (request->tenant == tenant) rows += request->new_prompt_rows;
+  }
+  for (const auto& request : running_) {
+    if (request->tenant == tenant) rows += request->prompt_rows() - request->computed_rows();
+  }
   return rows;
+}
+
+// While the tenant's own rows are computed, each other tenant gets at most as many for its weight.
+double StepLoop::RowsBefore(const ActiveRequest& request) const {
+  const double before = static_cast<double>(RowsAhead(request.tenant));
+  const double own = before + request.new_prompt_rows;
+  double others = 0;
+  for (size_t t = 0; t < options_.tenants.size(); ++t) {
+    const int32_t tenant = static_cast<int32_t>(t);
+    if (tenant == request.tenant) continue;
+    const double weight = options_.tenants[t].weight / options_.tenants[request.tenant].weight;
+    others += std::min(static_cast<double>(RowsAhead(tenant)), own * weight);
+  }
+  return before + others;
 }
 
 absl::Duration StepLoop::EstimatedWait() const {
   if (prefill_rows_per_second_ <= 0) return absl::ZeroDuration();
-  return absl::Seconds(static_cast<double>(RowsAhead()) / prefill_rows_per_second_);
+  int64_t rows = 0;
+  for (size_t t = 0; t < options_.tenants.size(); ++t) rows += RowsAhead(static_cast<int32_t>(t));
+  return absl::Seconds(static_cast<double>(rows) / prefill_rows_per_second_);
 }
 
 // --- A step
@@ -407,6 +427,7 @@ bool StepLoop::Admit(ActiveRequest* request, std::vector<bool>* blocked) {
 
 void StepLoop::Start(ActiveRequest* request) {
   request->phase = ActiveRequest::Phase::kPrefill;
+  request->last_prefill = steps_;  // Its patience begins now.
   const auto at = std::find_if(waiting_.begin(), waiting_.end(),
                                [request](const auto& other) { return other.get() == request; });
   running_.push_back(std::move(*at));

@@ -1,5 +1,7 @@
 #include "engine/scheduler.h"
 
+#include <map>
+
 #include <gtest/gtest.h>
 
 #include "tests/engine/step_loop_fixture.h"
@@ -237,6 +239,23 @@ TEST_F(SchedulerTest, WhoeverGotNothingForLongIsServed) {
     for (const PrefillPiece& piece : plan_.prefills) served += piece.request == second;
   }
   EXPECT_GE(served, 4);
+}
+
+TEST_F(SchedulerTest, ADecodingRequestDoesNotTakeTheTurnOfTheLastOneWaiting) {
+  RequestList running;
+  ActiveRequest* const decoding = Add(&running, 1);
+  Decode(decoding);
+  for (int i = 0; i < 60; ++i) Add(&running, 1000);
+  std::map<const ActiveRequest*, int> last;
+  int longest = 0;
+  for (int i = 0; i < 200; ++i) {
+    Plan(running);
+    for (const PrefillPiece& piece : plan_.prefills) last[piece.request] = i;
+    for (size_t r = 1; r < running.size(); ++r) {
+      longest = std::max(longest, i - last[running[r].get()]);
+    }
+  }
+  EXPECT_LE(longest, 64);
 }
 
 }  // namespace
