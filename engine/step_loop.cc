@@ -338,12 +338,14 @@ bool StepLoop::Step() {
 
 // Who computes what, who has work, and how many pages are whose.
 void StepLoop::BeginRound() {
-  std::vector<bool> active(options_.tenants.size());
-  for (const auto& request : waiting_) active[request->tenant] = true;
+  std::vector<bool> active(options_.tenants.size()), asking(options_.tenants.size());
+  for (const auto& request : waiting_) active[request->tenant] = asking[request->tenant] = true;
   for (const auto& request : running_) {
-    if (!request->parked) active[request->tenant] = true;
+    if (request->parked) continue;
+    active[request->tenant] = true;
+    if (request->phase == ActiveRequest::Phase::kPrefill) asking[request->tenant] = true;
   }
-  shares_.SetActive(active);
+  shares_.BeginStep(active, asking);
   cache_.BeginRound(LiveSequences());
   sharing_.BeginStep();
   for (const auto& request : running_) {
@@ -559,6 +561,7 @@ void StepLoop::EndPrefill(ActiveRequest* request) {
       absl::ToDoubleSeconds(request->prefilled - request->scheduled));
 }
 
+// Charges tenants with what the plan computes for them, and tells who waits on.
 void StepLoop::ChargeTenants() {
   for (const DecodeRow& decode : plan_.decodes) shares_.Charge(decode.request->tenant, 1);
   for (const PrefillPiece& piece : plan_.prefills) {
@@ -570,6 +573,19 @@ void StepLoop::ChargeTenants() {
                                              : piece.request->prompt.images[piece.image].num_rows;
     shares_.Charge(piece.request->tenant, int64_t{rows} * piece.num_steps);
   }
+  // Whoever waits for another's column waits for its own tenant.
+  std::vector<int32_t> prompts(options_.tenants.size());
+  for (const auto& request : waiting_) prompts[request->tenant] += !request->column_waits;
+  for (const auto& request : running_) {
+    const bool prefill = request->phase == ActiveRequest::Phase::kPrefill;
+    prompts[request->tenant] += prefill && !request->parked && !request->column_waits;
+  }
+  for (const PrefillPiece& piece : plan_.prefills) {
+    prompts[piece.request->tenant] -= piece.ends_prompt;
+  }
+  std::vector<bool> left_waiting;
+  for (const int32_t count : prompts) left_waiting.push_back(count > 0);
+  shares_.EndStep(left_waiting);
 }
 
 void StepLoop::Absorb(SampledToken* sampled) {

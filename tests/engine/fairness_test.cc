@@ -64,15 +64,9 @@ class FairnessTest : public TenantLoadTest {
     EXPECT_GT(Stats().cache.evicted_columns, 100u);  // The flood was one.
   }
 
-  // Rows computed by tenant in kRun.
   std::vector<double> RowsOf(const std::vector<Load>& loads) {
     RunLoads(loads, kRun);
-    std::vector<double> rows;
-    for (const TenantStats& tenant : Stats().tenants) {
-      rows.push_back(static_cast<double>(tenant.prompt_tokens - tenant.cached_tokens +
-                                         tenant.generated_tokens));
-    }
-    return rows;
+    return Rows();
   }
 
   static constexpr int32_t kPages = 600;
@@ -100,6 +94,37 @@ TEST_F(FairnessTest, BackloggedTenantsShareByWeight) {
 TEST_F(FairnessTest, TenTimesTheRequestsBringNoMore) {
   BuildTenants(std::vector<TenantOptions>(2), kPages);
   EXPECT_GE(JainIndex(RowsOf({Flood(0, 300, 100, 10), Flood(1, 30, 100, 10)})), 0.95);
+}
+
+TEST_F(FairnessTest, WhoeverWorkedAloneIsLevelWithOneThatWasIdle) {
+  BuildTenants(std::vector<TenantOptions>(2), kPages);
+  RunLoads({Flood(1, 40, 100, 10)}, kRun);
+  clock_.Advance(absl::Seconds(10));
+  RunLoads({Flood(0, 40, 100, 10)}, absl::Milliseconds(100));  // It comes while nobody is there.
+  const std::vector<double> before = Rows();
+  RunLoads({Flood(0, 40, 100, 10), Flood(1, 40, 100, 10)}, kRun);
+  const std::vector<double> after = Rows();
+  EXPECT_GE(JainIndex({after[0] - before[0], after[1] - before[1]}), 0.95);
+}
+
+class SavingTest : public FairnessTest {
+ protected:
+  void AfterStep() override {
+    FairnessTest::AfterStep();
+    if (mark_ > clock_.Now()) at_mark_ = Rows();
+  }
+  absl::Time mark_;
+  std::vector<double> at_mark_;
+};
+
+TEST_F(SavingTest, WhoeverAsksForLessThanItsShareSavesNothingUp) {
+  BuildTenants(std::vector<TenantOptions>(2), kPages);
+  Load late = Flood(1, 40, 100, 10);
+  late.after = 2 * kRun;
+  mark_ = clock_.Now() + late.after;
+  RunLoads({Flood(0, 40, 100, 10), Steady(1), late}, 3 * kRun);
+  const std::vector<double> end = Rows();
+  EXPECT_GE(JainIndex({end[0] - at_mark_[0], end[1] - at_mark_[1]}), 0.95);
 }
 
 TEST_F(FairnessTest, CachedPagesBelowTheFloorOutliveAFlood) {

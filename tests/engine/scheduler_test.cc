@@ -223,7 +223,7 @@ TEST_F(SchedulerTest, ATenantBelowItsShareTakesAPlaceFromOneAbove) {
   Add(&running, 3, 2, /*tenant=*/0);
   Add(&running, 3, 2, /*tenant=*/0);
   ActiveRequest* const request = Add(&waiting, 3, 2, /*tenant=*/1);
-  shares_.SetActive({true, true});
+  shares_.BeginStep({true, true}, {true, true});
   EXPECT_EQ(scheduler_.VictimToStart(*request, Start::kNoPlace, running), running[1].get());
   ActiveRequest* const wide = Add(&waiting, 3, 3, /*tenant=*/1);  // More than its share of 4.
   EXPECT_EQ(scheduler_.VictimToStart(*wide, Start::kNoPlace, running), nullptr);

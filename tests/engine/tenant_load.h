@@ -22,6 +22,7 @@ struct Load {
   int32_t tenant = 0;
   absl::Duration period = absl::InfiniteDuration();
   int32_t backlog = 0;
+  absl::Duration after;  // It begins then.
   std::function<std::unique_ptr<ActiveRequest>(int32_t index)> make;
 };
 
@@ -74,7 +75,7 @@ class TenantLoadTest : public StepLoopTest {
   // Runs the loads side by side for `length` of virtual time. What is unfinished then is cancelled.
   std::vector<Served> RunLoads(const std::vector<Load>& loads, absl::Duration length) {
     std::vector<Stream> streams(loads.size());
-    for (Stream& stream : streams) stream.next = clock_.Now();
+    for (size_t i = 0; i < loads.size(); ++i) streams[i].next = clock_.Now() + loads[i].after;
     const absl::Time end = clock_.Now() + length;
     while (clock_.Now() < end) {
       for (size_t i = 0; i < loads.size(); ++i) Send(loads[i], &streams[i]);
@@ -88,6 +89,16 @@ class TenantLoadTest : public StepLoopTest {
     }
     loop_->Step();
     return served;
+  }
+
+  // Rows computed since the beginning, by tenant.
+  std::vector<double> Rows() const {
+    std::vector<double> rows;
+    for (const TenantStats& tenant : Stats().tenants) {
+      rows.push_back(static_cast<double>(tenant.prompt_tokens - tenant.cached_tokens +
+                                         tenant.generated_tokens));
+    }
+    return rows;
   }
 
   // Called after every step of RunLoads.
@@ -111,6 +122,7 @@ class TenantLoadTest : public StepLoopTest {
 
   void Send(const Load& load, Stream* stream) {
     Collect(stream);
+    if (clock_.Now() < stream->next) return;
     const auto submit = [&](absl::Time due) {
       std::unique_ptr<ActiveRequest> request = load.make(stream->served.sent++);
       request->submitted = due;
