@@ -5,15 +5,25 @@
 
 namespace prefixd {
 
-void FairShare::SetActive(const std::vector<bool>& active) {
-  std::optional<double> least;  // Of those that were and are active.
+void FairShare::BeginStep(const std::vector<bool>& active, const std::vector<bool>& asking) {
+  std::optional<double> level;  // The least of those that were left waiting and still ask.
   for (size_t t = 0; t < counters_.size(); ++t) {
-    if (active[t] && active_[t] && (!least || counters_[t] < *least)) least = counters_[t];
+    if (asking[t] && waiting_[t] && (!level || counters_[t] < *level)) level = counters_[t];
   }
   for (size_t t = 0; t < counters_.size(); ++t) {
-    if (active[t] && !active_[t] && least) counters_[t] = std::max(counters_[t], *least);
+    if (asking[t] && !waiting_[t]) {
+      counters_[t] = std::max(counters_[t], level.value_or(last_level_));
+    }
   }
   active_ = active;
+  waiting_ = asking;
+}
+
+void FairShare::EndStep(const std::vector<bool>& left_waiting) {
+  for (size_t t = 0; t < counters_.size(); ++t) {
+    if (waiting_[t]) last_level_ = std::max(last_level_, counters_[t]);
+  }
+  waiting_ = left_waiting;
 }
 
 double FairShare::ShareOf(int32_t tenant, double total) const {

@@ -1,6 +1,7 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "absl/container/inlined_vector.h"
 #include "base/check.h"
@@ -10,7 +11,8 @@ namespace prefixd {
 namespace {
 
 constexpr uint64_t kPatience = 8;     // Steps that a request in prefill waits for its turn.
-constexpr int32_t kPatientShare = 4;  // Then it gets this part of the largest piece, at least.
+constexpr int32_t kPatientShare = 4;  // Those share this part of the largest piece, at least.
+constexpr size_t kTurnSteps = 48;     // So many of them go a step that each does within these.
 
 // Whether `a` goes before `b` among requests of one tenant.
 bool Senior(const ActiveRequest& a, const ActiveRequest& b) {
@@ -44,6 +46,14 @@ std::vector<ActiveRequest*> InOrder(const RequestList& running, Before before) {
   }
   std::stable_sort(order.begin(), order.end(), before);
   return order;
+}
+
+// Whether rows of a prompt, or rows to compute again, are due and need not wait for another.
+bool HasPromptWork(const ActiveRequest& request) {
+  if (request.phase != ActiveRequest::Phase::kDecode) return !request.column_waits;
+  return std::any_of(request.choices.begin(), request.choices.end(), [](const auto& choice) {
+    return !choice->finished && choice->pending_rows() > 1;
+  });
 }
 
 // Pages that it may still take.
@@ -149,44 +159,52 @@ Scheduler::Outcome Scheduler::Plan(const RequestList& running, uint64_t step,
   Budget budget{.rows = options_.max_batch_rows,
                 .logit_rows = options_.max_logit_rows,
                 .piece_rows = options_.max_prefill_rows};
-  if (const Outcome outcome = PlanDecodes(running, step, &budget, plan); outcome.lacks != nullptr) {
+  if (const Outcome outcome = PlanDecodes(running, &budget, plan); outcome.lacks != nullptr) {
     return outcome;
   }
   std::vector<ActiveRequest*> order =
       InOrder(running, [this](const ActiveRequest* a, const ActiveRequest* b) {
         return a->tenant != b->tenant && shares_.Before(a->tenant, b->tenant);
       });
+  std::erase_if(order, [](const ActiveRequest* request) { return !HasPromptWork(*request); });
   ActiveRequest* lacks = nullptr;
   const auto plan_prompt = [&](ActiveRequest* request) {
-    const size_t before = plan->prefills.size() + plan->images.size();
     const Outcome outcome = PlanPrompt(running, request, &budget, plan);
     if (outcome.lacks != nullptr && lacks == nullptr) lacks = request;
-    if (plan->prefills.size() + plan->images.size() > before) request->last_prefill = step;
     return outcome.victim;
   };
   // Whoever got nothing for long goes first, with a part of the budget.
-  const auto longest = std::min_element(
-      order.begin(), order.end(),
-      [](const auto* a, const auto* b) { return a->last_prefill < b->last_prefill; });
-  if (longest != order.end() && (*longest)->last_prefill + kPatience < step) {
-    ActiveRequest* const request = *longest;
-    order.erase(longest);
-    budget.piece_rows = std::max(1, options_.max_prefill_rows / kPatientShare);
+  std::vector<ActiveRequest*> overdue;
+  std::copy_if(order.begin(), order.end(), std::back_inserter(overdue),
+               [step](const auto* r) { return r->last_prefill + kPatience < step; });
+  std::stable_sort(overdue.begin(), overdue.end(),
+                   [](const auto* a, const auto* b) { return a->last_prefill < b->last_prefill; });
+  const size_t turns = order.size() / kTurnSteps + 1;
+  budget.piece_rows =
+      std::max(1, options_.max_prefill_rows / kPatientShare / static_cast<int32_t>(turns));
+  for (ActiveRequest* request : overdue) {
+    if (plan->num_prompt_pieces() >= turns) break;
+    const size_t before = plan->num_prompt_pieces();
     if (ActiveRequest* victim = plan_prompt(request)) return {.lacks = request, .victim = victim};
-    budget.piece_rows = options_.max_prefill_rows;
+    if (plan->num_prompt_pieces() > before) std::erase(order, request);
   }
+  budget.piece_rows = options_.max_prefill_rows;
   for (ActiveRequest* request : order) {
-    if (budget.rows <= 0 && !(plan->prefills.empty() && plan->images.empty())) break;
+    if (budget.rows <= 0 && plan->num_prompt_pieces() > 0) break;
     if (ActiveRequest* victim = plan_prompt(request)) return {.lacks = request, .victim = victim};
   }
   // Nothing moves, for want of pages: who lacks them gives back what it holds.
   if (plan->empty() && lacks != nullptr) return {.lacks = lacks, .victim = lacks};
+  // The plan stands.
+  for (const DecodeRow& row : plan->decodes) row.request->last_decode = step;
+  for (const PrefillPiece& piece : plan->prefills) piece.request->last_prefill = step;
+  for (const ImagePiece& piece : plan->images) piece.request->last_prefill = step;
   return {};
 }
 
 // Those that were decoded longest ago go first where there are more than places; pages are had in
 // order of seniority.
-Scheduler::Outcome Scheduler::PlanDecodes(const RequestList& running, uint64_t step, Budget* budget,
+Scheduler::Outcome Scheduler::PlanDecodes(const RequestList& running, Budget* budget,
                                           StepPlan* plan) const {
   std::vector<ActiveRequest*> order =
       InOrder(running, [](const ActiveRequest* a, const ActiveRequest* b) {
@@ -206,7 +224,6 @@ Scheduler::Outcome Scheduler::PlanDecodes(const RequestList& running, uint64_t s
       if (sequence->finished || sequence->pending_rows() != 1) continue;
       siblings.push_back(&sequence->kv);
       plan->decodes.push_back({request, sequence.get()});
-      request->last_decode = step;
       --budget->rows;
       --budget->logit_rows;
     }
@@ -249,7 +266,7 @@ Scheduler::Outcome Scheduler::PlanRows(const RequestList& running, ActiveRequest
                                        Sequence* sequence, int32_t ready, Budget* budget,
                                        StepPlan* plan) const {
   // With decodes filling the whole budget, prefill still moves by one row.
-  const bool first = plan->prefills.empty() && plan->images.empty();
+  const bool first = plan->num_prompt_pieces() == 0;
   const int32_t limit = std::max(budget->rows, first ? 1 : 0);
   int32_t num_rows = std::min({ready, limit, budget->piece_rows});
   const bool prefill = request->phase == ActiveRequest::Phase::kPrefill;
@@ -284,7 +301,7 @@ void Scheduler::PlanImage(ActiveRequest* request, Budget* budget, StepPlan* plan
   const int32_t rows_per_step = std::max(
       1, encoding != nullptr ? encoding->rows_per_step() : request->prompt.images[image].num_rows);
   const int32_t steps_left = encoding != nullptr ? encoding->steps_left() : 1;
-  const bool first = plan->prefills.empty() && plan->images.empty();
+  const bool first = plan->num_prompt_pieces() == 0;
   const int32_t num_steps =
       std::min(steps_left, std::max(budget->rows / rows_per_step, first ? 1 : 0));
   if (num_steps <= 0) return;

@@ -52,6 +52,7 @@ struct StepPlan {
   std::vector<PrefillPiece> prefills;
   std::vector<ImagePiece> images;
 
+  size_t num_prompt_pieces() const { return prefills.size() + images.size(); }
   bool empty() const { return decodes.empty() && prefills.empty() && images.empty(); }
   void Clear();
 };
@@ -94,8 +95,7 @@ class Scheduler {
     int32_t piece_rows = 0;  // Largest piece of one request.
   };
 
-  Outcome PlanDecodes(const RequestList& running, uint64_t step, Budget* budget,
-                      StepPlan* plan) const;
+  Outcome PlanDecodes(const RequestList& running, Budget* budget, StepPlan* plan) const;
   Outcome PlanPrompt(const RequestList& running, ActiveRequest* request, Budget* budget,
                      StepPlan* plan) const;
   Outcome PlanRows(const RequestList& running, ActiveRequest* request, Sequence* sequence,

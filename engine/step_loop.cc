@@ -276,9 +276,8 @@ int32_t StepLoop::ExpectedRows(const ActiveRequest& request) const {
 absl::Status StepLoop::CheckDeadlineReachable(const ActiveRequest& request) const {
   if (prefill_rows_per_second_ <= 0) return absl::OkStatus();
   const absl::Duration left = request.request.deadline - clock_->Now();
-  const absl::Duration wait = EstimatedWait();
-  const absl::Duration prefill =
-      absl::Seconds(static_cast<double>(request.expected_rows) / prefill_rows_per_second_);
+  const absl::Duration prefill = absl::Seconds(request.expected_rows / prefill_rows_per_second_);
+  const absl::Duration wait = absl::Seconds(RowsBefore(request) / prefill_rows_per_second_);
   if (wait + prefill <= left) return absl::OkStatus();
   return MakeError(
       absl::StatusCode::kResourceExhausted,
@@ -292,16 +291,36 @@ absl::Status StepLoop::CheckDeadlineReachable(const ActiveRequest& request) cons
           .retry_after = std::max(kLeastRetryHint, wait)});
 }
 
-int64_t StepLoop::RowsAhead() const {
+int64_t StepLoop::RowsAhead(int32_t tenant) const {
   int64_t rows = 0;
-  for (const auto& request : waiting_) rows += request->expected_rows;
-  for (const auto& request : running_) rows += request->prompt_rows() - request->computed_rows();
+  for (const auto& request : waiting_) {
+    if (request->tenant == tenant) rows += request->expected_rows;
+  }
+  for (const auto& request : running_) {
+    if (request->tenant == tenant) rows += request->prompt_rows() - request->computed_rows();
+  }
   return rows;
+}
+
+// While the tenant's own rows are computed, each other tenant gets at most as many for its weight.
+double StepLoop::RowsBefore(const ActiveRequest& request) const {
+  const double before = static_cast<double>(RowsAhead(request.tenant));
+  const double own = before + request.expected_rows;
+  double others = 0;
+  for (size_t t = 0; t < options_.tenants.size(); ++t) {
+    const int32_t tenant = static_cast<int32_t>(t);
+    if (tenant == request.tenant) continue;
+    const double weight = options_.tenants[t].weight / options_.tenants[request.tenant].weight;
+    others += std::min(static_cast<double>(RowsAhead(tenant)), own * weight);
+  }
+  return before + others;
 }
 
 absl::Duration StepLoop::EstimatedWait() const {
   if (prefill_rows_per_second_ <= 0) return absl::ZeroDuration();
-  return absl::Seconds(static_cast<double>(RowsAhead()) / prefill_rows_per_second_);
+  int64_t rows = 0;
+  for (size_t t = 0; t < options_.tenants.size(); ++t) rows += RowsAhead(static_cast<int32_t>(t));
+  return absl::Seconds(static_cast<double>(rows) / prefill_rows_per_second_);
 }
 
 // --- A step
@@ -351,12 +370,14 @@ bool StepLoop::Step() {
 
 // Who computes what, who has work, and how many pages are whose.
 void StepLoop::BeginRound() {
-  std::vector<bool> active(options_.tenants.size());
-  for (const auto& request : waiting_) active[request->tenant] = true;
+  std::vector<bool> active(options_.tenants.size()), asking(options_.tenants.size());
+  for (const auto& request : waiting_) active[request->tenant] = asking[request->tenant] = true;
   for (const auto& request : running_) {
-    if (!request->parked) active[request->tenant] = true;
+    if (request->parked) continue;
+    active[request->tenant] = true;
+    if (request->phase == ActiveRequest::Phase::kPrefill) asking[request->tenant] = true;
   }
-  shares_.SetActive(active);
+  shares_.BeginStep(active, asking);
   cache_.BeginRound(LiveSequences());
   sharing_.BeginStep();
   for (const auto& request : running_) {
@@ -448,6 +469,7 @@ bool StepLoop::Admit(ActiveRequest* request, std::vector<bool>* blocked) {
 
 void StepLoop::Start(ActiveRequest* request) {
   request->phase = ActiveRequest::Phase::kPrefill;
+  request->last_prefill = steps_;  // Its patience begins now.
   const auto at = std::find_if(waiting_.begin(), waiting_.end(),
                                [request](const auto& other) { return other.get() == request; });
   running_.push_back(std::move(*at));
@@ -584,6 +606,7 @@ void StepLoop::EndPrefill(ActiveRequest* request) {
       absl::ToDoubleSeconds(request->prefilled - request->scheduled));
 }
 
+// Charges tenants with what the plan computes for them, and tells who waits on.
 void StepLoop::ChargeTenants() {
   for (const DecodeRow& decode : plan_.decodes) shares_.Charge(decode.request->tenant, 1);
   for (const PrefillPiece& piece : plan_.prefills) {
@@ -596,6 +619,19 @@ void StepLoop::ChargeTenants() {
                                              : piece.request->prompt.images[piece.image].num_rows;
     shares_.Charge(piece.request->tenant, int64_t{rows} * piece.num_steps);
   }
+  // Whoever waits for another's column waits for its own tenant.
+  std::vector<int32_t> prompts(options_.tenants.size());
+  for (const auto& request : waiting_) prompts[request->tenant] += !request->column_waits;
+  for (const auto& request : running_) {
+    const bool prefill = request->phase == ActiveRequest::Phase::kPrefill;
+    prompts[request->tenant] += prefill && !request->parked && !request->column_waits;
+  }
+  for (const PrefillPiece& piece : plan_.prefills) {
+    prompts[piece.request->tenant] -= piece.ends_prompt;
+  }
+  std::vector<bool> left_waiting;
+  for (const int32_t count : prompts) left_waiting.push_back(count > 0);
+  shares_.EndStep(left_waiting);
 }
 
 void StepLoop::Absorb(SampledToken* sampled) {

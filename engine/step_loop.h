@@ -81,7 +81,7 @@ class StepLoop {
   // Ends every request with `status`.
   void FailAll(const absl::Status& status);
 
-  // How long a request arriving now would wait for its prefill to begin; zero if unknown.
+  // How long all prompts here take, for a request that waits for them all; zero if unknown.
   absl::Duration EstimatedWait() const;
 
   // Prompt tokens that a request with this prompt would take from the cache now.
@@ -120,7 +120,10 @@ class StepLoop {
   absl::Status CheckFits(const ActiveRequest& request) const;
   int32_t ExpectedRows(const ActiveRequest& request) const;
   absl::Status CheckDeadlineReachable(const ActiveRequest& request) const;
-  int64_t RowsAhead() const;
+  // Prompt rows of the tenant's requests that are still to be computed.
+  int64_t RowsAhead(int32_t tenant) const;
+  // Prompt rows that are computed before those of `request`, which is not in a list yet.
+  double RowsBefore(const ActiveRequest& request) const;
 
   // A step.
   void EndExpired();

@@ -230,7 +230,7 @@ GenerateStream::Action GenerateStream::Next() {
   if (EndedBySlowReader()) queue_.Clear();
   if (!queue_.empty() && !broken_) {
     current_ = queue_.Pop();
-    current_bytes_ = current_.ByteSizeLong();
+    current_bytes_ = MemoryOf(current_);
     write_start_ = context_.clock->Now();
     writing_ = true;
     return Action::kWrite;

@@ -28,8 +28,9 @@ class GenerateStream final : public EventSink {
  public:
   using Reactor = grpc::ServerWriteReactor<v1::GenerateResponse>;
 
-  // Limits on what waits to be written. Above the first the engine is asked to pause; it goes on
-  // below the second. Above the third, which a well-behaved engine does not reach, the call ends.
+  // Limits on the memory of what waits to be written. Above the first the engine is asked to pause;
+  // it goes on below the second. Above the third, which a well-behaved engine does not reach, the
+  // call ends.
   static constexpr size_t kHighWatermarkBytes = 96 << 10;
   static constexpr size_t kLowWatermarkBytes = 32 << 10;
   static constexpr size_t kMaxPendingBytes = 256 << 10;

@@ -7,6 +7,9 @@
 namespace prefixd {
 namespace {
 
+// What a log-prob takes beyond its serialised bytes: the message, its string, their heap blocks.
+constexpr size_t kLogprobOverhead = 88;
+
 void Append(v1::Delta* from, v1::Delta* to) {
   to->mutable_text()->append(from->text());
   to->mutable_token_ids()->MergeFrom(from->token_ids());
@@ -17,8 +20,16 @@ void Append(v1::Delta* from, v1::Delta* to) {
 
 }  // namespace
 
+size_t MemoryOf(const v1::GenerateResponse& response) {
+  size_t bytes = response.ByteSizeLong();
+  for (const v1::TokenLogprobs& entry : response.delta().logprobs()) {
+    bytes += (1 + static_cast<size_t>(entry.top_size())) * kLogprobOverhead;
+  }
+  return bytes;
+}
+
 void ResponseQueue::Push(v1::GenerateResponse response) {
-  const size_t bytes = response.ByteSizeLong();
+  const size_t bytes = MemoryOf(response);
   bytes_ += bytes;
   if (response.has_delta()) {
     v1::Delta* delta = response.mutable_delta();

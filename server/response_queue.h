@@ -10,6 +10,9 @@
 
 namespace prefixd {
 
+// Bytes of memory that a message takes, about: log-probs are several times their serialised size.
+size_t MemoryOf(const v1::GenerateResponse& response);
+
 class ResponseQueue {
  public:
   // Appends, or merges a delta into the waiting one of the same choice: the order of events within
@@ -23,7 +26,7 @@ class ResponseQueue {
 
   bool empty() const { return entries_.empty(); }
   size_t size() const { return entries_.size(); }
-  size_t bytes() const { return bytes_; }  // Serialised, about.
+  size_t bytes() const { return bytes_; }  // Of memory, about.
 
  private:
   // A merged message does not grow beyond this; then the next one starts.

@@ -1,8 +1,11 @@
 // The engine with its threads, on the demo model.
 #include "engine/engine.h"
 
+#include <sys/resource.h>
+
 #include <atomic>
 #include <condition_variable>
+#include <future>
 #include <mutex>
 #include <random>
 #include <thread>
@@ -157,7 +160,7 @@ TEST_F(EngineTest, PixelsOfAllRequestsAreBounded) {
   EXPECT_EQ(ReasonOf(full), "QUEUE_FULL");
   ASSERT_TRUE(engine->Cancel("", "0").ok());
   ASSERT_TRUE(engine->Cancel("", "running").ok());
-  running->Wait();
+  EXPECT_EQ(running->Wait().code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(engine->WaitDrained(absl::Seconds(10)), 0);
   EXPECT_TRUE(engine->Submit(Ask("ten", 1, true), std::make_shared<Counter>()).ok());
 }
@@ -238,6 +241,58 @@ TEST_F(EngineTest, ManyCallersWithRandomCancelsAllHearTheirEnd) {
   EXPECT_EQ(engine->WaitDrained(absl::Seconds(10)), 0);
   const auto stats = engine->Stats();
   EXPECT_EQ(stats->waiting, 0);
+}
+
+// Stops reading when its first event has come.
+class StalledReader final : public EventSink {
+ public:
+  void OnEvent(Event) override { writable_ = false; }
+  bool Writable() const override { return writable_; }
+
+ private:
+  std::atomic<bool> writable_{true};
+};
+
+absl::Duration CpuTime() {
+  rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  return absl::DurationFromTimeval(usage.ru_utime) + absl::DurationFromTimeval(usage.ru_stime);
+}
+
+TEST_F(EngineTest, SleepsWhenNothingMovesAndWakesForEveryTimer) {
+  // A request whose reader stalled holds all pages, so the next one waits.
+  const auto engine = Serve({.max_output_tokens = 1900, .admission = "reserve"});
+  std::promise<absl::StatusOr<PrefixInfo>> created;
+  PrefixSpec spec{.id = "short", .input = Ask("", 1, true).input, .ttl = absl::Seconds(1)};
+  engine->CreatePrefix(spec, [&](auto info) { created.set_value(std::move(info)); });
+  const absl::StatusOr<PrefixInfo> prefix = created.get_future().get();
+  ASSERT_TRUE(prefix.ok()) << prefix.status();
+  const absl::Time expires = clock_.Now() + prefix->expires_in;
+  const auto stalled = std::make_shared<StalledReader>();
+  Request large = Ask("stalled", 1900);
+  large.output.num_choices = 8;
+  ASSERT_TRUE(engine->Submit(large, stalled).ok());
+  const auto waiting = std::make_shared<Counter>();
+  Request second = Ask("waiting", 1900);
+  second.output.num_choices = 8;
+  second.deadline = clock_.Now() + absl::Milliseconds(1500);
+  ASSERT_TRUE(engine->Submit(second, waiting).ok());
+
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  ASSERT_EQ(engine->Stats()->waiting, 1);
+  ASSERT_GT(engine->Stats()->cache.pinned_pages, 0);
+  const absl::Duration before = CpuTime();
+  const absl::Status status = waiting->Wait();
+  const absl::Time ended = clock_.Now();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_LE(ended - second.deadline, absl::Milliseconds(500));
+  EXPECT_GE(ended - second.deadline, absl::ZeroDuration());
+  // The prefix was let go before, at its own time.
+  EXPECT_GT(ended, expires);
+  EXPECT_EQ(engine->Stats()->cache.pinned_pages, 0);
+  EXPECT_EQ(engine->GetPrefix("", "prefixes/short").status().code(), absl::StatusCode::kNotFound);
+  std::this_thread::sleep_for(std::chrono::milliseconds(800));
+  EXPECT_LE(CpuTime() - before, absl::Milliseconds(20));  // Of 2 s.
 }
 
 }  // namespace

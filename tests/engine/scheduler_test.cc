@@ -1,5 +1,7 @@
 #include "engine/scheduler.h"
 
+#include <map>
+
 #include <gtest/gtest.h>
 
 #include "tests/engine/step_loop_fixture.h"
@@ -221,7 +223,7 @@ TEST_F(SchedulerTest, ATenantBelowItsShareTakesAPlaceFromOneAbove) {
   Add(&running, 3, 2, /*tenant=*/0);
   Add(&running, 3, 2, /*tenant=*/0);
   ActiveRequest* const request = Add(&waiting, 3, 2, /*tenant=*/1);
-  shares_.SetActive({true, true});
+  shares_.BeginStep({true, true}, {true, true});
   EXPECT_EQ(scheduler_.VictimToStart(*request, Start::kNoPlace, running), running[1].get());
   ActiveRequest* const wide = Add(&waiting, 3, 3, /*tenant=*/1);  // More than its share of 4.
   EXPECT_EQ(scheduler_.VictimToStart(*wide, Start::kNoPlace, running), nullptr);
@@ -237,6 +239,23 @@ TEST_F(SchedulerTest, WhoeverGotNothingForLongIsServed) {
     for (const PrefillPiece& piece : plan_.prefills) served += piece.request == second;
   }
   EXPECT_GE(served, 4);
+}
+
+TEST_F(SchedulerTest, ADecodingRequestDoesNotTakeTheTurnOfTheLastOneWaiting) {
+  RequestList running;
+  ActiveRequest* const decoding = Add(&running, 1);
+  Decode(decoding);
+  for (int i = 0; i < 60; ++i) Add(&running, 1000);
+  std::map<const ActiveRequest*, int> last;
+  int longest = 0;
+  for (int i = 0; i < 200; ++i) {
+    Plan(running);
+    for (const PrefillPiece& piece : plan_.prefills) last[piece.request] = i;
+    for (size_t r = 1; r < running.size(); ++r) {
+      longest = std::max(longest, i - last[running[r].get()]);
+    }
+  }
+  EXPECT_LE(longest, 64);
 }
 
 }  // namespace

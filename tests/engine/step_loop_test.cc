@@ -202,6 +202,41 @@ TEST_F(StepLoopTest, RefusesADeadlineThatTheQueueCannotMeet) {
   EXPECT_FALSE(accepted->ended);
 }
 
+TEST_F(StepLoopTest, AnotherTenantsQueueDelaysADeadlineByItsShareOnly) {
+  Build({.max_batch_tokens = 8, .max_running = 4, .tenants = {{.name = "a"}, {.name = "b"}}}, 4000);
+  model_->on_forward = [this](int num_rows) { clock_.Advance(absl::Milliseconds(num_rows)); };
+  for (int i = 0; i < 10; ++i) Submit(MakeRequest(PromptOf(400, i), 1));
+  for (int i = 0; i < 5; ++i) loop_->Step();  // A row takes a millisecond; 3960 are left.
+
+  const auto submit = [this](absl::Duration in) {
+    auto request = MakeRequest(PromptOf(100, 2), 4);
+    request->tenant = 1;
+    request->request.tenant = "b";
+    request->request.deadline = clock_.Now() + in;
+    return Submit(std::move(request));
+  };
+  // Beside 100 of its own rows the other tenant gets 100.
+  EXPECT_EQ(GetErrorDetail(submit(absl::Milliseconds(190))->status)->reason,
+            "DEADLINE_UNREACHABLE");
+  const auto accepted = submit(absl::Milliseconds(250));
+  RunToEnd();
+  EXPECT_TRUE(accepted->finished.has_value()) << accepted->status;
+}
+
+TEST_F(StepLoopTest, ADeadlineCountsOnWhatIsCached) {
+  Build({.max_batch_tokens = 8, .max_running = 4}, 4000);
+  model_->on_forward = [this](int num_rows) { clock_.Advance(absl::Milliseconds(num_rows)); };
+  const auto submit = [this] {
+    auto request = MakeRequest(PromptOf(400, 1), 4);
+    Share(request.get());
+    request->request.deadline = clock_.Now() + absl::Milliseconds(450);
+    return Submit(std::move(request));
+  };
+  ASSERT_FALSE(submit()->ended);
+  for (int i = 0; i < 25; ++i) loop_->Step();  // 200 rows are left, and as many are published.
+  EXPECT_FALSE(submit()->ended);               // 200 to wait for and 200 of its own.
+}
+
 TEST_F(StepLoopTest, ASoftTimeLimitKeepsWhatThereIs) {
   Build({}, 1000);
   auto request = MakeRequest(PromptOf(10, 9), 400);

@@ -66,6 +66,23 @@ TEST(ResponseQueue, StartsANewMessageAt64KiB) {
   EXPECT_EQ(queue.bytes(), 0u);
 }
 
+TEST(ResponseQueue, CountsTheMemoryOfLogprobs) {
+  v1::GenerateResponse response;
+  for (int token = 0; token < 50; ++token) {
+    v1::TokenLogprobs* logprobs = response.mutable_delta()->add_logprobs();
+    for (int i = 0; i < 20; ++i) {
+      v1::Logprob* top = logprobs->add_top();
+      top->set_token_id(token * 20 + i);
+      top->set_token("word");
+      top->set_logprob(-1.5f);
+      top->set_rank(i + 1);
+    }
+  }
+  EXPECT_GT(response.SpaceUsedLong(), 3 * response.ByteSizeLong());
+  EXPECT_GE(MemoryOf(response), response.SpaceUsedLong());
+  EXPECT_LE(MemoryOf(response), 2 * response.SpaceUsedLong());
+}
+
 TEST(ResponseQueue, ClearForgetsAll) {
   ResponseQueue queue;
   queue.Push(Delta(0, "a", 1));
