@@ -19,6 +19,7 @@ class Shrinker {
       DropIdleActions();
       DeleteItems(&Scenario::actions);
       Try([](Scenario* s) { s->durations = {1000}; });
+      BringTogether();
       ShortenPrompts();
       SimplifyRequests();
       SimplifyActions();
@@ -81,6 +82,21 @@ class Shrinker {
       int64_t* const value = number(s);
       *value += *value > simplest ? -1 : *value < simplest ? 1 : 0;
     });
+  }
+
+  // Everything at once, and actions when their request arrives.
+  void BringTogether() {
+    Try([](Scenario* s) {
+      for (RequestSpec& request : s->requests) request.at = 0;
+      for (Action& action : s->actions) action.at = 0;
+    });
+    for (size_t i = 0; i < best_.actions.size(); ++i) {
+      Try([&](Scenario* s) {
+        for (const RequestSpec& request : s->requests) {
+          if (request.id == s->actions[i].request) s->actions[i].at = request.at;
+        }
+      });
+    }
   }
 
   void ShortenPrompts() {

@@ -58,13 +58,13 @@ struct Mixture {
       return draw->Percent(50) ? draw->Between(1, most) : 0;
     };
     images = maybe(60);
-    choices = maybe(60);
+    choices = maybe(80);
     priorities = maybe(80);
     sampled = maybe(80);
     penalties = maybe(50);
-    stops = maybe(60);
+    stops = maybe(95);
     deadlines = maybe(30);
-    soft_limits = maybe(30);
+    soft_limits = maybe(50);
     unset_length = maybe(20);
     logprobs = maybe(20);
     salts = maybe(40);
