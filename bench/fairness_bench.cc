@@ -215,8 +215,11 @@ void RunJain(const Flags& flags, const char* what, double weight_b, int backlog_
   Drain(engine.get(), b);
 }
 
-// Tokens that a finds cached of what b has sent.
+// Tokens that a, which has nothing cached itself, finds cached of what b has sent.
 int64_t ForeignHits(Engine* engine) {
+  std::promise<void> flushed;
+  engine->FlushCache("a", [&flushed](FlushResult) { flushed.set_value(); });
+  flushed.get_future().wait();
   int64_t hits = 0;
   for (int i = 0; i < kPrefixes; ++i) {
     std::promise<int64_t> cached[2];
