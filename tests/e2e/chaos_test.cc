@@ -157,6 +157,11 @@ TEST(Chaos, AThousandRandomEndsLeaveNothingBehind) {
   v1::GetCacheStatsResponse cache;
   grpc::ClientContext context;
   ASSERT_TRUE(daemon.admin()->GetCacheStats(&context, {}, &cache).ok());
+  EXPECT_EQ(cache.free_pages() + cache.evictable_pages(), cache.total_pages());
+  grpc::ClientContext flush_context, flushed_context;
+  v1::FlushCacheResponse flushed;
+  ASSERT_TRUE(daemon.admin()->FlushCache(&flush_context, {}, &flushed).ok());
+  ASSERT_TRUE(daemon.admin()->GetCacheStats(&flushed_context, {}, &cache).ok());
   EXPECT_EQ(cache.free_pages(), cache.total_pages());
   EXPECT_TRUE(daemon.Running());
   EXPECT_TRUE(daemon.Serving());

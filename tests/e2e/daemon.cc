@@ -247,7 +247,7 @@ Footprint Daemon::Measure() {
   v1::ListRequestsResponse list;
   EXPECT_TRUE(admin_->GetCacheStats(&cache_context, {}, &cache).ok());
   EXPECT_TRUE(admin_->ListRequests(&list_context, {}, &list).ok());
-  return {.free_pages = cache.free_pages(),
+  return {.free_pages = cache.free_pages() + cache.evictable_pages(),
           .live_requests = list.waiting() + list.running(),
           .threads = static_cast<int>(StatusField(pid_, "Threads:")),
           .open_files = CountEntries(absl::StrCat("/proc/", pid_, "/fd"))};

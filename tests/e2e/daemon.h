@@ -21,7 +21,7 @@ namespace prefixd::testing {
 
 // What must be back at its value before, after anything that a client did.
 struct Footprint {
-  int32_t free_pages = 0;
+  int32_t free_pages = 0;  // Cached ones that can be evicted included.
   int32_t live_requests = 0;
   int threads = 0;
   int open_files = 0;

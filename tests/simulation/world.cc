@@ -207,6 +207,7 @@ bool World::Step() {
   const bool worked = core_->Step();
   if (report_->failed()) return worked;
   BeginShares();
+  EndShares();
   uncounted_ever_ |= backend_.failed();
   bool all_parked = num_live_ > 0;
   for (const auto& [id, request] : requests_) {

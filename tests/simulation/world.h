@@ -74,6 +74,7 @@ class World {
   void AuditFloors(const EngineStats& stats);
   void AuditFairness();
   void BeginShares();
+  void EndShares();
   // Whether nothing limits the tenant but its share.
   bool IsFree(size_t tenant) const;
   void CheckTurn(const LiveRequest& request);
@@ -111,17 +112,19 @@ class World {
   uint64_t finished_ = 0, failed_ = 0, generated_ = 0, prompt_tokens_ = 0, images_ = 0;
   struct Tenant {
     uint64_t generated = 0, hits = 0;
-    double counter = 0;        // What FairShare should count.
-    bool active = false;       // It had work in the last step.
-    double served = 0;         // Rows computed for its weight.
-    bool idle = false;         // Nothing of it lived when the step began.
-    int64_t cached_pages = 0;  // When the step began.
-    bool backlogged = false;   // Somebody waits for a place, not for another request.
+    double counter = 0;         // What FairShare should count.
+    bool asking = false;        // It has prompts that are not computed, in this step.
+    bool left_waiting = false;  // It asked for more than the last step did.
+    double served = 0;          // Rows computed for its weight.
+    bool idle = false;          // Nothing of it lived when the step began.
+    int64_t cached_pages = 0;   // When the step began.
+    bool backlogged = false;    // Somebody waits for a place, not for another request.
   };
   std::vector<Tenant> counted_;  // By tenant.
   std::vector<double> leads_;    // By pair of tenants: a's lead in work when both had a backlog.
   std::vector<bool> competing_;  // By pair: both have had a backlog since.
   bool shares_begun_ = false;    // In this step.
+  double level_ = 0;             // The highest counter of those that asked.
   bool pinned_ever_ = false, uncounted_ever_ = false, stalled_ever_ = false, flushed_ = false;
   bool ended_in_last_step_ = false, ended_in_step_ = false;
   PrefixIndex::Counters index_before_;

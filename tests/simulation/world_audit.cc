@@ -196,25 +196,40 @@ void World::AuditFairness() {
   }
 }
 
-// A tenant that comes back from idleness starts level with those that had work all along.
+// A tenant that was not left waiting starts level with those that were, or, if nobody was, with
+// whoever asked last: nobody saves up.
 void World::BeginShares() {
   if (shares_begun_) return;
   shares_begun_ = true;
-  std::vector<bool> active(counted_.size());
+  for (Tenant& tenant : counted_) tenant.asking = false;
   for (const auto& [id, request] : requests_) {
     if (request->ended) continue;
     const Core::Look look = core_->LookAt(*request);
-    if (look.waiting || !look.parked) active[static_cast<size_t>(request->spec.tenant)] = true;
+    const bool prefill = !look.waiting && !look.decodes && !look.parked;
+    if (look.waiting || prefill) counted_[static_cast<size_t>(request->spec.tenant)].asking = true;
   }
   double least = -1;
-  for (size_t t = 0; t < counted_.size(); ++t) {
-    if (!active[t] || !counted_[t].active) continue;
-    least = least < 0 ? counted_[t].counter : std::min(least, counted_[t].counter);
+  for (const Tenant& tenant : counted_) {
+    if (!tenant.asking || !tenant.left_waiting) continue;
+    least = least < 0 ? tenant.counter : std::min(least, tenant.counter);
   }
-  for (size_t t = 0; t < counted_.size(); ++t) {
-    if (active[t] && !counted_[t].active)
-      counted_[t].counter = std::max(counted_[t].counter, least);
-    counted_[t].active = active[t];
+  for (Tenant& tenant : counted_) {
+    if (!tenant.asking || tenant.left_waiting) continue;
+    tenant.counter = std::max(tenant.counter, least < 0 ? level_ : least);
+  }
+}
+
+void World::EndShares() {
+  for (Tenant& tenant : counted_) {
+    if (tenant.asking) level_ = std::max(level_, tenant.counter);
+    tenant.left_waiting = false;
+  }
+  for (const auto& [id, request] : requests_) {
+    if (request->ended) continue;
+    const Core::Look look = core_->LookAt(*request);
+    const bool prefill = !look.waiting && !look.decodes && !look.parked;
+    if (look.column_waits || !(look.waiting || prefill)) continue;
+    counted_[static_cast<size_t>(request->spec.tenant)].left_waiting = true;
   }
 }
 
