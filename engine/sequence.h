@@ -92,7 +92,8 @@ struct ActiveRequest {
   int64_t max_pages = 0;           // Most pages that all choices can ever hold.
   int32_t expected_rows = 0;       // Of the prompt, that it will compute itself; an estimate.
   bool started = false;            // StartedEvent was sent.
-  bool parked = false;             // The reader is too far behind; nothing is computed for it.
+  bool parked = false;             // The reader is too far behind; nothing is computed for it, and
+                                   // after preemption it does not start.
   bool ended = false;              // The terminal event was sent.
   uint64_t last_decode = 0;        // The step that decoded it last.
   uint64_t last_prefill = 0;       // The step that computed a part of its prompt last.

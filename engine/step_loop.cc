@@ -331,6 +331,10 @@ bool StepLoop::Step() {
   EndExpired();
   DropReleasedPins();
   for (const auto& request : running_) request->parked = !request->sink->Writable();
+  // One that was preempted does not start again while its reader is behind.
+  for (const auto& request : waiting_) {
+    request->parked = request->started && !request->sink->Writable();
+  }
   const absl::Time sharing = clock_->Now();
   BeginRound();
   AdmitWaiting();
@@ -371,7 +375,9 @@ bool StepLoop::Step() {
 // Who computes what, who has work, and how many pages are whose.
 void StepLoop::BeginRound() {
   std::vector<bool> active(options_.tenants.size()), asking(options_.tenants.size());
-  for (const auto& request : waiting_) active[request->tenant] = asking[request->tenant] = true;
+  for (const auto& request : waiting_) {
+    if (!request->parked) active[request->tenant] = asking[request->tenant] = true;
+  }
   for (const auto& request : running_) {
     if (request->parked) continue;
     active[request->tenant] = true;
@@ -429,7 +435,9 @@ void StepLoop::AdmitWaiting() {
 ActiveRequest* StepLoop::NextCandidate(const std::vector<bool>& blocked) const {
   ActiveRequest* next = nullptr;
   for (const auto& request : waiting_) {
-    if (request->ended || request->column_waits || blocked[request->tenant]) continue;
+    if (request->ended || request->parked || request->column_waits || blocked[request->tenant]) {
+      continue;
+    }
     if (next == nullptr ||
         (request->tenant != next->tenant && shares_.Before(request->tenant, next->tenant))) {
       next = request.get();
@@ -621,7 +629,9 @@ void StepLoop::ChargeTenants() {
   }
   // Whoever waits for another's column waits for its own tenant.
   std::vector<int32_t> prompts(options_.tenants.size());
-  for (const auto& request : waiting_) prompts[request->tenant] += !request->column_waits;
+  for (const auto& request : waiting_) {
+    prompts[request->tenant] += !request->parked && !request->column_waits;
+  }
   for (const auto& request : running_) {
     const bool prefill = request->phase == ActiveRequest::Phase::kPrefill;
     prompts[request->tenant] += prefill && !request->parked && !request->column_waits;

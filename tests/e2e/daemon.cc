@@ -181,15 +181,7 @@ void Daemon::WaitServing(absl::Duration timeout) {
       admin_ = v1::AdminService::NewStub(channel_);
       models_ = v1::ModelService::NewStub(channel_);
     }
-    if (channel_ != nullptr) {
-      grpc::ClientContext context;
-      context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
-      v1::GetServerInfoResponse info;
-      if (admin_->GetServerInfo(&context, {}, &info).ok() &&
-          info.state() == v1::SERVER_STATE_SERVING) {
-        return;
-      }
-    }
+    if (channel_ != nullptr && IsHealthy("ready")) return;
     Sleep(kPollPeriod);
   }
   std::fprintf(stderr, "the daemon does not serve\n");
@@ -219,13 +211,19 @@ Answer Daemon::Generate(const v1::GenerateRequest& request, absl::Duration timeo
   return answer;
 }
 
-bool Daemon::Serving() const {
-  // grpc.health.v1.HealthCheckRequest with no service is empty; SERVING answers {1: 1}.
+bool Daemon::Serving() const { return IsHealthy(""); }
+
+bool Daemon::IsHealthy(const std::string& service) const {
+  // grpc.health.v1.HealthCheckRequest is {1: service}; SERVING answers {1: 1}.
+  std::string message;
+  if (!service.empty())
+    message = absl::StrCat("\n", std::string(1, static_cast<char>(service.size())), service);
+  grpc::Slice bytes(message);
   grpc::GenericStub stub(channel_);
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(1));
   grpc::CompletionQueue queue;
-  const grpc::ByteBuffer request(nullptr, 0);
+  const grpc::ByteBuffer request(&bytes, 1);
   auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", request, &queue);
   call->StartCall();
   grpc::ByteBuffer reply;

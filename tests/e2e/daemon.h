@@ -83,6 +83,8 @@ class Daemon {
 
  private:
   void WaitServing(absl::Duration timeout);
+  // grpc.health.v1 says SERVING of `service` (at most 127 bytes) within a second.
+  bool IsHealthy(const std::string& service) const;
 
   pid_t pid_ = -1;
   std::string address_, port_file_;

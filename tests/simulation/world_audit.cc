@@ -206,7 +206,8 @@ void World::BeginShares() {
     if (request->ended) continue;
     const Core::Look look = core_->LookAt(*request);
     const bool prefill = !look.waiting && !look.decodes && !look.parked;
-    if (look.waiting || prefill) counted_[static_cast<size_t>(request->spec.tenant)].asking = true;
+    const bool waits = look.waiting && !look.parked;
+    if (waits || prefill) counted_[static_cast<size_t>(request->spec.tenant)].asking = true;
   }
   double least = -1;
   for (const Tenant& tenant : counted_) {
@@ -228,7 +229,8 @@ void World::EndShares() {
     if (request->ended) continue;
     const Core::Look look = core_->LookAt(*request);
     const bool prefill = !look.waiting && !look.decodes && !look.parked;
-    if (look.column_waits || !(look.waiting || prefill)) continue;
+    const bool waits = look.waiting && !look.parked;
+    if (look.column_waits || !(waits || prefill)) continue;
     counted_[static_cast<size_t>(request->spec.tenant)].left_waiting = true;
   }
 }
@@ -244,7 +246,8 @@ void World::CheckTurn(const LiveRequest& request) {
     const Core::Look look = core_->LookAt(*other);
     if (look.preemptions != other->preemptions) continue;  // It made room for this one.
     constexpr double kRounding = 1e-6;
-    if (!look.waiting || look.column_waits || counted_[tenant].counter + kRounding > mine) continue;
+    const bool could_start = look.waiting && !look.parked && !look.column_waits;
+    if (!could_start || counted_[tenant].counter + kRounding > mine) continue;
     return Fail("I28", request,
                 absl::StrCat("starts with ", mine, " rows for its tenant's weight, ", "request ",
                              id, " waits with ", counted_[tenant].counter));

@@ -54,7 +54,7 @@ void World::OnScheduled(LiveRequest* request) {
     }
     const int64_t more = other->spec.priority - request->spec.priority;
     const bool before = more > 0 || (more == 0 && other->arrival < request->arrival);
-    if (same_tenant && before && look.waiting && !look.column_waits) {
+    if (same_tenant && before && look.waiting && !look.parked && !look.column_waits) {
       return Fail("order", *request, absl::StrCat("starts before request ", id));
     }
   }
