@@ -288,6 +288,8 @@ void World::OnFailed(LiveRequest* request, const absl::Status& status) {
   };
   if (failing_all_) return;
   if (request == submitting_) return CheckRefusal(*request, reason);
+  // Whether it was left waiting by the step that it died in is not seen from outside.
+  uncounted_ever_ |= !absl::IsCancelled(status) && !absl::IsDeadlineExceeded(status);
   if (reason == reason::kCancelled) {
     expect(request->cancelled, "CANCELLED");
     if (request->preemptions > 0 && !request->ran_before_step) {
