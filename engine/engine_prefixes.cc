@@ -87,9 +87,10 @@ void ThreadedEngine::FlushCache(std::optional<std::string> tenant,
     return;
   }
   const uint64_t image_bytes = parts_.images->Flush(tenant);
-  RunOnEngineThread([index, image_bytes, done = std::move(done)](StepLoop* loop) {
+  RunOnEngineThread([this, index, image_bytes, done = std::move(done)](StepLoop* loop) {
     FlushResult result = loop != nullptr ? loop->Flush(index) : FlushResult{};
     result.image_bytes = image_bytes;
+    if (loop != nullptr) PublishStats();  // Whoever asks after the answer sees what it did.
     done(result);
   });
 }
