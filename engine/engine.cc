@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "engine/error_reasons.h"
+#include "engine/step_loop_internal.h"
 
 namespace prefixd {
 namespace {
@@ -18,10 +19,7 @@ constexpr absl::Duration kStatsPeriod = absl::Milliseconds(10);
 
 }  // namespace
 
-absl::Status ShuttingDown() {
-  return MakeError(absl::StatusCode::kUnavailable, "the server is shutting down",
-                   ErrorDetail{.reason = reason::kDraining, .retry_after = absl::Seconds(1)});
-}
+absl::Status ShuttingDown() { return Stopped(StopCause::kDraining); }
 
 absl::Status UnknownTenant(absl::string_view tenant) {
   return MakeError(absl::StatusCode::kPermissionDenied, reason::kTenantQuota,

@@ -10,6 +10,7 @@
 #include "base/status_macros.h"
 #include "engine/error_reasons.h"
 #include "engine/prompt/merge_input.h"
+#include "engine/step_loop_internal.h"
 
 namespace prefixd {
 namespace {

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/status_macros.h"
 #include "engine/error_reasons.h"
+#include "engine/step_loop_internal.h"
 
 namespace prefixd {
 
@@ -30,7 +31,7 @@ absl::Status ThreadedEngine::BuildPrompt(ActiveRequest* request, bool run) const
     return ShuttingDown();
   }
   if (request->handle->stop.load() == StopCause::kCancelled) {
-    return MakeError(absl::StatusCode::kCancelled, reason::kCancelled, "the request was cancelled");
+    return Stopped(StopCause::kCancelled);
   }
   if (clock_->Now() >= request->request.deadline) {
     return MakeError(absl::StatusCode::kDeadlineExceeded, reason::kDeadlineExceeded,

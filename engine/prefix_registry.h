@@ -22,7 +22,8 @@
 
 namespace prefixd {
 
-// A prefix. What comes before `info` is constant once it was added; the rest is the registry's.
+// A prefix. What comes before `info` is the preparing thread's until it is ready, and constant from
+// then on; the rest is the registry's.
 struct PrefixEntry {
   std::string tenant;
   std::string name;  // "prefixes/ID".

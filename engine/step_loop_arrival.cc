@@ -15,8 +15,6 @@
 namespace prefixd {
 namespace {
 
-constexpr absl::Duration kLeastRetryHint = absl::Milliseconds(100);
-
 uint64_t DrawSeed() {
   std::random_device device;
   return (uint64_t{device()} << 32) | device();

@@ -1,16 +1,20 @@
-// What the files of StepLoop have in common.
+// What the files of StepLoop and ThreadedEngine have in common.
 #ifndef PREFIXD_ENGINE_STEP_LOOP_INTERNAL_H_
 #define PREFIXD_ENGINE_STEP_LOOP_INTERNAL_H_
 
 #include <memory>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "base/error.h"
 #include "base/planted_bug.h"
 #include "engine/error_reasons.h"
 #include "engine/sequence.h"
 
 namespace prefixd {
+
+// The shortest time after which a refused caller is asked to come back.
+inline constexpr absl::Duration kLeastRetryHint = absl::Milliseconds(100);
 
 inline bool UsesPenalties(const SamplingParams& params) {
   return params.repetition_penalty != 1.0f || params.presence_penalty != 0.0f ||

@@ -124,9 +124,6 @@ absl::Status EngineFailed();
 // For a tenant that the engine does not know; the server names only those it was told of.
 absl::Status UnknownTenant(absl::string_view tenant);
 
-// The shortest time after which a refused caller is asked to come back.
-inline constexpr absl::Duration kLeastRetryHint = absl::Milliseconds(100);
-
 }  // namespace prefixd
 
 #endif  // PREFIXD_ENGINE_THREADED_ENGINE_H_
