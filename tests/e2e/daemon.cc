@@ -181,7 +181,16 @@ void Daemon::WaitServing(absl::Duration timeout) {
       admin_ = v1::AdminService::NewStub(channel_);
       models_ = v1::ModelService::NewStub(channel_);
     }
-    if (channel_ != nullptr && IsHealthy("ready")) return;
+    if (channel_ != nullptr) {
+      grpc::ClientContext context;
+      context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
+      v1::GetServerInfoResponse info;
+      const grpc::Status answer = admin_->GetServerInfo(&context, {}, &info);
+      if (answer.ok() && info.state() == v1::SERVER_STATE_SERVING) return;
+      // Beside tenants AdminService is elsewhere.
+      const bool no_admin = answer.error_code() == grpc::StatusCode::UNIMPLEMENTED;
+      if (no_admin && IsHealthy("ready")) return;
+    }
     Sleep(kPollPeriod);
   }
   std::fprintf(stderr, "the daemon does not serve\n");
