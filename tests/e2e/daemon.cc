@@ -6,13 +6,14 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <sstream>
 #include <thread>
 
 #include <grpcpp/generic/generic_stub.h>
@@ -33,6 +34,13 @@ constexpr absl::Duration kPollPeriod = absl::Milliseconds(5);
 
 void Sleep(absl::Duration duration) {
   std::this_thread::sleep_for(absl::ToChronoNanoseconds(duration));
+}
+
+absl::Duration CpuTimeOf(pid_t pid) {
+  clockid_t clock;
+  timespec time;
+  PREFIXD_CHECK(clock_getcpuclockid(pid, &clock) == 0 && clock_gettime(clock, &time) == 0);
+  return absl::DurationFromTimespec(time);
 }
 
 std::vector<char*> Argv(const std::vector<std::string>& command) {
@@ -293,16 +301,15 @@ Footprint Daemon::MeasureIdle() {
 
 uint64_t Daemon::RssBytes() const { return StatusField(pid_, "VmRSS:") * 1024; }
 
-absl::Duration Daemon::CpuTime() const {
-  std::ifstream file(absl::StrCat("/proc/", pid_, "/stat"));
-  const std::string line((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  std::istringstream rest(line.substr(line.rfind(')') + 2));
-  std::string word;
-  uint64_t user = 0, system = 0;
-  for (int i = 0; i < 11; ++i) rest >> word;  // Fields 3..13; 14 and 15 follow.
-  rest >> user >> system;
-  return absl::Seconds(static_cast<double>(user + system) /
-                       static_cast<double>(sysconf(_SC_CLK_TCK)));
+absl::Duration Daemon::QuietCpuTime() const {
+  std::vector<absl::Duration> windows;
+  for (int i = 0; i < 5; ++i) {
+    const absl::Duration before = CpuTimeOf(pid_);
+    Sleep(kQuietWindow);
+    windows.push_back(CpuTimeOf(pid_) - before);
+  }
+  std::sort(windows.begin(), windows.end());
+  return windows[2];
 }
 
 void Daemon::Signal(int signal) const {

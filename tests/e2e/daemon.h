@@ -46,6 +46,8 @@ struct Answer {
   std::string fields() const;
 };
 
+constexpr absl::Duration kQuietWindow = absl::Milliseconds(400);
+
 class Daemon {
  public:
   // Starts `prefixd --model models/demo` with `flags` added, on a free port, and waits until it
@@ -73,7 +75,9 @@ class Daemon {
   // ends.
   Footprint MeasureIdle();
   uint64_t RssBytes() const;
-  absl::Duration CpuTime() const;
+  // The processor time of one window of kQuietWindow: the median of five, because a moment's work
+  // beside the question (a connection that reports, memory that goes back) is not what is asked.
+  absl::Duration QuietCpuTime() const;
   // Waits until pages and requests are back at `before`; threads and files too, given a moment.
   ::testing::AssertionResult ReturnsTo(const Footprint& before);
 

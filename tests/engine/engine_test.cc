@@ -292,7 +292,7 @@ TEST_F(EngineTest, SleepsWhenNothingMovesAndWakesForEveryTimer) {
   EXPECT_EQ(engine->Stats()->cache.pinned_pages, 0);
   EXPECT_EQ(engine->GetPrefix("", "prefixes/short").status().code(), absl::StatusCode::kNotFound);
   std::this_thread::sleep_for(std::chrono::milliseconds(800));
-  EXPECT_LE(CpuTime() - before, absl::Milliseconds(20));  // Of 2 s.
+  EXPECT_LE(CpuTime() - before, absl::Milliseconds(60));  // Of 2 s.
 }
 
 }  // namespace
