@@ -48,6 +48,10 @@ struct EngineModelInfo {
   std::vector<int32_t> eos_token_ids;
   SamplingParams sampling_defaults;  // From generation_config.json.
   int32_t max_output_tokens = 0;
+  int32_t num_layers = 0;              // With KV.
+  std::vector<std::string> policies;   // Of retention, by name.
+  std::vector<std::string> profiles;   // Offline ones that are loaded.
+  RetentionParams retention_defaults;  // Every field is set.
 };
 
 struct RequestInfo {
@@ -88,6 +92,30 @@ struct CacheStats {
   int32_t image_entries = 0;                  // Now.
 };
 
+// What budgets kept; totals since start, of ended requests, unless said otherwise.
+struct RetentionStats {
+  std::array<uint64_t, 3> requests{};  // By RetentionScope, as it ran.
+  // Of requests whose prompt was compressed: tokens before the selection, and by layer after it.
+  uint64_t selected_from = 0;
+  std::vector<uint64_t> kept_tokens;  // [layers].
+  double score_mass = 0;              // Sum over them of RetentionReceipt::score_mass.
+  uint64_t selections = 0;            // Their number.
+  uint64_t decode_drops = 0;          // Slots.
+  uint64_t saved_kv_bytes = 0;
+  uint64_t snapshot_hits = 0, snapshot_misses = 0;  // Lookups.
+  uint64_t snapshots_made = 0, snapshots_evicted = 0;
+  int32_t snapshots = 0;       // Now.
+  int64_t snapshot_pages = 0;  // Now.
+  uint64_t score_bytes = 0;    // Now: of scores stored with prefixes.
+
+  // The quality guard (docs/retention.md). Averages are over its window.
+  uint64_t guard_sampled = 0, guard_replayed = 0, guard_dropped = 0;
+  double guard_agreement = 1.0;      // Share of tokens that full KV would have ranked first too.
+  double guard_logprob_drift = 0.0;  // Mean absolute difference, nats a token.
+  uint64_t guard_raises = 0;
+  double default_budget = 1.0;  // In force now for requests that name none.
+};
+
 struct TenantStats {
   std::string name;
   int32_t waiting = 0, running = 0;               // Requests, now.
@@ -120,6 +148,7 @@ struct EngineStats {
   uint64_t recomputed_tokens = 0;
   std::array<uint64_t, 6> finishes{};  // Choices by FinishReason.
   CacheStats cache;
+  RetentionStats retention;
   EngineHistograms histograms;
   std::vector<TenantStats> tenants;   // In the order of the options; one, if none are configured.
   std::vector<RequestInfo> requests;  // In order of arrival.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "engine/request.h"
 
 namespace prefixd {
 
@@ -21,6 +22,7 @@ struct TenantOptions {
   int32_t max_queue = 256;      // Requests waiting.
   int32_t max_prefixes = 1000;  // Pinned prefixes.
   int32_t max_priority = 100;   // Higher priorities are lowered to it.
+  RetentionParams retention;    // Defaults of its requests; what is unset is the engine's.
 };
 
 struct EngineOptions {
@@ -57,6 +59,21 @@ struct EngineOptions {
   int32_t pinned_percent = 50;                // Most of the pool that pinned prefixes may hold.
   int32_t max_prefixes = 1000;                // Pinned prefixes of all tenants.
   std::vector<TenantOptions> tenants;         // At most 1,000, names distinct.
+
+  // Defaults of retention; docs/retention.md.
+  std::string retention = "off";              // off, exact, shared.
+  double retention_budget = 1.0;              // [0.001, 1].
+  std::string retention_policy = "prefixkv";  // Of RetentionPolicies().
+  std::string retention_profile;              // Empty: online counts.
+  std::string retention_profiles;             // Directory of offline profiles; empty: none.
+  int32_t retention_start_size = 1;           // [0, 1024].
+  int32_t retention_protect = 1;              // [1, 1024].
+  int32_t retention_distance = -25;           // [-65536, 65536].
+
+  double guard_sample_rate = 0.0;    // [0, 1]: share of requests under a default budget; 0: off.
+  double guard_min_agreement = 0.9;  // [0, 1].
+  double guard_max_drift = 0.2;      // Nats a token, > 0.
+  double guard_budget_step = 0.1;    // (0, 1]: by which the default budget is raised.
 
   bool check_invariants = false;  // Check the cache after every step (tests).
 

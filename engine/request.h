@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "cache/retention/recipe.h"
 
 namespace prefixd {
 
@@ -76,6 +77,20 @@ struct OutputParams {
   bool token_ids = false;           // Deltas carry token ids.
 };
 
+// How much of the KV is kept (docs/retention.md). What is unset comes from the tenant, else from
+// the engine's options.
+struct RetentionParams {
+  std::optional<RetentionScope> scope;
+  std::optional<double> budget;       // Share kept, [0.001, 1].
+  std::optional<std::string> policy;  // Name of a policy: "prefixkv".
+  // Name of an offline profile; empty: the counts come from the prompt's own scores.
+  std::optional<std::string> profile;
+  std::optional<int32_t> start_size;  // [0, 1024].
+  std::optional<int32_t> protect;     // [1, 1024].
+  std::optional<int32_t> distance;    // [-65536, 65536].
+  bool reference_positions = false;   // See RetentionRecipe.
+};
+
 struct Request {
   std::string id;      // Unique among live requests of the engine; never empty.
   std::string tenant;  // Empty: the single tenant.
@@ -88,6 +103,11 @@ struct Request {
   std::string prefix;                // Name of a pinned prefix whose input precedes `input`.
   bool bypass_prefix_cache = false;  // Neither reads nor publishes KV and features.
   std::string cache_salt;            // Narrows the tenant's namespace; at most 128 bytes.
+  RetentionParams retention;
+  // Teacher forcing, for evaluation: the output of every choice is these tokens, nothing is
+  // sampled, and it ends after the last one whatever `stopping` says. Log-probs are the model's of
+  // them.
+  std::vector<int32_t> forced_output;
 };
 
 // --- What comes back
@@ -139,6 +159,19 @@ struct CacheReceipt {
   int32_t preemptions = 0;
 };
 
+// What a KV budget kept of one request.
+struct RetentionReceipt {
+  RetentionScope scope = RetentionScope::kOff;  // What ran.
+  std::string policy, profile;                  // Empty where none was in force.
+  double budget = 1.0;                          // In force, fixed at admission.
+  int32_t selected_from = 0;         // Tokens that the selection was made from; 0: none was made.
+  std::vector<int32_t> kept_tokens;  // By layer: of those. Empty: none was made.
+  double score_mass = 1.0;           // Share of the scores that the kept tokens have, all layers.
+  bool snapshot_hit = false;         // The compressed prefix was there already.
+  int64_t decode_drops = 0;          // Slots that new tokens took over, all layers and choices.
+  uint64_t saved_kv_bytes = 0;       // At the end, against KV of all tokens: first choice.
+};
+
 struct Timings {
   absl::Duration queue;        // Submit until first scheduled.
   absl::Duration prefill;      // First scheduled until the prompt is computed.
@@ -171,6 +204,7 @@ struct ChoiceFinishedEvent {
 struct FinishedEvent {
   Usage usage;
   CacheReceipt cache;
+  RetentionReceipt retention;
   Timings timings;
 };
 // The one terminal event of a request that did not finish: a non-OK status.

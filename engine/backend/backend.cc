@@ -11,6 +11,10 @@
 
 namespace prefixd {
 
+absl::Status Backend::GatherSlots(absl::Span<const SlotGather>, KvPool*) {
+  return absl::UnimplementedError(absl::StrCat("backend ", info().name, " moves no slots"));
+}
+
 absl::StatusOr<OwnedTensor> Backend::NewTensor(int64_t rows, int64_t cols) {
   PREFIXD_CHECK(rows >= 0 && cols >= 0);
   const DType dtype = info().activation_dtype;

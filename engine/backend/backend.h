@@ -83,17 +83,35 @@ enum class Activation : uint8_t {
 
 // The rows of one sequence in one layer of a step. Row i of the segment (batch row row_begin + i)
 // is written to slot write_slots[i] and attends to slots [0, first_visible + i).
+//
+// Attention sums (the importance of PrefixKV): with `sums` set, every row i >= first_summed_row
+// also adds, for each slot s that it sees, the mean over the heads of the probability with which it
+// attends to s, to sums[0, s].
 struct KvSegment {
   int32_t row_begin = 0;
   int32_t num_rows = 0;
   absl::Span<const int32_t> pages;        // Slot s lies in page pages[s / kPageSlots].
   absl::Span<const int32_t> write_slots;  // [num_rows], distinct.
   int32_t first_visible = 0;              // >= 1: a row sees at least itself.
+  const Tensor* sums = nullptr;           // [1, >= visible slots] of NewScores; null: none.
+  int32_t first_summed_row = 0;           // Within the segment.
 };
 
 struct PageCopy {
   int32_t source = 0;
   int32_t destination = 0;
+};
+
+// Slots of one (sequence, layer) on their way into other pages: slot d of `destination_pages` is
+// slot sources[d] of `source_pages`. With `first_source` set, it is the mean (summed in the order
+// given, then multiplied by 1 / count) of the slots sources[first_source[d]] ..
+// sources[first_source[d + 1]
+// - 1] instead.
+struct SlotGather {
+  absl::Span<const int32_t> source_pages;
+  absl::Span<const int32_t> sources;
+  absl::Span<const int32_t> destination_pages;  // None of them is a source page of the call.
+  absl::Span<const int32_t> first_source;       // Empty, or [number of destinations + 1].
 };
 
 class Backend {
@@ -111,6 +129,12 @@ class Backend {
   // A zeroed dense [rows, cols] matrix of the activation dtype; rows start at multiples of 64
   // bytes.
   absl::StatusOr<OwnedTensor> NewTensor(int64_t rows, int64_t cols);
+
+  // A zeroed [layers, slots] matrix for attention sums, float32 on every backend but `ref`
+  // (float64). Upload and Download take it; rows start at multiples of 64 bytes.
+  virtual absl::StatusOr<OwnedTensor> NewScores(int64_t layers, int64_t slots) {
+    return NewTensor(layers, slots);
+  }
 
   // A weight matrix; its rows are undefined until written.
   virtual absl::StatusOr<std::unique_ptr<Matrix>> CreateMatrix(DType dtype, int64_t rows,
@@ -190,6 +214,10 @@ class Backend {
   // that all rows of several segments see whole is read once for many of these rows together
   // (`cpu`: up to 192 query vectors of a kv head), not once for every segment. The bits are the
   // same.
+  // Sums of a segment (see KvSegment) are a strict left fold in float32: for each row in ascending
+  // order, the heads' probabilities are added in ascending order, multiplied by 1 / num_heads, and
+  // added to the sum; so they do not depend on how rows are cut into calls (rule 5). Memory beyond
+  // the sums: two numbers for each row and head of the call. A segment without sums costs nothing.
   virtual absl::Status PagedAttention(const Tensor& q, const KvPool& pool, int num_heads,
                                       float scale, absl::Span<const KvSegment> segments,
                                       const Tensor& y) = 0;
@@ -202,6 +230,11 @@ class Backend {
   // y[r * G + c, :] = pixels of patch (r, c), channel slowest: [3][P][P]. pixels: [3, S * S] with S
   // the image side, y: [G * G, 3 * P * P], G = S / P; pixels beyond G * P are ignored.
   virtual absl::Status Patchify(const Tensor& pixels, int patch_size, const Tensor& y) = 0;
+
+  // Moves slots of K and V between pages of one layer; all kv heads, in the pool's dtype. No page
+  // is both a source and a destination. Means are taken in float32 and rounded once. Errors:
+  // UNIMPLEMENTED for means on a backend without them.
+  virtual absl::Status GatherSlots(absl::Span<const SlotGather> gathers, KvPool* pool);
 
   // Copies whole pages. No page is both a source and a destination.
   virtual absl::Status CopyPages(absl::Span<const PageCopy> copies, KvPool* pool) = 0;
