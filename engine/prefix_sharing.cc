@@ -83,7 +83,8 @@ void PrefixSharing::Abandon(ActiveRequest* request) {
 void PrefixSharing::ExtendColumns(ActiveRequest* request) {
   KvSequence* const kv = &request->first().kv;
   const int32_t before = kv->next_position();
-  match_ = cache_.Extend(request->tokens(), request->keys, MatchableRows(*request), kv);
+  match_ = cache_.Extend(request->tokens(), request->keys, MatchableRows(*request),
+                          KvCache::Columns::kAny, kv);
   CountAdopted(before, kv->next_position(), request);
 }
 
