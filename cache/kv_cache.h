@@ -123,7 +123,8 @@ class KvCache {
   int32_t DropSlot(int32_t slot, KvSequence* sequence);
 
   // Stores what `sequence`, just compressed, holds as a snapshot; from here on it stands on that.
-  void StoreSnapshot(const ContentKey& key, const SnapshotSpec& spec, double score_mass,
+  // Of `snapshot` everything is set but the layers.
+  void StoreSnapshot(const ContentKey& key, const SnapshotSpec& spec, Snapshot snapshot,
                      KvSequence* sequence);
   // Lets an empty sequence start from a snapshot. Returns false if there is none.
   bool StartFromSnapshot(const ContentKey& key, const SnapshotSpec& spec, KvSequence* sequence);

@@ -53,11 +53,11 @@ int32_t KvCache::DropSlot(int32_t slot, KvSequence* sequence) {
   return num_layers_;
 }
 
-void KvCache::StoreSnapshot(const ContentKey& key, const SnapshotSpec& spec, double score_mass,
+void KvCache::StoreSnapshot(const ContentKey& key, const SnapshotSpec& spec, Snapshot snapshot,
                             KvSequence* sequence) {
   PREFIXD_CHECK(sequence->compressed_ && sequence->budgets_.empty() && !sequence->snapshot_);
   PREFIXD_CHECK(sequence->next_position_ == static_cast<int32_t>(spec.tokens.ids.size()));
-  Snapshot snapshot{.num_tokens = sequence->next_position_, .score_mass = score_mass};
+  PREFIXD_CHECK(sequence->next_position_ == snapshot.num_tokens && snapshot.layers.empty());
   for (const LayerTable& layer : sequence->layers_) snapshot.layers.push_back(layer.Fork());
   uint64_t cost = 0;
   for (int32_t column = 0; column * kSlotsPerPage < snapshot.num_tokens; ++column) {

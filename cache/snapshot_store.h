@@ -32,8 +32,10 @@ ContentKey SnapshotKey(const SnapshotSpec& spec);
 
 struct Snapshot {
   std::vector<LayerTable> layers;
-  int32_t num_tokens = 0;   // Of the prefix: the position of the next token.
-  double score_mass = 1.0;  // What a receipt says of the selection.
+  int32_t num_tokens = 0;  // Of the prefix: the position of the next token.
+  // What the selection said: the forget ratio of each layer, and the share of scores that was kept.
+  std::vector<double> forget_ratios;
+  double score_mass = 1.0;
 
   int64_t num_pages() const;
 };
@@ -79,6 +81,9 @@ class SnapshotStore {
   // The snapshot under `key`, which is SnapshotKey(spec); null if there is none, or one of other
   // content. `clock`: see Victim. A use.
   Pin Find(const ContentKey& key, const SnapshotSpec& spec, uint64_t clock);
+
+  // Whether Find would find one, as far as the key tells; not a use.
+  bool Contains(const ContentKey& key) const { return entries_.contains(key); }
 
   // Adds a snapshot; `cost` is what computing it again costs, in the unit of PrefixIndex::Publish,
   // for as many pages as a column has. If one is there under the key, that one is returned.
