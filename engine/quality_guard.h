@@ -5,6 +5,7 @@
 #ifndef PREFIXD_ENGINE_QUALITY_GUARD_H_
 #define PREFIXD_ENGINE_QUALITY_GUARD_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 
