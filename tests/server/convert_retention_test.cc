@@ -1,7 +1,6 @@
 // What a request may say about retention, and what its receipt says.
 #include "server/convert_retention.h"
 
-#include <cmath>
 #include <limits>
 #include <string>
 
