@@ -82,8 +82,9 @@ int RunModelsShow(Session* session) {
        absl::StrCat("up to ", limits.max_images(), ", ", limits.tokens_per_image(),
                     " tokens and at most ", Megabytes(limits.max_image_bytes()), " each")},
       {"defaults", Defaults(model->sampling_defaults())},
-      {"retention",
-       model->has_retention_defaults() ? DescribeRetention(model->retention_defaults()) : "none"},
+      {"retention", model->retention_defaults().has_scope()
+                        ? DescribeRetention(model->retention_defaults())
+                        : "none"},
       {"policies", Names(model->retention_policies())},
       {"profiles", Names(model->retention_profiles())},
   }));
