@@ -284,12 +284,22 @@ class RefBackend final : public Backend {
           return pages.at(segment.pages[slot / kPageSlots], which, head, slot % kPageSlots);
         };
       };
+      const int32_t last_visible = segment.first_visible + segment.num_rows - 1;
+      PREFIXD_CHECK(segment.sums == nullptr ||
+                    (segment.sums->rows == 1 && segment.sums->cols >= last_visible &&
+                     segment.first_summed_row >= 0));
       for (int32_t i = 0; i < segment.num_rows; ++i) {
         const int64_t t = segment.row_begin + i;
+        const int32_t visible = segment.first_visible + i;
+        std::vector<double> probabilities(static_cast<size_t>(visible));  // Of all heads.
         for (int h = 0; h < num_heads; ++h) {
-          AttendOne({RowOf(q, t) + h * dim, static_cast<size_t>(dim)}, segment.first_visible + i,
-                    scale, part(RefKvPool::kKey, h / group), part(RefKvPool::kValue, h / group),
-                    RowOf(y, t) + h * dim);
+          AttendOne({RowOf(q, t) + h * dim, static_cast<size_t>(dim)}, visible, scale,
+                    part(RefKvPool::kKey, h / group), part(RefKvPool::kValue, h / group),
+                    RowOf(y, t) + h * dim, probabilities.data());
+        }
+        if (segment.sums == nullptr || i < segment.first_summed_row) continue;
+        for (int32_t s = 0; s < visible; ++s) {
+          RowOf(*segment.sums, 0)[s] += probabilities[s] / num_heads;
         }
       }
     }
@@ -306,7 +316,8 @@ class RefBackend final : public Backend {
         AttendOne(
             {RowOf(qkv, t) + h * dim, static_cast<size_t>(dim)}, static_cast<int>(y.rows), scale,
             [&](int j) { return RowOf(qkv, j) + width + h * dim; },
-            [&](int j) { return RowOf(qkv, j) + 2 * width + h * dim; }, RowOf(y, t) + h * dim);
+            [&](int j) { return RowOf(qkv, j) + 2 * width + h * dim; }, RowOf(y, t) + h * dim,
+            nullptr);
       }
     }
     return absl::OkStatus();
