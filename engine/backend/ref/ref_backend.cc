@@ -339,6 +339,29 @@ class RefBackend final : public Backend {
     return absl::OkStatus();
   }
 
+  absl::Status GatherSlots(absl::Span<const SlotGather> gathers, KvPool* pool) override {
+    auto* const pages = static_cast<RefKvPool*>(pool);
+    const KvPoolShape& shape = pool->shape();
+    for (const SlotGather& gather : gathers) {
+      const bool averages = !gather.first_source.empty();
+      const size_t count = averages ? gather.first_source.size() - 1 : gather.sources.size();
+      PREFIXD_CHECK(count <= gather.destination_pages.size() * kPageSlots);
+      for (size_t d = 0; d < count; ++d) {
+        const int64_t first = averages ? gather.first_source[d] : static_cast<int64_t>(d);
+        const int64_t last = averages ? gather.first_source[d + 1] : first + 1;
+        PREFIXD_CHECK(first >= 0 && first < last &&
+                      last <= static_cast<int64_t>(gather.sources.size()));
+        const auto sources = gather.sources.subspan(first, last - first);
+        for (const auto part : {RefKvPool::kKey, RefKvPool::kValue}) {
+          for (int h = 0; h < shape.num_kv_heads; ++h) {
+            GatherOne(gather, sources, part, h, static_cast<int32_t>(d), pages);
+          }
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status CopyPages(absl::Span<const PageCopy> copies, KvPool* pool) override {
     auto* const pages = static_cast<RefKvPool*>(pool);
     const auto exists = [pool](int32_t id) { return id >= 0 && id < pool->shape().num_pages; };
@@ -350,6 +373,24 @@ class RefBackend final : public Backend {
   }
 
  private:
+  // One head's K or V of slot d: the mean of the sources'.
+  static void GatherOne(const SlotGather& gather, absl::Span<const int32_t> sources,
+                        RefKvPool::Part part, int head, int32_t d, RefKvPool* pages) {
+    const int dim = pages->shape().head_dim;
+    std::vector<double> mean(static_cast<size_t>(dim));
+    for (size_t i = 0; i < sources.size(); ++i) {
+      const int32_t slot = sources[i];
+      PREFIXD_CHECK(slot >= 0 &&
+                    slot / kPageSlots < static_cast<int64_t>(gather.source_pages.size()));
+      const double* const x =
+          pages->at(gather.source_pages[slot / kPageSlots], part, head, slot % kPageSlots);
+      for (int c = 0; c < dim; ++c) mean[c] = i == 0 ? x[c] : mean[c] + x[c];
+    }
+    double* const y =
+        pages->at(gather.destination_pages[d / kPageSlots], part, head, d % kPageSlots);
+    for (int c = 0; c < dim; ++c) y[c] = mean[c] / static_cast<double>(sources.size());
+  }
+
   // Rotate-half: pairs (i, i + n), n = dim / 2.
   static void Rotate(const double* angles, int dim, double* x) {
     const int half = dim / 2;
