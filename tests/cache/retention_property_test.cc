@@ -15,7 +15,7 @@ namespace {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr int64_t kOperations = 20000;
 #else
-constexpr int64_t kOperations = 600000;
+constexpr int64_t kOperations = 400000;
 #endif
 constexpr int kStepsOfASeed = 400;
 

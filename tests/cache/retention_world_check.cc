@@ -63,6 +63,7 @@ void RetentionWorld::CheckSnapshotUse() {
   std::set<PageId> used;
   std::vector<std::set<PageId>> by_tenant(kTenants);
   for (const auto& stream : streams_) {
+    EXPECT_EQ(static_cast<bool>(stream->kv.snapshot()), !stream->stands_on.empty());
     if (!stream->kv.snapshot()) continue;
     for (const LayerTable& layer : stream->kv.snapshot()->layers) {
       for (const PageId id : layer.page_ids()) {
