@@ -58,14 +58,16 @@ class RetentionWorld {
   void Advance(Stream* stream);
   void Publish(Stream* stream);
   void AttachScores(Stream* stream);
-  void Compress(Stream* stream);
-  void StoreSnapshot(Stream* stream);
-  void BeginDrops(Stream* stream);
-  void Drop(Stream* stream);
   void Fork(size_t parent);
   void EndStream(size_t index);
   void Preempt(Stream* stream);
   void Evict();
+
+  // --- Compressing and dropping (retention_world_compress.cc)
+  void Compress(Stream* stream);
+  void StoreSnapshot(Stream* stream);
+  void BeginDrops(Stream* stream);
+  void Drop(Stream* stream);
 
   // --- Checks (retention_world_check.cc)
   // After every operation; `max_taken`: pages that it may have taken.
