@@ -39,7 +39,8 @@ class KvRetentionTest : public ::testing::Test {
   }
   void Store(const Text& text, KvSequence* sequence) {
     const SnapshotSpec spec = SpecOf(text);
-    cache_.StoreSnapshot(SnapshotKey(spec), spec, 0.75, sequence);
+    cache_.StoreSnapshot(SnapshotKey(spec), spec,
+                         {.num_tokens = sequence->next_position(), .score_mass = 0.75}, sequence);
   }
   bool StartFrom(const Text& text, KvSequence* sequence) {
     const SnapshotSpec spec = SpecOf(text);
@@ -154,8 +155,9 @@ TEST_F(KvRetentionTest, UnderAKeyThatIsTakenASequenceKeepsItsOwnPages) {
   const Text text = Text().Count(0, 40), other = Text().Count(9, 40);
   KvSequence first = Compressed(40, FirstOf(17), {0, 39});
   KvSequence second = Compressed(40, FirstOf(3), {0, 39});
-  cache_.StoreSnapshot(ContentKey{}, SpecOf(text), 1, &first);
-  cache_.StoreSnapshot(ContentKey{}, SpecOf(other), 1, &second);
+  cache_.StoreSnapshot(ContentKey{}, SpecOf(text), {.num_tokens = first.next_position()}, &first);
+  cache_.StoreSnapshot(ContentKey{}, SpecOf(other), {.num_tokens = second.next_position()},
+                       &second);
   EXPECT_FALSE(second.snapshot());
   EXPECT_EQ(second.layer(0).length(), 3);
   EXPECT_EQ(cache_.OwnPages({&second}), 2);

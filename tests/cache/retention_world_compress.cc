@@ -77,7 +77,8 @@ void RetentionWorld::Compress(Stream* stream) {
 
 void RetentionWorld::StoreSnapshot(Stream* stream) {
   const SnapshotSpec spec = SpecOf(*stream);
-  cache_->StoreSnapshot(CutSnapshotKey(spec), spec, 0.5, &stream->kv);
+  cache_->StoreSnapshot(CutSnapshotKey(spec), spec, {.num_tokens = stream->kv.next_position()},
+                        &stream->kv);
   const bool stands = static_cast<bool>(stream->kv.snapshot());
   ASSERT_TRUE(stands || cut_snapshot_keys_) << "only other content under its key is in the way";
   if (stands) {
