@@ -163,7 +163,7 @@ class ScheduleBits : public ::testing::TestWithParam<Variant> {
     }
     const int32_t max_running = Draw(3, 10);
     const uint64_t feature_bytes[] = {0, 6000, 1 << 20};  // None, one image, all of them.
-    num_pages_ = Draw(50, 110);
+    num_pages_ = Draw(60, 110);
     BuildLoop({.max_batch_tokens = Draw(max_running, 96),
                .prefill_chunk = Chance(0.5) ? Draw(1, 40) : 0,
                .max_running = max_running,
