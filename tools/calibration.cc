@@ -21,9 +21,8 @@ absl::StatusOr<CalibrationCell> CellOf(CalibrationKey key, int num_layers, Measu
     return absl::InternalError(absl::StrCat("tokens were kept in ", measured.kept_tokens.size(),
                                             " layers, the model has ", num_layers));
   }
-  return CalibrationCell{.key = key,
-                         .selected_from = measured.selected_from,
-                         .kept = std::move(measured.kept_tokens)};
+  return CalibrationCell{
+      .key = key, .selected_from = measured.selected_from, .kept = std::move(measured.kept_tokens)};
 }
 
 }  // namespace
@@ -50,8 +49,7 @@ std::vector<std::vector<double>> AverageProfile(const CalibrationState& state, s
 }
 
 absl::Status Calibrate(size_t num_samples, int num_layers, Measurer* measurer,
-                       CalibrationState* state,
-                       absl::FunctionRef<void(size_t, size_t)> progress) {
+                       CalibrationState* state, absl::FunctionRef<void(size_t, size_t)> progress) {
   std::array<RetentionSetting, kCalibrationTenths.size()> settings;
   std::vector<MeasureTask> tasks;
   std::vector<CalibrationKey> keys;  // As `tasks`.

@@ -1,5 +1,5 @@
-// An offline profile from samples: what PrefixKV's online counts keep of each prompt in every layer,
-// averaged over the samples, at the nine forget ratios of the published files.
+// An offline profile from samples: what PrefixKV's online counts keep of each prompt in every
+// layer, averaged over the samples, at the nine forget ratios of the published files.
 #ifndef PREFIXD_TOOLS_CALIBRATION_H_
 #define PREFIXD_TOOLS_CALIBRATION_H_
 

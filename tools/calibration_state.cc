@@ -67,9 +67,9 @@ absl::StatusOr<CalibrationCell> ParseCell(absl::string_view line, const Calibrat
     return absl::InvalidArgumentError(
         absl::StrCat("kept is no list of ", limits.num_layers, " numbers"));
   }
-  CalibrationCell cell{.key = {.sample = static_cast<size_t>(sample),
-                               .tenths = static_cast<int>(tenths)},
-                       .selected_from = static_cast<int32_t>(from)};
+  CalibrationCell cell{
+      .key = {.sample = static_cast<size_t>(sample), .tenths = static_cast<int>(tenths)},
+      .selected_from = static_cast<int32_t>(from)};
   for (const json& count : *kept) {
     if (!count.is_number_unsigned() || count.get<uint64_t>() < 1 ||
         count.get<uint64_t>() > static_cast<uint64_t>(from)) {
@@ -140,16 +140,16 @@ absl::Status CalibrationState::Load(const CalibrationHeader& header,
       const std::string was = found->value(name, json()).dump();
       const std::string is = expected.value(name, json()).dump();
       if (was == is) continue;
-      return absl::FailedPreconditionError(
-          absl::StrCat(path_, ": was begun with ", name, " ", was, ", this run has ", is,
-                       "; --restart begins anew"));
+      return absl::FailedPreconditionError(absl::StrCat(path_, ": was begun with ", name, " ", was,
+                                                        ", this run has ", is,
+                                                        "; --restart begins anew"));
     }
   }
   for (size_t i = 1; i < lines.size(); ++i) {
     absl::StatusOr<CalibrationCell> cell = ParseCell(lines[i], limits);
     if (!cell.ok()) {
-      return Error(absl::StrCat("line ", i + 1, ": ", cell.status().message(),
-                                "; --restart begins anew"));
+      return Error(
+          absl::StrCat("line ", i + 1, ": ", cell.status().message(), "; --restart begins anew"));
     }
     if (Find(cell->key) != nullptr) {
       return Error(absl::StrCat("line ", i + 1, ": sample ", cell->key.sample, ", tenths ",

@@ -31,8 +31,8 @@ struct CalibrationKey {
 
 struct CalibrationCell {
   CalibrationKey key;
-  int32_t selected_from = 0;   // Tokens, >= 1.
-  std::vector<int32_t> kept;   // By layer, of those, each >= 1.
+  int32_t selected_from = 0;  // Tokens, >= 1.
+  std::vector<int32_t> kept;  // By layer, of those, each >= 1.
 };
 
 // What the cells depend on, as names and values. Two runs whose headers differ share no state.

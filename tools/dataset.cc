@@ -40,8 +40,8 @@ absl::StatusOr<std::string> Text(const Entry& entry, const json& object, const c
   if (!found->is_string()) return entry.Error(field, "is no string");
   const std::string& text = found->get_ref<const std::string&>();
   if (text.size() > Dataset::kMaxTextBytes) {
-    return entry.Error(field, absl::StrCat(text.size(), " bytes, the limit is ",
-                                           Dataset::kMaxTextBytes));
+    return entry.Error(field,
+                       absl::StrCat(text.size(), " bytes, the limit is ", Dataset::kMaxTextBytes));
   }
   return text;
 }
@@ -79,7 +79,8 @@ absl::Status TakePlaceholder(const Entry& entry, bool has_image, std::string* qu
   constexpr char kField[] = "conversations[0].value";
   const std::vector<absl::string_view> parts = absl::StrSplit(*question, kPlaceholder);
   if (parts.size() > 2) return entry.Error(kField, "has several <image>, one is supported");
-  if (parts.size() == 2 && !has_image) return entry.Error(kField, "has <image>, but no image is named");
+  if (parts.size() == 2 && !has_image)
+    return entry.Error(kField, "has <image>, but no image is named");
   if (parts.size() == 1 && has_image) return entry.Error(kField, "has no <image>");
   if (parts.size() == 1) return absl::OkStatus();
   const absl::string_view before = absl::StripTrailingAsciiWhitespace(parts[0]);

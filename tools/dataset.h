@@ -18,8 +18,8 @@
 namespace prefixd {
 
 struct Sample {
-  std::string id;      // As the file has it; for messages only, need not be unique.
-  std::string image;   // Path of the picture; empty: a question without one.
+  std::string id;     // As the file has it; for messages only, need not be unique.
+  std::string image;  // Path of the picture; empty: a question without one.
   std::string question;
   std::string answer;  // Not empty.
 };
@@ -28,7 +28,7 @@ enum class DatasetHalf { kAll, kFirst, kSecond };
 
 struct DatasetOptions {
   std::string path;
-  std::string images;  // The directory of the pictures; empty: that of `path`.
+  std::string images;                    // The directory of the pictures; empty: that of `path`.
   DatasetHalf half = DatasetHalf::kAll;  // Of n entries the first is n / 2 long, rounded down.
   size_t limit = 0;                      // Takes so many of them; 0: all.
 };

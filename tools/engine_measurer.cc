@@ -154,10 +154,9 @@ absl::StatusOr<Measured> EngineMeasurer::Finish(const MeasureTask& task,
   if (task.kind == MeasureKind::kForced) {
     PREFIXD_ASSIGN_OR_RETURN(const std::vector<int32_t> answer, AnswerIds(samples_[task.sample]));
     if (flight.token_ids != answer || flight.logprobs.size() != answer.size()) {
-      return absl::InternalError(absl::StrCat("the engine gave ", flight.token_ids.size(),
-                                              " tokens and ", flight.logprobs.size(),
-                                              " log-probs of an answer of ", answer.size(),
-                                              " tokens that was to be fed to it"));
+      return absl::InternalError(absl::StrCat(
+          "the engine gave ", flight.token_ids.size(), " tokens and ", flight.logprobs.size(),
+          " log-probs of an answer of ", answer.size(), " tokens that was to be fed to it"));
     }
     for (const LogprobEntry& entry : flight.logprobs) {
       measured.logprobs.push_back(entry.sampled.logprob);
@@ -171,9 +170,9 @@ absl::StatusOr<Measured> EngineMeasurer::Finish(const MeasureTask& task,
 }
 
 absl::Status EngineMeasurer::Named(const MeasureTask& task, const absl::Status& status) const {
-  return absl::Status(status.code(),
-                      absl::StrCat("sample ", task.sample, " (\"", samples_[task.sample].id,
-                                   "\"), ", SettingName(*task.setting), ": ", status.message()));
+  return absl::Status(
+      status.code(), absl::StrCat("sample ", task.sample, " (\"", samples_[task.sample].id, "\"), ",
+                                  SettingName(*task.setting), ": ", status.message()));
 }
 
 absl::Status EngineMeasurer::CheckSamples(bool with_answers) {
@@ -195,14 +194,14 @@ absl::Status EngineMeasurer::CheckSamples(bool with_answers) {
     });
     const absl::StatusOr<TokenCounts> counts = counted.get_future().get();
     if (!counts.ok()) return Named(task, counts.status());
-    const size_t length = static_cast<size_t>(counts->prompt_tokens) +
-                          (with_answers ? answer->size() : size_t{1});
+    const size_t length =
+        static_cast<size_t>(counts->prompt_tokens) + (with_answers ? answer->size() : size_t{1});
     const auto limit = static_cast<size_t>(engine_.model_info().context_length);
     if (length > limit) {
-      return Named(task, absl::OutOfRangeError(absl::StrCat(
-                             counts->prompt_tokens, " tokens of prompt and ",
-                             length - static_cast<size_t>(counts->prompt_tokens),
-                             " of answer, the model's context is ", limit)));
+      return Named(task, absl::OutOfRangeError(
+                             absl::StrCat(counts->prompt_tokens, " tokens of prompt and ",
+                                          length - static_cast<size_t>(counts->prompt_tokens),
+                                          " of answer, the model's context is ", limit)));
     }
   }
   return absl::OkStatus();
@@ -241,8 +240,8 @@ absl::Status EngineMeasurer::Run(absl::Span<const MeasureTask> tasks, Done done)
     flights.erase(index);
     if (!status.ok()) continue;
     absl::StatusOr<Measured> measured = Finish(tasks[index], *flight);
-    status = measured.ok() ? done(index, *std::move(measured))
-                           : Named(tasks[index], measured.status());
+    status =
+        measured.ok() ? done(index, *std::move(measured)) : Named(tasks[index], measured.status());
   }
 }
 

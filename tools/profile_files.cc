@@ -54,8 +54,8 @@ absl::Status WriteProfile(const std::string& directory, absl::string_view name,
     const std::string path =
         absl::StrCat(directory, "/", ProfileFileName(name, kCalibrationTenths[i]));
     PREFIXD_RETURN_IF_ERROR(WriteFileAtomically(
-        path, absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(texts[i].data()),
-                                  texts[i].size())));
+        path,
+        absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(texts[i].data()), texts[i].size())));
   }
   return absl::OkStatus();
 }

@@ -37,7 +37,8 @@ std::string Progress::Text(size_t done, size_t total, absl::Time now) const {
   if (done == total) {
     absl::StrAppend(&text, ", took ", Spell(spent));
   } else if (done > done_before_) {
-    const double rest = static_cast<double>(total - done) / static_cast<double>(done - done_before_);
+    const double rest =
+        static_cast<double>(total - done) / static_cast<double>(done - done_before_);
     absl::StrAppend(&text, ", ", Spell(spent * rest), " left");
   }
   return text;

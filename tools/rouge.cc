@@ -23,11 +23,11 @@ size_t SpaceSize(absl::string_view text) {
   if ((first >= 0x09 && first <= 0x0D) || (first >= 0x1C && first <= 0x20)) return 1;
   if (first == 0xC2) return byte(1) == 0x85 || byte(1) == 0xA0 ? 2 : 0;  // U+0085, U+00A0.
   const uint32_t three = (uint32_t{first} << 16) | (uint32_t{byte(1)} << 8) | byte(2);
-  const bool space = three == 0xE19A80 ||                           // U+1680.
-                     (three >= 0xE28080 && three <= 0xE2808A) ||    // U+2000 .. U+200A.
-                     three == 0xE280A8 || three == 0xE280A9 ||      // U+2028, U+2029.
-                     three == 0xE280AF || three == 0xE2819F ||      // U+202F, U+205F.
-                     three == 0xE38080;                             // U+3000.
+  const bool space = three == 0xE19A80 ||                         // U+1680.
+                     (three >= 0xE28080 && three <= 0xE2808A) ||  // U+2000 .. U+200A.
+                     three == 0xE280A8 || three == 0xE280A9 ||    // U+2028, U+2029.
+                     three == 0xE280AF || three == 0xE2819F ||    // U+202F, U+205F.
+                     three == 0xE38080;                           // U+3000.
   return space ? 3 : 0;
 }
 

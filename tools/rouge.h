@@ -1,8 +1,8 @@
 // ROUGE-L of two texts, as version 1.0.1 of the Python package `rouge` computes it: summary level,
 // distinct words, case as it is. Pure; safe from any thread.
 //
-// A text is split at every "."; parts without a character are no sentences. A part becomes its words,
-// separated by white space; a part of white space alone has one word, the empty one.
+// A text is split at every "."; parts without a character are no sentences. A part becomes its
+// words, separated by white space; a part of white space alone has one word, the empty one.
 #ifndef PREFIXD_TOOLS_ROUGE_H_
 #define PREFIXD_TOOLS_ROUGE_H_
 
