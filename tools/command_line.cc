@@ -72,7 +72,8 @@ void AddDataOptions(CLI::App* app, Options* options) {
       ->type_name("first|second")
       ->transform(CLI::CheckedTransformer(halves));
   app->add_option("--limit", options->data.limit, "Take at most so many entries; 0: all")
-      ->type_name("N");
+      ->type_name("N")
+      ->check(CLI::Range(size_t{0}, Dataset::kMaxEntries));
   app->add_option("--out", options->out, "Directory for what is written")
       ->type_name("DIR")
       ->required();

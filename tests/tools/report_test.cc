@@ -106,7 +106,7 @@ TEST(Report, MarkdownTablesAreRectangular) {
     for (size_t at; (at = line.find("\\|")) != std::string::npos;) line.erase(at, 2);
     const auto bars = static_cast<size_t>(std::count(line.begin(), line.end(), '|'));
     if (bars > 0 && columns == 0) ++tables;
-    if (bars > 0 && columns > 0) EXPECT_EQ(bars, columns) << line;
+    EXPECT_TRUE(bars == 0 || columns == 0 || bars == columns) << line;
     columns = bars;
   }
   EXPECT_EQ(tables, 6u);
