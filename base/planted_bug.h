@@ -48,7 +48,17 @@
   X(kPenaltyForgetsGenerated, "penalties do not see generated tokens")                        \
   X(kMinTokensOffByOne, "the end of sequence is allowed one token too early")                 \
   X(kFailureSparesImages, "a failed step forgets the requests that encode an image")          \
-  X(kNanIsSampled, "logits that are not finite yield a token")
+  X(kNanIsSampled, "logits that are not finite yield a token")                                \
+  X(kHitBeyondScores, "a request that needs scores takes columns that have none")             \
+  X(kScoresOutliveTheirKv, "a resumed prefill adds to the scores of the first one")           \
+  X(kGatherDropped, "kept slots are not moved to the private pages")                          \
+  X(kDropsNewest, "a new token takes the slot of the newest, not of the oldest")              \
+  X(kDropForgotten, "drops begin one token late")                                             \
+  X(kRecipeNotInSnapshotKey, "snapshots of different budgets have one key")                   \
+  X(kSnapshotNotCompared, "a snapshot is found by its key although its tokens differ")        \
+  X(kUsedSnapshotIsEvicted, "eviction does not look at who uses a snapshot")                  \
+  X(kReplaySends, "a replayed token is sent once more")                                       \
+  X(kReplaySkipsDrops, "replayed tokens drop nothing")
 
 namespace prefixd {
 

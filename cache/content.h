@@ -8,6 +8,7 @@
 #define PREFIXD_CACHE_CONTENT_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,10 @@
 namespace prefixd {
 
 using ContentKey = Sha256Digest;
+
+// Attention that the queries of a token sequence pay to its keys, summed over the queries:
+// [num_layers][tokens]. Shared, because a prefix keeps them for all who begin with it.
+using ScoreSums = std::shared_ptr<const std::vector<float>>;
 
 // The rows of one image. Equal ids mean equal pixels, dimensions and preprocessing.
 struct MediaRun {

@@ -6,26 +6,9 @@
 
 #include "base/check.h"
 #include "base/planted_bug.h"
+#include "cache/recompute_cost.h"
 
 namespace prefixd {
-namespace {
-
-// What computing a column again costs, in rows: an image's rows cost its tower too, and attention
-// grows with the depth.
-uint32_t RecomputeCost(TokenView tokens, int32_t column) {
-  constexpr int32_t kDepthOfOneRow = 1024;
-  const int32_t begin = column * kSlotsPerPage;
-  int32_t cost = kSlotsPerPage + kSlotsPerPage * begin / kDepthOfOneRow;
-  for (const MediaRun& run : tokens.media) {
-    const int32_t from = std::max(begin, run.row_begin);
-    const int32_t to = std::min(begin + kSlotsPerPage, run.row_end());
-    if (from < to) cost += to - from;
-  }
-  return static_cast<uint32_t>(cost);
-}
-
-}  // namespace
-
 KvCache::KvCache(int num_layers, int32_t num_pages)
     : KvCache(num_layers, num_pages, {{.quota = num_pages}}) {}
 
@@ -35,6 +18,7 @@ KvCache::KvCache(int num_layers, int32_t num_pages, std::vector<TenantPages> ten
       pool_(num_pages),
       index_(std::make_unique<PrefixIndex>(
           PrefixIndex::Options{.num_layers = num_layers, .key_bits = key_bits})),
+      snapshots_(std::make_unique<SnapshotStore>()),
       own_pages_(tenants_.size()) {
   PREFIXD_CHECK(num_layers > 0 && !tenants_.empty());
 }
@@ -53,47 +37,6 @@ int64_t KvCache::PagesToAppend(const KvSequence& sequence, int32_t count) const 
   return pages;
 }
 
-int64_t KvCache::PagesToAppendOneEach(absl::Span<const KvSequence* const> sequences) const {
-  int64_t pages = 0;
-  for (size_t i = 0; i < sequences.size(); ++i) {
-    pages += PagesToAppend(*sequences[i], 1);
-    const LayerTable& layer = sequences[i]->layer(0);
-    if (layer.length() % kSlotsPerPage == 0) continue;
-    const PageId last = layer.page_ids().back();
-    int32_t writers = 0;  // Up to this one.
-    for (size_t j = 0; j <= i; ++j) {
-      const absl::Span<const PageId> ids = sequences[j]->layer(0).page_ids();
-      writers += !ids.empty() && ids.back() == last ? 1 : 0;
-    }
-    if (writers > 1 && writers == pool_.ref_count(last)) pages -= num_layers_;
-  }
-  return pages;
-}
-
-int64_t KvCache::NewOwnPages(absl::Span<const KvSequence* const> sequences, size_t index) const {
-  const absl::Span<const PageId> ids = sequences[index]->layer(0).page_ids();
-  const size_t first = index < kMaxSiblings ? 0 : index + 1 - kMaxSiblings;
-  int64_t columns = 0;
-  for (size_t column = sequences[index]->num_shared_columns(); column < ids.size(); ++column) {
-    bool seen = false;
-    if (pool_.ref_count(ids[column]) > 1) {
-      for (size_t j = first; j < index; ++j) {
-        const absl::Span<const PageId> others = sequences[j]->layer(0).page_ids();
-        seen = seen || (column < others.size() && others[column] == ids[column]);
-      }
-    }
-    columns += seen ? 0 : 1;
-  }
-  return columns * num_layers_;
-}
-
-int64_t KvCache::OwnPages(absl::Span<const KvSequence* const> siblings) const {
-  PREFIXD_CHECK(siblings.size() <= kMaxSiblings);
-  int64_t pages = 0;
-  for (size_t i = 0; i < siblings.size(); ++i) pages += NewOwnPages(siblings, i);
-  return pages;
-}
-
 bool KvCache::Append(KvSequence* sequence, int32_t count, Placement* placement) {
   PREFIXD_CHECK(sequence->num_layers() == num_layers_);
   PREFIXD_CHECK(count >= 0);
@@ -104,7 +47,8 @@ bool KvCache::Append(KvSequence* sequence, int32_t count, Placement* placement) 
   for (int i = 0; i < num_layers_; ++i) {
     LayerTable& layer = sequence->layers_[i];
     std::vector<int32_t>& slots = placement->write_slots[i];
-    placement->first_visible[i] = layer.length() + 1;
+    // A slot that is taken over is among those that were visible.
+    placement->first_visible[i] = layer.length() + (layer.free_slot() < 0 ? 1 : 0);
     slots.resize(count);
     layer.Append(count, sequence->next_position_, &pool_, absl::MakeSpan(slots), &copies_,
                  &copy_sources_);
@@ -123,6 +67,9 @@ KvSequence KvCache::Fork(const KvSequence& sequence) const {
   fork.partial_pin_ = sequence.partial_pin_.Clone();
   fork.last_key_ = sequence.last_key_;
   fork.num_shared_columns_ = sequence.num_shared_columns_;
+  fork.snapshot_ = sequence.snapshot_.Clone();
+  fork.compressed_ = sequence.compressed_;
+  fork.budgets_ = sequence.budgets_;
   return fork;
 }
 
@@ -140,10 +87,13 @@ void KvCache::Open(const ContentKey& root_key, KvSequence* sequence) {
 }
 
 PrefixIndex::Match KvCache::Extend(TokenView tokens, absl::Span<const ContentKey> keys,
-                                   int32_t max_tokens, KvSequence* sequence) {
+                                   int32_t max_tokens, Columns columns, KvSequence* sequence) {
   const int32_t before = sequence->num_shared_columns_;
   PREFIXD_CHECK(sequence->shares() && sequence->next_position_ == before * kSlotsPerPage);
   PrefixIndex::Match match = index_->Find(sequence->pin_, tokens, keys, max_tokens);
+  if (columns == Columns::kScored && !PREFIXD_PLANTED(kHitBeyondScores)) {
+    index_->CutToScores(before, &match);
+  }
   PREFIXD_CHECK(match.num_columns >= before);
   chain_.clear();
   const PrefixIndex::Node* node = match.pin.node();
@@ -180,6 +130,7 @@ void KvCache::AdoptPartial(PrefixIndex::Match match, KvSequence* sequence) {
 
 void KvCache::Publish(TokenView tokens, absl::Span<const ContentKey> keys, KvSequence* sequence) {
   if (!sequence->shares()) return;
+  PREFIXD_CHECK(!sequence->compressed());
   int32_t full = sequence->next_position_ / kSlotsPerPage;
   if (PREFIXD_PLANTED(kPublishBeforeFull) && full < static_cast<int32_t>(keys.size())) {
     full = (sequence->next_position_ + 1) / kSlotsPerPage;
@@ -205,81 +156,21 @@ void KvCache::Publish(TokenView tokens, absl::Span<const ContentKey> keys, KvSeq
   }
 }
 
-// --- Room ----------------------------------------------------------------------------------------
-
-void KvCache::BeginRound(absl::Span<const KvSequence* const> sequences) {
-  promised_ = 0;
-  std::fill(own_pages_.begin(), own_pages_.end(), 0);
-  for (size_t i = 0; i < sequences.size(); ++i) {
-    own_pages_[sequences[i]->tenant()] += NewOwnPages(sequences, i);
-  }
-}
-
-int64_t KvCache::held_pages(int32_t tenant) const {
-  return own_pages_[tenant] + index_->num_pages(tenant) - index_->evictable_pages(tenant);
-}
-
-int64_t KvCache::Evictable(int32_t victim, int32_t tenant) const {
-  const int64_t evictable = index_->evictable_pages(victim);
-  if (victim == tenant) return evictable;
-  const int64_t floor = PREFIXD_PLANTED(kFloorIgnored) ? 0 : tenants_[victim].floor;
-  const int64_t above_floor = own_pages_[victim] + index_->num_pages(victim) - floor;
-  // Whole columns go, so that none may reach below the floor.
-  return std::clamp<int64_t>(above_floor / num_layers_ * num_layers_, 0, evictable);
-}
-
-int32_t KvCache::Victim(int32_t tenant) const {
-  int32_t victim = -1;
-  double most = 0;
-  for (int32_t t = 0; t < num_tenants(); ++t) {
-    if (Evictable(t, tenant) == 0) continue;
-    const double share =
-        static_cast<double>(own_pages_[t] + index_->num_pages(t)) / tenants_[t].weight;
-    if (victim < 0 || share > most) {
-      victim = t;
-      most = share;
-    }
-  }
-  return victim;
-}
-
-KvCache::Room KvCache::CanReserve(int32_t tenant, int64_t num_pages) const {
-  if (held_pages(tenant) + num_pages > tenants_[tenant].quota && !PREFIXD_PLANTED(kQuotaIgnored)) {
-    return Room::kTenantFull;
-  }
-  return available_pages(tenant) < num_pages ? Room::kPoolFull : Room::kGranted;
-}
-
-int64_t KvCache::available_pages(int32_t tenant) const {
-  int64_t available = pool_.num_free() - promised_;
-  for (int32_t t = 0; t < num_tenants(); ++t) available += Evictable(t, tenant);
-  return available;
-}
-
-KvCache::Room KvCache::Reserve(int32_t tenant, int64_t num_pages) {
-  if (const Room room = CanReserve(tenant, num_pages); room != Room::kGranted) return room;
-  while (pool_.num_free() - promised_ < num_pages) {
-    const int32_t victim = Victim(tenant);
-    PREFIXD_CHECK(victim >= 0);
-    PREFIXD_CHECK(index_->Evict(num_layers_, victim) > 0);
-  }
-  if (!PREFIXD_PLANTED(kPromiseNotKept)) promised_ += num_pages;
-  own_pages_[tenant] += num_pages;
-  return Room::kGranted;
-}
-
 // --- Looking in ----------------------------------------------------------------------------------
 
 void KvCache::CheckInvariants(absl::Span<const KvSequence* const> sequences) const {
   pool_.CheckInvariants();
   index_->CheckInvariants();
+  snapshots_->CheckInvariants(pool_);
   std::vector<int32_t> claims(pool_.num_pages());
   for (const KvSequence* sequence : sequences) {
     PREFIXD_CHECK(sequence->num_layers() == num_layers_);
     PREFIXD_CHECK(sequence->num_shared_columns_ * kSlotsPerPage <= sequence->next_position_);
+    PREFIXD_CHECK(!sequence->compressed_ || sequence->num_shared_columns_ == 0);
     for (const LayerTable& layer : sequence->layers_) {
       layer.CheckInvariants(pool_);
-      PREFIXD_CHECK(layer.length() <= sequence->next_position_);
+      PREFIXD_CHECK(sequence->compressed_ ? layer.length() <= sequence->next_position_
+                                          : layer.length() == sequence->next_position_);
       for (const PageId id : layer.page_ids()) ++claims[id];
     }
     const PrefixIndex::Node* node = sequence->pin_.node();
@@ -291,6 +182,7 @@ void KvCache::CheckInvariants(absl::Span<const KvSequence* const> sequences) con
     }
   }
   index_->ForEachPage([&claims](PageId id, bool) { ++claims[id]; });
+  snapshots_->ForEachPage([&claims](PageId id, bool) { ++claims[id]; });
   std::vector<int32_t> holds(pool_.num_pages());
   PREFIXD_CHECK(copies_.size() == copy_sources_.size());
   for (const PendingCopy& copy : copies_) ++holds[copy.source];

@@ -1,5 +1,6 @@
-// The manager of all KV: pages, the sequences that hold them, and the index of prefixes that
-// sequences share. Ids and integers only; the bytes are a backend's. Engine thread only.
+// The manager of all KV: pages, the sequences that hold them, the index of prefixes that sequences
+// share, and the snapshots of compressed ones. Ids and integers only; the bytes are a backend's.
+// Engine thread only.
 //
 // Pages are promised before they are taken: a step reserves what it will append, evicting cached
 // prefixes as needed, and then appends without fail.
@@ -17,6 +18,8 @@
 #include "cache/layer_table.h"
 #include "cache/page_pool.h"
 #include "cache/prefix_index.h"
+#include "cache/retention/policy.h"
+#include "cache/snapshot_store.h"
 
 namespace prefixd {
 
@@ -83,8 +86,10 @@ class KvCache {
   // Adopts the columns of `tokens` that the index holds beyond those that `sequence` has, of at
   // most `max_tokens` tokens in all. Requires: it shares, and all its pages are shared columns.
   // What follows the columns and matches in part is returned in the match, not adopted.
+  // kScored: only up to the last column whose scores are known, and nothing in part.
+  enum class Columns { kAny, kScored };
   PrefixIndex::Match Extend(TokenView tokens, absl::Span<const ContentKey> keys, int32_t max_tokens,
-                            KvSequence* sequence);
+                            Columns columns, KvSequence* sequence);
 
   // Adopts the partial column of the match that Extend just returned; the first Append copies it.
   void AdoptPartial(PrefixIndex::Match match, KvSequence* sequence);
@@ -93,6 +98,49 @@ class KvCache {
   // sequence takes its pages and gives its own back. keys: of the leading full columns of `tokens`,
   // as far as they are known; the others are computed. Without effect if it does not share.
   void Publish(TokenView tokens, absl::Span<const ContentKey> keys, KvSequence* sequence);
+
+  // --- Retention (docs/decisions.md, section 3) -----------------------------------------------
+
+  // Gives layer `layer` of `sequence` private pages for the tokens at `kept` (ascending positions,
+  // which are its slots). The old table is returned: it must live until the backend has been told
+  // to move the slots; its positions are those of the slots. Layer by layer, so that what is needed
+  // beside the whole prompt is one layer's kept pages; the pool must have them.
+  // Requires: no slot of the layer was ever taken over.
+  LayerTable Compress(int layer, absl::Span<const int32_t> kept, KvSequence* sequence);
+
+  // After all layers were compressed: the sequence leaves the index. Nothing that it computes from
+  // here on is published.
+  void FinishCompress(KvSequence* sequence);
+
+  // From here on layers drop what is over their budgets. budgets: [num_layers].
+  void BeginDrops(std::vector<LayerBudget> budgets, KvSequence* sequence);
+  // The entries that layer `layer` is over its budget.
+  static int32_t DropsDue(const KvSequence& sequence, int layer);
+  // After a decode step: each layer that is over its budget hands its oldest droppable slot to the
+  // next token. Returns the number of slots.
+  int32_t DropOldest(KvSequence* sequence);
+  // The same, but every layer hands this slot on. Returns the number of slots.
+  int32_t DropSlot(int32_t slot, KvSequence* sequence);
+
+  // Stores what `sequence`, just compressed, holds as a snapshot; from here on it stands on that.
+  // Of `snapshot` everything is set but the layers.
+  void StoreSnapshot(const ContentKey& key, const SnapshotSpec& spec, Snapshot snapshot,
+                     KvSequence* sequence);
+  // Lets an empty sequence start from a snapshot. Returns false if there is none.
+  bool StartFromSnapshot(const ContentKey& key, const SnapshotSpec& spec, KvSequence* sequence);
+
+  // Stores scores with the sequence's last shared column. Requires: there is one; [num_layers]
+  // [num_shared_columns * kSlotsPerPage].
+  void AttachScores(const KvSequence& sequence, ScoreSums scores);
+
+  // Pages that a sequence holds together with the index or with its snapshot.
+  int64_t SharedPages(const KvSequence& sequence) const;
+
+  SnapshotStore& snapshots() { return *snapshots_; }
+  const SnapshotStore& snapshots() const { return *snapshots_; }
+
+  // Drops what is cached and unused, of one tenant or (-1) of all.
+  void EvictAll(int32_t tenant);
 
   // --- Room -----------------------------------------------------------------------------------
 
@@ -114,7 +162,7 @@ class KvCache {
   void BeginRound(absl::Span<const KvSequence* const> sequences);
 
   // Pages that a tenant's sequences and pins hold: own pages, as counted last and promised since,
-  // and index pages that cannot be evicted.
+  // and pages of the index and of snapshots that cannot be evicted.
   int64_t held_pages(int32_t tenant) const;
 
   PrefixIndex& index() { return *index_; }
@@ -130,15 +178,26 @@ class KvCache {
  private:
   // Own pages of sequences[index] that the kMaxSiblings - 1 before it do not hold.
   int64_t NewOwnPages(absl::Span<const KvSequence* const> sequences, size_t index) const;
+  int64_t NewPagesOfLayer(absl::Span<const KvSequence* const> sequences, size_t index, int layer,
+                          size_t first) const;
+  bool IsOfSnapshot(const KvSequence& sequence, int layer, size_t page) const;
+
+  int64_t HeldAndCached(int32_t tenant) const;
+  int64_t AboveFloor(int32_t victim) const;
   // Cached pages of `victim` that may be evicted for `tenant`.
   int64_t Evictable(int32_t victim, int32_t tenant) const;
+  // Whether his snapshots are among them: where the floor is in reach, only columns are.
+  bool SnapshotsToo(int32_t victim, int32_t tenant) const;
   // Whom to evict from for `tenant`, or -1.
   int32_t Victim(int32_t tenant) const;
+  // Evicts a column or a snapshot, whichever has the lower priority.
+  void EvictSome(int32_t victim, bool snapshots_too);
 
   const int num_layers_;
   const std::vector<TenantPages> tenants_;
   PagePool pool_;
   std::unique_ptr<PrefixIndex> index_;
+  std::unique_ptr<SnapshotStore> snapshots_;
   std::vector<PendingCopy> copies_;
   std::vector<PageHold> copy_sources_;  // Keeps the sources of copies_ alive.
   std::vector<int64_t> own_pages_;      // By tenant, as counted last, and what was promised since.

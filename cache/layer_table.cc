@@ -1,5 +1,6 @@
 #include "cache/layer_table.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -7,17 +8,36 @@
 
 namespace prefixd {
 
-bool LayerTable::CopiesLastPage() const {
+bool LayerTable::IsShared(int32_t slot) const {
   if (PREFIXD_PLANTED(kSkipCopyOnWrite)) return false;
-  return length() % kSlotsPerPage != 0 && pages_.back().shared();
+  return pages_[slot / kSlotsPerPage].shared();
 }
 
 int64_t LayerTable::PagesToAppend(int32_t count) const {
   PREFIXD_CHECK(count >= 0);
   if (count == 0) return 0;
-  const int64_t pages_after = (int64_t{length()} + count + kSlotsPerPage - 1) / kSlotsPerPage;
-  const bool copies_last = CopiesLastPage();
-  return pages_after - static_cast<int64_t>(pages_.size()) + (copies_last ? 1 : 0);
+  const int32_t reused = free_slot_ >= 0 ? 1 : 0;
+  const int64_t slots_after = int64_t{length()} + count - reused;
+  int64_t pages =
+      (slots_after + kSlotsPerPage - 1) / kSlotsPerPage - static_cast<int64_t>(pages_.size());
+  const bool copies_free = reused == 1 && IsShared(free_slot_);
+  if (copies_free) ++pages;
+  if (count > reused && length() % kSlotsPerPage != 0 && IsShared(length() - 1)) {
+    const bool same_page = copies_free && free_slot_ / kSlotsPerPage == length() / kSlotsPerPage;
+    if (!same_page) ++pages;
+  }
+  return pages;
+}
+
+void LayerTable::Unshare(int32_t slot, PagePool* pool, std::vector<PendingCopy>* copies,
+                         std::vector<PageHold>* sources) {
+  if (!IsShared(slot)) return;
+  const int32_t page = slot / kSlotsPerPage;
+  PageRef copy = *pool->Allocate();
+  copies->push_back({.source = page_ids_[page], .destination = copy.id()});
+  sources->push_back(pages_[page].Hold());
+  page_ids_[page] = copy.id();
+  pages_[page] = std::move(copy);
 }
 
 void LayerTable::Append(int32_t count, int32_t first_position, PagePool* pool,
@@ -25,23 +45,54 @@ void LayerTable::Append(int32_t count, int32_t first_position, PagePool* pool,
                         std::vector<PageHold>* sources) {
   PREFIXD_CHECK(static_cast<int64_t>(slots.size()) == count);
   PREFIXD_CHECK(PagesToAppend(count) <= pool->num_free());
-  if (count == 0) return;
-  if (CopiesLastPage()) {
-    PageRef copy = *pool->Allocate();
-    copies->push_back({.source = pages_.back().id(), .destination = copy.id()});
-    sources->push_back(pages_.back().Hold());
-    page_ids_.back() = copy.id();
-    pages_.back() = std::move(copy);
-  }
   for (int32_t i = 0; i < count; ++i) {
-    const int32_t slot = length();
-    if (slot % kSlotsPerPage == 0) {
-      pages_.push_back(*pool->Allocate());
-      page_ids_.push_back(pages_.back().id());
+    int32_t slot = std::exchange(free_slot_, -1);
+    if (slot >= 0) {
+      Unshare(slot, pool, copies, sources);
+      positions_[slot] = first_position + i;
+      in_order_ = false;
+    } else {
+      slot = length();
+      if (slot % kSlotsPerPage == 0) {
+        pages_.push_back(*pool->Allocate());
+        page_ids_.push_back(pages_.back().id());
+      } else {
+        Unshare(slot, pool, copies, sources);
+      }
+      positions_.push_back(first_position + i);
     }
     slots[i] = slot;
-    positions_.push_back(first_position + i);
+    if (first_droppable_ >= 0 && slot >= first_droppable_) droppable_.Push(slot);
   }
+}
+
+LayerTable LayerTable::OfPositions(absl::Span<const int32_t> positions, PagePool* pool) {
+  LayerTable table;
+  table.positions_.assign(positions.begin(), positions.end());
+  for (size_t slot = 0; slot < positions.size(); slot += kSlotsPerPage) {
+    table.pages_.push_back(*pool->Allocate());
+    table.page_ids_.push_back(table.pages_.back().id());
+  }
+  return table;
+}
+
+void LayerTable::BeginDrops(int32_t first_droppable) {
+  PREFIXD_CHECK(first_droppable >= 0 && first_droppable_ < 0);
+  first_droppable_ = first_droppable;
+  for (int32_t slot = first_droppable; slot < length(); ++slot) droppable_.Push(slot);
+}
+
+bool LayerTable::DropOldest() {
+  PREFIXD_CHECK(free_slot_ < 0);
+  if (droppable_.empty()) return false;
+  free_slot_ = PREFIXD_PLANTED(kDropsNewest) ? length() - 1 : droppable_.Pop();
+  return true;
+}
+
+void LayerTable::DropSlot(int32_t slot) {
+  PREFIXD_CHECK(free_slot_ < 0 && droppable_.empty());
+  PREFIXD_CHECK(slot >= 0 && slot < length());
+  free_slot_ = slot;
 }
 
 void LayerTable::Adopt(PageRef page, int32_t count, int32_t first_position) {
@@ -63,6 +114,10 @@ LayerTable LayerTable::Fork() const {
   for (const PageRef& page : pages_) fork.pages_.push_back(page.Share());
   fork.page_ids_ = page_ids_;
   fork.positions_ = positions_;
+  fork.first_droppable_ = first_droppable_;
+  fork.free_slot_ = free_slot_;
+  fork.droppable_ = droppable_;
+  fork.in_order_ = in_order_;
   return fork;
 }
 
@@ -78,9 +133,26 @@ void LayerTable::CheckInvariants(const PagePool& pool) const {
     PREFIXD_CHECK(pool.ref_count(id) > 0);
     seen[id] = true;
   }
-  // Without eviction slots are filled in order of position.
-  for (size_t i = 0; i < positions_.size(); ++i) {
-    PREFIXD_CHECK(positions_[i] >= 0 && (i == 0 || positions_[i - 1] < positions_[i]));
+  // Without drops slots are filled in order of position; a new token may take any slot over.
+  std::vector<int32_t> ascending = positions_;
+  if (!in_order_) std::sort(ascending.begin(), ascending.end());
+  for (size_t i = 0; i < ascending.size(); ++i) {
+    PREFIXD_CHECK(ascending[i] >= 0 && (i == 0 || ascending[i - 1] < ascending[i]));
+  }
+  CheckDroppable();
+}
+
+// The queue holds each slot from the first droppable one on but the free one, the oldest first.
+void LayerTable::CheckDroppable() const {
+  PREFIXD_CHECK(free_slot_ < length());
+  const absl::Span<const int32_t> queue = droppable_.slots();
+  if (queue.empty()) return;
+  PREFIXD_CHECK(first_droppable_ >= 0);
+  const int32_t free = free_slot_ >= first_droppable_ ? 1 : 0;
+  PREFIXD_CHECK(static_cast<int32_t>(queue.size()) == length() - first_droppable_ - free);
+  for (size_t i = 0; i < queue.size(); ++i) {
+    PREFIXD_CHECK(queue[i] >= first_droppable_ && queue[i] < length() && queue[i] != free_slot_);
+    PREFIXD_CHECK(i == 0 || positions_[queue[i - 1]] < positions_[queue[i]]);
   }
 }
 

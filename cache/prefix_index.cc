@@ -10,6 +10,13 @@
 #include "cache/prefix_node.h"
 
 namespace prefixd {
+namespace {
+
+uint64_t ScoreBytes(const PrefixNode& node) {
+  return node.scores == nullptr ? 0 : node.scores->size() * sizeof(float);
+}
+
+}  // namespace
 
 PrefixIndex::PrefixIndex(const Options& options)
     : options_(options), pool_(std::make_unique<NodePool>()), ghosts_(options.max_ghosts) {
@@ -174,6 +181,7 @@ void PrefixIndex::EvictLeaf(Node* leaf) {
   tenant.leaves.Remove(leaf);
   tenant.evictable_pages -= options_.num_layers;
   tenant.num_pages -= options_.num_layers;
+  score_bytes_ -= ScoreBytes(*leaf);
   const uint64_t tag = Tag(leaf->key);
   columns_.Erase(tag, leaf);
   ghosts_.Add(tag);
@@ -192,6 +200,36 @@ void PrefixIndex::EvictLeaf(Node* leaf) {
   } else if (parent->is_leaf() && parent->protections == 0 && !PREFIXD_PLANTED(kParentIsLost)) {
     tenant.leaves.Place(parent);
   }
+}
+
+void PrefixIndex::CutToScores(int32_t min_columns, Match* match) {
+  match->partial = {};
+  match->partial_tokens = 0;
+  Node* node = match->pin.node();
+  while (match->num_columns > min_columns && node->scores == nullptr) {
+    node = node->parent;
+    --match->num_columns;
+    if (match->reason == MissReason::kNone) match->reason = MissReason::kNotCached;
+  }
+  if (node != match->pin.node()) match->pin = PinNode(node);
+}
+
+const ScoreSums& PrefixIndex::scores(const Node* node) const { return node->scores; }
+
+void PrefixIndex::AttachScores(const Pin& pin, ScoreSums scores) {
+  Node* node = pin.node();
+  PREFIXD_CHECK(!node->is_root());
+  PREFIXD_CHECK(scores->size() == static_cast<size_t>(options_.num_layers) *
+                                      static_cast<size_t>(node->depth) * kSlotsPerPage);
+  if (node->scores != nullptr) return;
+  node->scores = std::move(scores);
+  score_bytes_ += ScoreBytes(*node);
+}
+
+std::optional<uint64_t> PrefixIndex::LowestPriority(int32_t tenant) {
+  const Node* victim = Victim(tenant);
+  if (victim == nullptr) return std::nullopt;
+  return victim->priority();
 }
 
 absl::Span<const PageRef> PrefixIndex::pages(const Node* node) const { return node->pages; }

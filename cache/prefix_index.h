@@ -8,9 +8,11 @@
 #ifndef PREFIXD_CACHE_PREFIX_INDEX_H_
 #define PREFIXD_CACHE_PREFIX_INDEX_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -100,6 +102,10 @@ class PrefixIndex {
   Match Find(const Pin& from, TokenView tokens, absl::Span<const ContentKey> keys,
              int32_t max_tokens);
 
+  // Takes columns off the end of a match until its last one has scores, down to `min_columns`; the
+  // partial column goes too.
+  void CutToScores(int32_t min_columns, Match* match);
+
   // The number of tokens that Find would match from the root, without side effects; 0 if the root
   // is unknown.
   int32_t Peek(const ContentKey& root_key, TokenView tokens, absl::Span<const ContentKey> keys,
@@ -118,6 +124,18 @@ class PrefixIndex {
   // the pages are dropped and that one is returned.
   Pin Publish(const Pin& parent, const ContentKey& key, TokenView tokens,
               std::vector<PageRef> pages, uint32_t cost);
+
+  // Scores stored with a node; null if there are none, or it is a root.
+  const ScoreSums& scores(const Node* node) const;
+  // Stores them, if there are none. Requires: not a root; [num_layers][tokens up to its end].
+  void AttachScores(const Pin& pin, ScoreSums scores);
+  uint64_t score_bytes() const { return score_bytes_; }
+
+  // The clock of eviction, for what is evicted beside the columns; it moves to what was evicted.
+  uint64_t clock() const { return clock_; }
+  void AdvanceClock(uint64_t priority) { clock_ = std::max(clock_, priority); }
+  // The priority of the column of `tenant` (any: -1) that Evict would drop next.
+  std::optional<uint64_t> LowestPriority(int32_t tenant);
 
   // Drops unpinned leaves of `tenant` (any: -1) until `num_pages` pages were given up or none is
   // left. Returns the number of pages given up.
@@ -198,6 +216,7 @@ class PrefixIndex {
   uint64_t clock_ = 0;     // The highest priority that was evicted.
   uint64_t num_uses_ = 0;  // Numbers them.
   int64_t num_pins_ = 0;
+  uint64_t score_bytes_ = 0;
   Counters counters_;
 };
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/container/btree_set.h"
@@ -47,6 +48,7 @@ struct alignas(64) PrefixNode {
   size_t heap_index = kNotInHeap;
   absl::btree_set<PrefixNode*, ByContent> children;
   std::vector<PageRef> pages;  // [num_layers]; a root has none.
+  ScoreSums scores;            // Over the queries up to here; null: not known.
 
   bool is_root() const { return parent == nullptr; }
   bool is_leaf() const { return children.empty(); }

@@ -85,15 +85,15 @@ absl::Status ThreadedEngine::CheckTenantQueue(int32_t tenant) const {
           .retry_after = std::max(kLeastRetryHint, absl::Milliseconds(wait_estimate_ms_.load()))});
 }
 
-absl::Status ThreadedEngine::MergePrefix(Request* request, std::vector<KeptImage>* kept) const {
-  if (request->prefix.empty()) return absl::OkStatus();
+absl::StatusOr<std::shared_ptr<const PrefixEntry>> ThreadedEngine::MergePrefix(
+    Request* request) const {
+  if (request->prefix.empty()) return nullptr;
   PREFIXD_ASSIGN_OR_RETURN(const std::shared_ptr<PrefixEntry> entry,
                            parts_.prefixes->Use(request->tenant, request->prefix));
   PREFIXD_ASSIGN_OR_RETURN(request->input, MergeInputs(entry->input, std::move(request->input)));
   // The prefix's own namespace, or its pages would not be found.
   if (request->cache_salt.empty()) request->cache_salt = entry->cache_salt;
-  *kept = entry->kept;
-  return absl::OkStatus();
+  return entry;
 }
 
 absl::Status ThreadedEngine::Submit(Request request, std::shared_ptr<EventSink> sink) {
@@ -115,7 +115,11 @@ absl::Status ThreadedEngine::Enqueue(std::unique_ptr<ActiveRequest> active) {
     request.priority = std::min(request.priority, highest);
   }
   if (!parts_.options.prefix_cache) request.bypass_prefix_cache = true;
-  PREFIXD_RETURN_IF_ERROR(MergePrefix(&request, &active->kept));
+  PREFIXD_ASSIGN_OR_RETURN(const std::shared_ptr<const PrefixEntry> prefix, MergePrefix(&request));
+  if (prefix != nullptr) {
+    active->kept = prefix->kept;
+    active->prefix_rows = prefix->info.prompt_tokens;
+  }
   active->handle = std::make_shared<RequestHandle>();
   active->submitted = clock_->Now();
   PREFIXD_RETURN_IF_ERROR(ChargeImages(active.get()));
@@ -181,8 +185,9 @@ void ThreadedEngine::CountTokens(Request request,
 }
 
 absl::StatusOr<Prompt> ThreadedEngine::BuildCountedPrompt(Request request) const {
-  std::vector<KeptImage> kept;
-  PREFIXD_RETURN_IF_ERROR(MergePrefix(&request, &kept));
+  PREFIXD_ASSIGN_OR_RETURN(const std::shared_ptr<const PrefixEntry> prefix, MergePrefix(&request));
+  const absl::Span<const KeptImage> kept =
+      prefix == nullptr ? absl::Span<const KeptImage>() : prefix->kept;
   return parts_.prompts->Build(
       {.input = request.input,
        .tenant = request.tenant,

@@ -195,6 +195,21 @@ absl::Status DescribeModel(EngineParts* parts) {
   return absl::OkStatus();
 }
 
+absl::Status OpenRetention(EngineParts* parts) {
+  const int num_layers = parts->model_files->spec().num_layers;
+  PREFIXD_ASSIGN_OR_RETURN(RetentionCatalogue catalogue,
+                           RetentionCatalogue::Create(parts->options, num_layers));
+  EngineModelInfo& info = parts->model_info;
+  info.num_layers = num_layers;
+  for (const RetentionPolicy* policy : RetentionPolicies()) {
+    info.policies.emplace_back(policy->name());
+  }
+  info.profiles = catalogue.ProfileNames();
+  info.retention_defaults = catalogue.defaults();
+  parts->retention = std::make_shared<const RetentionCatalogue>(std::move(catalogue));
+  return absl::OkStatus();
+}
+
 StepLoopOptions LoopOptions(const EngineParts& parts) {
   return {.model_name = parts.model_info.name,
           .max_batch_tokens = parts.options.max_batch_tokens,
@@ -207,6 +222,7 @@ StepLoopOptions LoopOptions(const EngineParts& parts) {
           .page_bytes = parts.page_bytes,
           .tenants = parts.options.tenants,
           .prefixes = parts.prefixes.get(),
+          .retention = parts.retention,
           .check_invariants = parts.options.check_invariants};
 }
 
@@ -220,6 +236,7 @@ absl::StatusOr<EngineParts> OpenEngineParts(const EngineOptions& options) {
   PREFIXD_RETURN_IF_ERROR(OpenBackend(&parts));
   PREFIXD_RETURN_IF_ERROR(DescribeModel(&parts));
   PREFIXD_RETURN_IF_ERROR(OpenPrompts(&parts));
+  PREFIXD_RETURN_IF_ERROR(OpenRetention(&parts));
   parts.prefixes = std::make_unique<PrefixRegistry>();
   return parts;
 }

@@ -27,6 +27,7 @@ struct EngineParts {
   std::unique_ptr<ImageStore> images;  // Outlives `prompts`.
   std::unique_ptr<const PromptBuilder> prompts;
   std::unique_ptr<PrefixRegistry> prefixes;
+  std::shared_ptr<const RetentionCatalogue> retention;
   EngineModelInfo model_info;
   EngineRuntimeInfo runtime_info;
   KvPoolShape kv_shape;

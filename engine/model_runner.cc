@@ -35,6 +35,9 @@ absl::Status ModelRunner::Run(const StepPlan& plan, StepResult* result) {
   result->failures.clear();
   result->features.clear();
   for (const ImagePiece& piece : plan.images) RunImage(piece, result);
+  for (const DecodeRow& decode : plan.decodes) {
+    PREFIXD_RETURN_IF_ERROR(ClearScoreOfFreeSlot(decode));
+  }
   BuildBatch(plan);
   if (!token_ids_.empty()) {
     PREFIXD_RETURN_IF_ERROR(CopyPages());
@@ -90,8 +93,10 @@ void ModelRunner::AddDecode(const DecodeRow& decode) {
   const int32_t row = static_cast<int32_t>(token_ids_.size());
   const InputToken& input = sequence->next_input;
   token_ids_.push_back(input.sample_row >= 0 ? sample_buffer_[input.sample_row] : input.token);
-  positions_.push_back(sequence->kv.next_position());
-  AddKv(&sequence->kv, row, 1);
+  const RetentionRecipe& recipe = decode.request->retention.recipe;
+  positions_.push_back(recipe.reference_positions ? sequence->kv.layer(0).length()
+                                                  : sequence->kv.next_position());
+  AddKv(&sequence->kv, sequence->scores.empty() ? nullptr : &sequence->scores, 0, row, 1);
   sources_.push_back({decode.request, sequence, static_cast<int32_t>(logit_rows_.size())});
   logit_rows_.push_back(row);
 }
@@ -105,7 +110,9 @@ void ModelRunner::AddPrefill(const PrefillPiece& piece) {
     positions_.push_back(kv->next_position() + i);
   }
   AddFeatures(piece, row_begin);
-  AddKv(kv, row_begin, piece.num_rows);
+  const bool scored = request->retention.scores_prompt();
+  const int32_t first_summed = std::max(0, request->retention.first_summed() - kv->next_position());
+  AddKv(kv, scored ? &piece.sequence->scores : nullptr, first_summed, row_begin, piece.num_rows);
   if (!piece.samples) return;
   const int32_t logits_row = static_cast<int32_t>(logit_rows_.size());
   logit_rows_.push_back(row_begin + piece.num_rows - 1);
@@ -139,7 +146,8 @@ void ModelRunner::AddFeatures(const PrefillPiece& piece, int32_t row_begin) {
 }
 
 // Gives the rows their slots. The scheduler reserved the pages, so they cannot lack.
-void ModelRunner::AddKv(KvSequence* kv, int32_t row_begin, int32_t num_rows) {
+void ModelRunner::AddKv(KvSequence* kv, const SlotScores* scores, int32_t first_summed,
+                        int32_t row_begin, int32_t num_rows) {
   KvCache::Placement& placement = placements_[num_sequences_++];
   PREFIXD_CHECK(cache_->Append(kv, num_rows, &placement));
   for (size_t layer = 0; layer < segments_.size(); ++layer) {
@@ -147,8 +155,23 @@ void ModelRunner::AddKv(KvSequence* kv, int32_t row_begin, int32_t num_rows) {
                                 .num_rows = num_rows,
                                 .pages = kv->layer(static_cast<int>(layer)).page_ids(),
                                 .write_slots = placement.write_slots[layer],
-                                .first_visible = placement.first_visible[layer]});
+                                .first_visible = placement.first_visible[layer],
+                                .sums = scores != nullptr ? &scores->layers[layer] : nullptr,
+                                .first_summed_row = first_summed});
   }
+}
+
+absl::Status ModelRunner::ClearScoreOfFreeSlot(const DecodeRow& decode) {
+  const Sequence& sequence = *decode.sequence;
+  if (sequence.scores.empty()) return absl::OkStatus();
+  const float zero = 0.0f;
+  for (int layer = 0; layer < sequence.kv.num_layers(); ++layer) {
+    const int32_t slot = sequence.kv.layer(layer).free_slot();
+    if (slot < 0) continue;
+    PREFIXD_RETURN_IF_ERROR(
+        backend_->Upload({&zero, 1}, sequence.scores.layers[layer].Cols(slot, 1)));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ModelRunner::CopyPages() {
@@ -181,12 +204,8 @@ void ModelRunner::FinishPrefill(const PrefillPiece& piece) {
   for (size_t i = 0; i < request->images.size(); ++i) {
     if (request->prompt.images[i].row_end() <= computed) request->images[i].features = nullptr;
   }
-  if (!piece.ends_prompt) return;
-  for (size_t i = 1; i < request->choices.size(); ++i) {
-    Sequence* const choice = request->choices[i].get();
-    if (choice->finished) continue;
-    choice->kv = cache_->Fork(request->first().kv);
-    choice->most_rows = std::max(choice->most_rows, computed);
+  if (piece.sequence->scores.num_rows == computed - piece.num_rows) {
+    piece.sequence->scores.num_rows = computed;
   }
 }
 
@@ -211,7 +230,7 @@ void ModelRunner::SampleOne(const SampleSource& source, absl::Span<const float> 
   SampledToken sampled{.request = source.request, .sequence = source.sequence};
   const bool forgets = PREFIXD_PLANTED(kResumeForgetsStep) && source.request->recomputed_rows > 0;
   const size_t step = forgets ? 0 : sequence.generated.size();
-  if (sequence.replaying()) {
+  if (sequence.is_forced()) {
     sampled.token = sequence.forced_tokens[step];
   } else {
     suppressed_ = never_sampled_;
@@ -230,9 +249,9 @@ void ModelRunner::SampleOne(const SampleSource& source, absl::Span<const float> 
         .counts = &sequence.counts,
         .suppressed = suppressed_};
     sampled.token = Sample(logits, row, &scratch_);
-    if (request.output.logprobs && sampled.token >= 0) {
-      sampled.logprobs = Logprobs(logits, sampled.token, *request.output.logprobs);
-    }
+  }
+  if (request.output.logprobs && sampled.token >= 0 && !sequence.was_sent()) {
+    sampled.logprobs = Logprobs(logits, sampled.token, *request.output.logprobs);
   }
   sample_buffer_.push_back(sampled.token);
   result->samples.push_back(std::move(sampled));

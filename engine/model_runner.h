@@ -65,7 +65,11 @@ class ModelRunner {
   void AddDecode(const DecodeRow& decode);
   void AddPrefill(const PrefillPiece& piece);
   void AddFeatures(const PrefillPiece& piece, int32_t row_begin);
-  void AddKv(KvSequence* kv, int32_t row_begin, int32_t num_rows);
+  // `scores`: where attention of the rows from `first_summed` on is added up; null: nowhere.
+  void AddKv(KvSequence* kv, const SlotScores* scores, int32_t first_summed, int32_t row_begin,
+             int32_t num_rows);
+  // A slot that was handed on begins without score.
+  absl::Status ClearScoreOfFreeSlot(const DecodeRow& decode);
   absl::Status CopyPages();
   absl::Status Forward();
   absl::Status SampleRows(StepResult* result);

@@ -24,8 +24,14 @@ CacheMiss MissOf(MissReason reason) {
 
 // Rows that may come from the cache: the last one must be computed, for it yields the logits. Of a
 // prefix that is pinned nobody asks for logits.
+// Under a KV budget the row before the selection is computed too, and all whose queries count.
 int32_t MatchableRows(const ActiveRequest& request) {
   if (PREFIXD_PLANTED(kLastTokenMatched)) return request.prefill_rows();
+  const RetentionState& retention = request.retention;
+  if (retention.on()) {
+    const int32_t last = retention.needs().window > 0 ? retention.first_summed() : INT32_MAX;
+    return std::min(retention.boundary - 1, last);
+  }
   return request.pins != nullptr ? request.prefill_rows() : request.prefill_rows() - 1;
 }
 
@@ -34,6 +40,28 @@ const ContentKey* NextKey(const ActiveRequest& request) {
   const int32_t next = request.first().kv.num_shared_columns();
   if ((next + 1) * kSlotsPerPage > request.prefill_rows()) return nullptr;
   return next < static_cast<int32_t>(request.keys.size()) ? &request.keys[next] : nullptr;
+}
+
+KvCache::Columns ColumnsFor(const ActiveRequest& request) {
+  return request.retention.needs_stored_scores() ? KvCache::Columns::kScored
+                                                 : KvCache::Columns::kAny;
+}
+
+// The key of the column whose scores the request stores next; null if there is none.
+const ContentKey* NextScoredKey(const ActiveRequest& request) {
+  if (!request.retention.needs_stored_scores()) return nullptr;
+  const std::vector<int32_t>& checkpoints = request.retention.checkpoints;
+  const auto next =
+      std::upper_bound(checkpoints.begin(), checkpoints.end(), request.first().kv.next_position());
+  if (next == checkpoints.end()) return nullptr;
+  const size_t column = static_cast<size_t>(*next / kSlotsPerPage) - 1;
+  return column < request.keys.size() ? &request.keys[column] : nullptr;
+}
+
+bool AtCheckpoint(const ActiveRequest& request) {
+  const int32_t row = request.first().kv.next_position();
+  const std::vector<int32_t>& checkpoints = request.retention.checkpoints;
+  return row == 0 || std::binary_search(checkpoints.begin(), checkpoints.end(), row);
 }
 
 bool AtColumnBoundary(const KvSequence& kv) {
@@ -65,25 +93,51 @@ bool PrefixSharing::Begin(ActiveRequest* request) {
   saved_most_rows_ = request->first().most_rows;
   saved_receipt_ = request->receipt;
   if (!request->prompt.root_key) return true;
+  if (const auto& snapshot = request->retention.snapshot_key) {
+    if (StartFromSnapshot(request)) return true;
+    if (in_flight_.HasSnapshot(*snapshot)) return false;
+  }
   cache_.Open(*request->prompt.root_key, kv);
   ExtendColumns(request);
   match_ = {};
   const ContentKey* next = NextKey(*request);
-  if (next == nullptr || !in_flight_.HasColumn(kv->pin().node(), *next)) return true;
-  Abandon(request);
-  return false;
+  const ContentKey* scored = NextScoredKey(*request);
+  const bool waits = (next != nullptr && in_flight_.HasColumn(kv->pin().node(), *next)) ||
+                     (scored != nullptr && in_flight_.HasScores(*scored));
+  if (waits) Abandon(request);
+  return !waits;
+}
+
+bool PrefixSharing::StartFromSnapshot(ActiveRequest* request) {
+  RetentionState& retention = request->retention;
+  const SnapshotSpec spec = SnapshotSpecOf(*request);
+  KvSequence* const kv = &request->first().kv;
+  if (!cache_.StartFromSnapshot(*retention.snapshot_key, spec, kv)) return false;
+  retention.selected = true;
+  CountAdopted(0, kv->next_position(), request);
+  return true;
+}
+
+SnapshotSpec SnapshotSpecOf(const ActiveRequest& request) {
+  const auto rows = static_cast<size_t>(request.retention.boundary);
+  return {.root_key = *request.prompt.root_key,
+          .recipe = request.retention.recipe_digest,
+          .tokens = {.ids = absl::MakeConstSpan(request.prompt.token_ids).subspan(0, rows),
+                     .media = request.prompt.media}};
 }
 
 void PrefixSharing::Abandon(ActiveRequest* request) {
   request->first().kv = KvSequence(cache_.num_layers(), request->tenant);
   request->first().most_rows = saved_most_rows_;
+  request->retention.selected = false;
   request->receipt = saved_receipt_;
 }
 
 void PrefixSharing::ExtendColumns(ActiveRequest* request) {
   KvSequence* const kv = &request->first().kv;
   const int32_t before = kv->next_position();
-  match_ = cache_.Extend(request->tokens(), request->keys, MatchableRows(*request), kv);
+  match_ = cache_.Extend(request->tokens(), request->keys, MatchableRows(*request),
+                         ColumnsFor(*request), kv);
   CountAdopted(before, kv->next_position(), request);
 }
 
@@ -103,10 +157,19 @@ void PrefixSharing::Update(ActiveRequest* request) {
   KvSequence* const kv = &request->first().kv;
   request->column_waits = request->image_waits = false;
   if (kv->shares() && kv->next_position() < request->prefill_rows()) {
-    const bool at_boundary = AtColumnBoundary(*kv);
-    if (at_boundary) ExtendColumns(request);
+    if (request->retention.snapshot_key) {
+      in_flight_.ClaimSnapshot(*request->retention.snapshot_key);
+    }
+    const bool scored = request->retention.needs_stored_scores();
+    // Between checkpoints the scores of the rows computed so far are nobody else's.
+    const bool at_boundary = scored ? AtCheckpoint(*request) : AtColumnBoundary(*kv);
+    if (at_boundary && AtColumnBoundary(*kv)) ExtendColumns(request);
     const ContentKey* next = NextKey(*request);
-    const bool mine = next == nullptr || in_flight_.ClaimColumn(kv->pin().node(), *next);
+    bool mine = next == nullptr || in_flight_.ClaimColumn(kv->pin().node(), *next);
+    if (scored) {
+      const ContentKey* stored = NextScoredKey(*request);
+      mine = stored == nullptr || in_flight_.ClaimScores(*stored);
+    }
     if (at_boundary) {
       if (mine && match_.partial) AdoptPartial(request);
       // The first thing that had to be computed explains the miss.
@@ -150,7 +213,7 @@ void PrefixSharing::KeepFeatures(ActiveRequest* request, Features features) {
 
 void PrefixSharing::Publish(ActiveRequest* request) {
   for (const auto& choice : request->choices) {
-    if (choice->finished) continue;
+    if (choice->finished || choice->kv.compressed()) continue;
     cache_.Publish({.ids = choice->tokens, .media = request->prompt.media}, request->keys,
                    &choice->kv);
   }

@@ -18,7 +18,8 @@ class PrefixSharing {
   // Begins a step: nobody computes anything yet.
   void BeginStep() { in_flight_.Clear(); }
 
-  // Lets a request whose KV is empty start from the longest cached prefix. Returns false if it
+  // Lets a request whose KV is empty start from its snapshot, else from the longest cached prefix
+  // that is of use to it. Returns false if it
   // should rather wait, because what comes next is being computed; its KV is empty again then.
   bool Begin(ActiveRequest* request);
 
@@ -36,6 +37,7 @@ class PrefixSharing {
   void KeepFeatures(ActiveRequest* request, Features features);
 
  private:
+  bool StartFromSnapshot(ActiveRequest* request);
   void ExtendColumns(ActiveRequest* request);
   void AdoptPartial(ActiveRequest* request);
   void UpdateImages(ActiveRequest* request);
@@ -48,6 +50,9 @@ class PrefixSharing {
   int32_t saved_most_rows_ = 0;
   CacheReceipt saved_receipt_;
 };
+
+// What the request's snapshot is of. Valid while the request is. Requires: it has a root key.
+SnapshotSpec SnapshotSpecOf(const ActiveRequest& request);
 
 // Counts rows [begin, end) of the prompt's first choice as taken from the cache, or as computed.
 void CountAdopted(int32_t begin, int32_t end, ActiveRequest* request);

@@ -59,8 +59,14 @@ bool HasPromptWork(const ActiveRequest& request) {
 // Pages that it may still take.
 int64_t PagesLeft(const KvCache& cache, const ActiveRequest& request) {
   const int64_t held = OwnPages(cache, request);
-  const int64_t shared = request.first().kv.num_shared_columns() * cache.num_layers();
+  const int64_t shared = cache.SharedPages(request.first().kv);
   return std::max<int64_t>(0, request.max_pages - shared - held);
+}
+
+// Pages that the selection of a KV budget is still to take, beside those of the prompt.
+int64_t SelectionPages(const ActiveRequest& request) {
+  const RetentionState& retention = request.retention;
+  return retention.on() && !retention.selected ? retention.selection_pages : 0;
 }
 
 // Pages that what is left of the prompt takes, and the first step of all choices after it.
@@ -68,7 +74,8 @@ int64_t PromptPages(const KvCache& cache, const ActiveRequest& request) {
   if (request.phase == ActiveRequest::Phase::kDecode) return 0;
   const int32_t rows = request.prefill_rows() - request.first().kv.next_position();
   const int64_t pages = cache.PagesToAppend(request.first().kv, rows) +
-                        (request.unfinished_choices() - 1) * cache.num_layers();
+                        (request.unfinished_choices() - 1) * cache.num_layers() +
+                        SelectionPages(request);
   return std::min(pages, PagesLeft(cache, request));
 }
 
@@ -269,18 +276,23 @@ Scheduler::Outcome Scheduler::PlanRows(const RequestList& running, ActiveRequest
   const bool first = plan->num_prompt_pieces() == 0;
   const int32_t limit = std::max(budget->rows, first ? 1 : 0);
   int32_t num_rows = std::min({ready, limit, budget->piece_rows});
+  const int32_t begin = sequence->kv.next_position();
+  num_rows = std::min(num_rows, request->retention.NextStop(begin) - begin);
   const bool prefill = request->phase == ActiveRequest::Phase::kPrefill;
   const int32_t end =
       prefill ? request->prefill_rows() : static_cast<int32_t>(sequence->tokens.size());
-  if (sequence->kv.next_position() + num_rows == end && budget->logit_rows <= 0) --num_rows;
+  if (begin + num_rows == end && budget->logit_rows <= 0) --num_rows;
   if (num_rows <= 0) return {};
-  const int64_t pages = cache_.PagesToAppend(sequence->kv, num_rows);
+  const bool selects = request->retention.on() && !request->retention.selected &&
+                       begin + num_rows == request->retention.boundary;
+  const int64_t pages =
+      cache_.PagesToAppend(sequence->kv, num_rows) + (selects ? SelectionPages(*request) : 0);
   const KvCache::Room room = cache_.Reserve(request->tenant, pages);
   if (room != KvCache::Room::kGranted) {
     // Without a victim it keeps what it has and waits; those that are senior go on.
     return {.lacks = request, .victim = VictimForPages(*request, room, running)};
   }
-  const bool ends = sequence->kv.next_position() + num_rows == end;
+  const bool ends = begin + num_rows == end;
   const bool ends_prompt = ends && prefill;
   const bool fresh = std::any_of(
       request->choices.begin(), request->choices.end(),

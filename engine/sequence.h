@@ -19,6 +19,7 @@
 #include "engine/prefix_registry.h"
 #include "engine/prompt/prompt.h"
 #include "engine/request.h"
+#include "engine/retention_state.h"
 #include "engine/sampler.h"
 #include "engine/text_streamer.h"
 
@@ -46,21 +47,37 @@ struct Sequence {
       : choice(choice_index), kv(std::move(kv_tables)), streamer(tokenizer, text) {}
 
   const int32_t choice;
-  KvSequence kv;                       // The leading rows of `tokens`.
-  std::vector<int32_t> tokens;         // The prompt's rows, then `generated`.
-  std::vector<int32_t> generated;      // Sampled or forced, in order.
-  std::vector<int32_t> forced_tokens;  // Replayed instead of sampling, without events; see rule 12.
-  InputToken next_input;               // Fed by the next decode row.
+  KvSequence kv;                   // The leading rows of `tokens`.
+  std::vector<int32_t> tokens;     // The prompt's rows, then `generated`.
+  std::vector<int32_t> generated;  // Sampled or forced, in order.
+  // Taken instead of sampling: the output that a request forces, or what was generated before a
+  // preemption under a KV budget (docs/decisions.md, rule 12).
+  std::vector<int32_t> forced_tokens;
+  size_t num_sent = 0;    // Tokens that events were sent for; those that come again send none.
+  InputToken next_input;  // Fed by the next decode row.
   TokenCounter counts;
   TextStreamer streamer;
   bool finished = false;
+  SlotScores scores;      // While a retention policy wants them.
+  int64_t drops = 0;      // Slots handed on while decoding, of the KV at hand.
   int32_t most_rows = 0;  // Rows that were ever in the KV; those computed again count apart.
   absl::Time last_token;
 
   // Rows of `tokens` that are not in the KV yet. 1: a decode row; more: computed after preemption.
   int32_t pending_rows() const { return static_cast<int32_t>(tokens.size()) - kv.next_position(); }
-  // Whether the next token is replayed instead of sampled.
-  bool replaying() const { return generated.size() < forced_tokens.size(); }
+  // Whether the next token is given instead of sampled, and whether it was sent before.
+  bool is_forced() const { return generated.size() < forced_tokens.size(); }
+  bool was_sent() const { return generated.size() < num_sent; }
+
+  // Begins again after the prompt; what was generated will be forced.
+  void Rewind(const std::vector<int32_t>& prompt) {
+    if (generated.size() > forced_tokens.size()) forced_tokens = generated;
+    num_sent = std::max(num_sent, generated.size());
+    generated.clear();
+    tokens = prompt;
+    scores = {};
+    drops = 0;
+  }
 };
 
 // Where the features of an image of a request came from.
@@ -81,6 +98,7 @@ struct ActiveRequest {
   std::shared_ptr<RequestHandle> handle;
   std::shared_ptr<PrefixEntry> pins;  // The prefix that it computes and pins; null: none.
   std::vector<KeptImage> kept;        // Images of the prefix that its input begins with.
+  int32_t prefix_rows = 0;            // Of the named prefix; 0: it names none.
 
   Phase phase = Phase::kWaiting;
   int32_t tenant = 0;        // Index into the engine's tenants.
@@ -110,6 +128,7 @@ struct ActiveRequest {
   std::vector<ContentKey> keys;  // Of the columns of choices[0]->tokens, as far as they are needed.
   std::vector<std::unique_ptr<Sequence>> choices;  // One during prefill; all of them afterwards.
 
+  RetentionState retention;
   CacheReceipt receipt;
   int32_t most_pages = 0;  // Held at a time.
   int32_t recomputed_rows = 0;
@@ -123,6 +142,7 @@ struct ActiveRequest {
   // preemption. Of a prefix that is pinned, whole columns only.
   int32_t prefill_rows() const {
     if (pins != nullptr) return prompt_rows() / kSlotsPerPage * kSlotsPerPage;
+    if (retention.on()) return prompt_rows();
     return choices.size() == 1 ? static_cast<int32_t>(first().tokens.size()) : prompt_rows();
   }
   void DropEncoding() {

@@ -37,8 +37,11 @@ std::vector<TenantOptions> TenantsOrOne(std::vector<TenantOptions> tenants) {
   return {{.page_share = 1.0, .page_floor = 0.0, .max_running = kNoLimit}};
 }
 
-StepLoopOptions WithTenants(StepLoopOptions options) {
+StepLoopOptions WithDefaults(StepLoopOptions options, int num_layers) {
   options.tenants = TenantsOrOne(std::move(options.tenants));
+  if (options.retention == nullptr) {
+    options.retention = std::make_shared<const RetentionCatalogue>(num_layers);
+  }
   return options;
 }
 
@@ -93,8 +96,8 @@ absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(const StepLoopOptions
                                                            std::unique_ptr<KvPool> pool,
                                                            const Tokenizer* tokenizer,
                                                            const Clock* clock, Listener listener) {
-  auto loop = std::unique_ptr<StepLoop>(new StepLoop(options, std::move(model), std::move(pool),
-                                                     tokenizer, clock, std::move(listener)));
+  auto loop = std::unique_ptr<StepLoop>(new StepLoop(
+      options, backend, std::move(model), std::move(pool), tokenizer, clock, std::move(listener)));
   PREFIXD_ASSIGN_OR_RETURN(
       loop->runner_,
       ModelRunner::Create(backend, loop->model_.get(), loop->pool_.get(), &loop->cache_,
@@ -102,10 +105,10 @@ absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(const StepLoopOptions
   return loop;
 }
 
-StepLoop::StepLoop(const StepLoopOptions& options, std::unique_ptr<Model> model,
+StepLoop::StepLoop(const StepLoopOptions& options, Backend* backend, std::unique_ptr<Model> model,
                    std::unique_ptr<KvPool> pool, const Tokenizer* tokenizer, const Clock* clock,
                    Listener listener)
-    : options_(WithTenants(options)),
+    : options_(WithDefaults(options, model->spec().num_layers)),
       model_(std::move(model)),
       pool_(std::move(pool)),
       tokenizer_(tokenizer),
@@ -117,6 +120,7 @@ StepLoop::StepLoop(const StepLoopOptions& options, std::unique_ptr<Model> model,
       sharing_(&cache_, &features_),
       shares_(WeightsOf(options_.tenants)),
       scheduler_(SchedulerOptionsFrom(options_), &cache_, &shares_),
+      compressor_(backend, pool_.get(), &cache_),
       pinned_pages_(options_.tenants.size()),
       tenant_totals_(options_.tenants.size()) {}
 
@@ -146,7 +150,8 @@ bool StepLoop::Step() {
     return false;
   }
   const absl::Time begin = clock_->Now();
-  const absl::Status status = runner_->Run(plan_, &result_);
+  absl::Status status = PrepareScores();
+  if (status.ok()) status = runner_->Run(plan_, &result_);
   ++steps_;
   if (status.ok()) {
     ObserveStep(clock_->Now() - begin);
@@ -253,8 +258,14 @@ void StepLoop::AfterForward() {
   const absl::Time begin = clock_->Now();
   PublishComputed();
   cache_time_ += clock_->Now() - begin;
+  DropAfterDecode();
   for (const PrefillPiece& piece : plan_.prefills) {
-    if (piece.ends_prompt) EndPrefill(piece.request);
+    absl::Status after = AfterPiece(piece);
+    if (!after.ok()) {
+      Fail(piece.request, std::move(after));
+    } else if (piece.ends_prompt) {
+      EndPrefill(piece.request);
+    }
   }
 }
 
@@ -265,7 +276,9 @@ void StepLoop::PublishComputed() {
   };
   for (const DecodeRow& decode : plan_.decodes) {
     Sequence* const sequence = decode.sequence;
-    sequence->most_rows = std::max(sequence->most_rows, sequence->kv.next_position());
+    const int32_t rows = sequence->kv.next_position();
+    if (rows <= sequence->most_rows) ++decode.request->recomputed_rows;
+    sequence->most_rows = std::max(sequence->most_rows, rows);
     if (sequence->kv.next_position() % kSlotsPerPage == 0) computed(decode.request);
   }
   for (const PrefillPiece& piece : plan_.prefills) computed(piece.request);
@@ -278,6 +291,11 @@ void StepLoop::EndPrefill(ActiveRequest* request) {
     } else {
       FinishRequest(request);
     }
+    return;
+  }
+  BeginDrops(request);
+  if (absl::Status status = ForkChoices(request); !status.ok()) {
+    Fail(request, std::move(status));
     return;
   }
   request->phase = ActiveRequest::Phase::kDecode;

@@ -21,10 +21,12 @@
 #include "engine/engine.h"
 #include "engine/fair_share.h"
 #include "engine/feature_cache.h"
+#include "engine/kv_compressor.h"
 #include "engine/model_runner.h"
 #include "engine/models/model.h"
 #include "engine/prefix_registry.h"
 #include "engine/prefix_sharing.h"
+#include "engine/retention_catalogue.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
 #include "engine/tokenizer/tokenizer.h"
@@ -43,7 +45,8 @@ struct StepLoopOptions {
   uint64_t page_bytes = 0;             // For receipts.
   std::vector<TenantOptions> tenants;  // Empty: one, without limits.
   PrefixRegistry* prefixes = nullptr;  // Null: none are pinned. Must outlive the loop.
-  int key_bits = 256;                  // Tests cut keys to force collisions.
+  std::shared_ptr<const RetentionCatalogue> retention;  // Null: one without profiles.
+  int key_bits = 256;                                   // Tests cut keys to force collisions.
   bool check_invariants = false;
 };
 
@@ -99,7 +102,7 @@ class StepLoop {
   void FillStats(EngineStats* stats) const;
 
  private:
-  StepLoop(const StepLoopOptions& options, std::unique_ptr<Model> model,
+  StepLoop(const StepLoopOptions& options, Backend* backend, std::unique_ptr<Model> model,
            std::unique_ptr<KvPool> pool, const Tokenizer* tokenizer, const Clock* clock,
            Listener listener);
 
@@ -117,6 +120,7 @@ class StepLoop {
   absl::Status Prepare(ActiveRequest* request);
   void CapOutput(ActiveRequest* request) const;
   int64_t PagesFor(const ActiveRequest& request, int64_t new_tokens) const;
+  absl::Status ForceOutput(ActiveRequest* request) const;
   absl::Status CheckFits(const ActiveRequest& request) const;
   int32_t ExpectedRows(const ActiveRequest& request) const;
   absl::Status CheckDeadlineReachable(const ActiveRequest& request) const;
@@ -143,6 +147,30 @@ class StepLoop {
   void Absorb(SampledToken* sampled);
   void EmitToken(const SampledToken& sampled, std::string text);
   void ObserveStep(absl::Duration elapsed);
+
+  // Retention.
+  double budget_raise() const { return 0; }
+  absl::Status PrepareRetention(ActiveRequest* request);
+  absl::Status SetBoundary(ActiveRequest* request) const;
+  void SetCheckpoints(ActiveRequest* request) const;
+  int64_t PagesUnderBudget(const ActiveRequest& request, int64_t new_tokens) const;
+  absl::Status EnsureScores(ActiveRequest* request);
+  absl::Status PrepareScores();
+  absl::Status AfterPiece(const PrefillPiece& piece);
+  absl::Status StoreScores(ActiveRequest* request);
+  absl::Status Select(ActiveRequest* request);
+  void TakeSelection(const std::vector<LayerSelection>& selection, absl::Span<const float> scores,
+                     ActiveRequest* request);
+  absl::Status CompactScores(absl::Span<const float> scores, ActiveRequest* request);
+  void NoteSnapshot(ActiveRequest* request);
+  void BeginDrops(ActiveRequest* request);
+  absl::Status ForkChoices(ActiveRequest* request);
+  void DropAfterDecode();
+  void RewindUnderBudget(ActiveRequest* request);
+  int64_t DroppedSlots(const ActiveRequest& request) const;
+  RetentionReceipt RetentionReceiptOf(const ActiveRequest& request) const;
+  void AddToRetentionTotals(const ActiveRequest& request);
+  void FillRetentionStats(RetentionStats* stats) const;
 
   // The end.
   void FinishChoice(ActiveRequest* request, Sequence* sequence, FinishReason reason);
@@ -181,6 +209,7 @@ class StepLoop {
   FairShare shares_;
   const Scheduler scheduler_;
   std::unique_ptr<ModelRunner> runner_;
+  KvCompressor compressor_;
 
   RequestList waiting_;  // Priority, then arrival.
   RequestList running_;  // In order of admission.
@@ -199,6 +228,7 @@ class StepLoop {
   uint64_t finished_ = 0, failed_ = 0, preemptions_ = 0, recomputed_ = 0, preempted_pages_ = 0;
   std::array<uint64_t, 6> finishes_{};
   CacheStats totals_;  // Of ended requests.
+  RetentionStats retention_totals_;
   std::vector<TenantTotals> tenant_totals_;
   EngineHistograms histograms_;
 };

@@ -72,6 +72,7 @@ void StepLoop::Start(ActiveRequest* request) {
                                [request](const auto& other) { return other.get() == request; });
   running_.push_back(std::move(*at));
   waiting_.erase(at);
+  NoteSnapshot(request);
   sharing_.Update(request);
   request->most_pages = std::max(request->most_pages, static_cast<int32_t>(HeldPages(*request)));
   if (!request->started) Announce(request);
@@ -105,13 +106,14 @@ void StepLoop::Preempt(ActiveRequest* request) {
     if (PREFIXD_PLANTED(kResumeForgetsPenalties)) choice->counts = TokenCounter();
     Retire(choice.get());
   }
+  if (request->retention.on()) RewindUnderBudget(request);
   for (ImageProgress& image : request->images) image.features = nullptr;
   request->DropEncoding();
   request->phase = ActiveRequest::Phase::kWaiting;
   request->parked = false;
   ++request->receipt.preemptions;
   ++preemptions_;
-  if (request->prompt.root_key && request->choices.size() == 1) {
+  if (request->prompt.root_key && request->choices.size() == 1 && !request->retention.on()) {
     const int32_t full = static_cast<int32_t>(request->first().tokens.size()) / kSlotsPerPage;
     while (static_cast<int32_t>(request->keys.size()) < full) {
       const ContentKey& parent =

@@ -55,6 +55,9 @@ absl::Status StepLoop::Prepare(ActiveRequest* request) {
   }
   if (!request->prompt.root_key) request->receipt.miss = CacheMiss::kBypassed;
 
+  request->seed = request->request.sampling.seed ? *request->request.sampling.seed : DrawSeed();
+  PREFIXD_RETURN_IF_ERROR(PrepareRetention(request));
+  PREFIXD_RETURN_IF_ERROR(ForceOutput(request));
   if (request->pins == nullptr) CapOutput(request);
   request->max_pages = PagesFor(*request, request->pins == nullptr ? request->max_new_tokens : 1);
   if (PREFIXD_PLANTED(kPromiseOnePageShort) && request->max_pages > 1) --request->max_pages;
@@ -67,7 +70,29 @@ absl::Status StepLoop::Prepare(ActiveRequest* request) {
   PREFIXD_RETURN_IF_ERROR(CheckFits(*request));
   request->expected_rows = ExpectedRows(*request);
   PREFIXD_RETURN_IF_ERROR(CheckDeadlineReachable(*request));
-  request->seed = request->request.sampling.seed ? *request->request.sampling.seed : DrawSeed();
+  return absl::OkStatus();
+}
+
+// The output is given: it is what ends the request.
+absl::Status StepLoop::ForceOutput(ActiveRequest* request) const {
+  const std::vector<int32_t>& forced = request->request.forced_output;
+  if (forced.empty()) return absl::OkStatus();
+  const int32_t limit =
+      std::min(model_->spec().context_length - request->prompt_rows(), options_.max_output_tokens);
+  if (static_cast<int64_t>(forced.size()) > limit) {
+    return MakeError(absl::StatusCode::kInvalidArgument, reason::kContextLengthExceeded,
+                     absl::StrCat("the forced output has ", forced.size(),
+                                  " tokens, the context and the engine leave ", limit));
+  }
+  for (const int32_t token : forced) {
+    if (token >= 0 && token < model_->spec().vocab_size) continue;
+    return MakeError(absl::StatusCode::kInvalidArgument, reason::kParameterOutOfRange,
+                     absl::StrCat("forced token ", token, " is outside the vocabulary of ",
+                                  model_->spec().vocab_size));
+  }
+  request->request.stopping = {.max_tokens = static_cast<int32_t>(forced.size()),
+                               .ignore_eos = true};
+  for (const auto& choice : request->choices) choice->forced_tokens = forced;
   return absl::OkStatus();
 }
 
@@ -100,6 +125,7 @@ void StepLoop::CapOutput(ActiveRequest* request) const {
 // The last sampled token is never fed, so its KV is never stored. Choices share the full pages of
 // the prompt; from the first partly filled page on each has its own.
 int64_t StepLoop::PagesFor(const ActiveRequest& request, int64_t new_tokens) const {
+  if (request.retention.on()) return PagesUnderBudget(request, new_tokens);
   const int64_t prompt = request.prompt_rows();
   const int64_t one = cache_.PagesForTokens(prompt + new_tokens - 1);
   const int64_t shared = cache_.PagesForTokens(prompt / kPageSlots * kPageSlots);
@@ -109,6 +135,10 @@ int64_t StepLoop::PagesFor(const ActiveRequest& request, int64_t new_tokens) con
 // What is neither cached nor computed for a request before it.
 int32_t StepLoop::ExpectedRows(const ActiveRequest& request) const {
   if (!request.prompt.root_key) return request.prompt_rows();
+  const auto& snapshot = request.retention.snapshot_key;
+  if (snapshot && cache_.snapshots().Contains(*snapshot)) {
+    return request.prompt_rows() - request.retention.boundary;
+  }
   int32_t shared = cache_.index().Peek(*request.prompt.root_key, request.tokens(), request.keys,
                                        request.prompt_rows() - 1);
   const auto compare = [&](const RequestList& others) {

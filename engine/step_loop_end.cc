@@ -40,9 +40,11 @@ void StepLoop::FinishRequest(ActiveRequest* request) {
                  .image_tokens = request->prompt.num_image_tokens(),
                  .recomputed_tokens = request->recomputed_rows};
   for (const auto& choice : request->choices) {
-    event.usage.completion_tokens += static_cast<int32_t>(choice->generated.size());
+    event.usage.completion_tokens +=
+        static_cast<int32_t>(std::max(choice->generated.size(), choice->num_sent));
   }
   event.cache = ReceiptOf(*request);
+  event.retention = RetentionReceiptOf(*request);
   event.timings = {.queue = request->scheduled - request->submitted,
                    .prefill = (prefilled ? request->prefilled : now) - request->scheduled,
                    .first_token = (has_token ? request->first_token : now) - request->submitted,
@@ -75,6 +77,7 @@ CacheReceipt StepLoop::ReceiptOf(const ActiveRequest& request) const {
         break;
     }
   }
+  receipt.evicted_tokens = static_cast<int32_t>(DroppedSlots(request) / cache_.num_layers());
   receipt.kv_bytes = static_cast<uint64_t>(request.most_pages) * options_.page_bytes;
   return receipt;
 }
@@ -85,6 +88,7 @@ void StepLoop::AddToTotals(const ActiveRequest& request) {
   const uint64_t hits = static_cast<uint64_t>(receipt.hit_tokens);
   const uint64_t computed = static_cast<uint64_t>(receipt.computed_tokens);
   recomputed_ += static_cast<uint64_t>(request.recomputed_rows);
+  AddToRetentionTotals(request);
   totals_.computed_tokens += computed;
   tenant_totals_[request.tenant].prompt_tokens += hits + computed;
   tenant_totals_[request.tenant].cached_tokens += hits;

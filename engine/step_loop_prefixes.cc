@@ -90,7 +90,7 @@ FlushResult StepLoop::Flush(int32_t tenant) {
   FlushResult result;
   const int32_t free_before = cache_.num_free_pages();
   const int64_t columns = cache_.index().num_columns();
-  cache_.index().Evict(std::numeric_limits<int64_t>::max(), tenant);
+  cache_.EvictAll(tenant);
   result.pages = cache_.num_free_pages() - free_before;
   result.columns = columns - cache_.index().num_columns();
   result.feature_bytes = features_.Flush(tenant);

@@ -8,8 +8,7 @@
 namespace prefixd {
 
 int64_t StepLoop::HeldPages(const ActiveRequest& request) const {
-  return OwnPages(cache_, request) +
-         int64_t{request.first().kv.num_shared_columns()} * cache_.num_layers();
+  return OwnPages(cache_, request) + cache_.SharedPages(request.first().kv);
 }
 
 std::vector<const KvSequence*> StepLoop::LiveSequences() const {
@@ -48,6 +47,7 @@ void StepLoop::FillStats(EngineStats* stats) const {
   stats->finishes = finishes_;
   stats->histograms = histograms_;
   FillCacheStats(&stats->cache);
+  FillRetentionStats(&stats->retention);
   FillTenantStats(&stats->tenants);
   const auto add = [&](const ActiveRequest& request, absl::string_view state) {
     RequestInfo info{.id = request.request.id,
@@ -61,7 +61,8 @@ void StepLoop::FillStats(EngineStats* stats) const {
                      .preemptions = request.receipt.preemptions,
                      .age = now - request.submitted};
     for (const auto& choice : request.choices) {
-      info.generated_tokens += static_cast<int32_t>(choice->generated.size());
+      info.generated_tokens +=
+          static_cast<int32_t>(std::max(choice->generated.size(), choice->num_sent));
     }
     stats->requests.push_back(std::move(info));
   };
@@ -79,7 +80,8 @@ void StepLoop::FillCacheStats(CacheStats* stats) const {
   const PrefixIndex& index = cache_.index();
   const int64_t used = cache_.num_pages() - cache_.num_free_pages();
   stats->free_pages = cache_.num_free_pages();
-  stats->evictable_pages = static_cast<int32_t>(index.evictable_pages());
+  stats->evictable_pages =
+      static_cast<int32_t>(index.evictable_pages() + cache_.snapshots().evictable_pages());
   stats->pinned_pages =
       static_cast<int32_t>(std::accumulate(pinned_pages_.begin(), pinned_pages_.end(), int64_t{0}));
   stats->cached_pages = stats->evictable_pages + stats->pinned_pages;
@@ -101,15 +103,19 @@ void StepLoop::FillTenantStats(std::vector<TenantStats>* stats) const {
     const PrefixIndex& index = cache_.index();
     const TenantPages& pages = cache_.tenant(tenant);
     const std::string& name = options_.tenants[t].name;
-    stats->push_back({.name = name,
-                      .cached_pages = static_cast<int32_t>(index.evictable_pages(tenant)),
-                      .page_quota = static_cast<int32_t>(pages.quota),
-                      .page_floor = static_cast<int32_t>(pages.floor),
-                      .prefixes = options_.prefixes != nullptr ? options_.prefixes->size(name) : 0,
-                      .prompt_tokens = tenant_totals_[t].prompt_tokens,
-                      .cached_tokens = tenant_totals_[t].cached_tokens,
-                      .generated_tokens = tenant_totals_[t].generated_tokens});
-    int64_t active = index.num_pages(tenant) - index.evictable_pages(tenant);
+    stats->push_back(
+        {.name = name,
+         .cached_pages = static_cast<int32_t>(index.evictable_pages(tenant) +
+                                              cache_.snapshots().evictable_pages(tenant)),
+         .page_quota = static_cast<int32_t>(pages.quota),
+         .page_floor = static_cast<int32_t>(pages.floor),
+         .prefixes = options_.prefixes != nullptr ? options_.prefixes->size(name) : 0,
+         .prompt_tokens = tenant_totals_[t].prompt_tokens,
+         .cached_tokens = tenant_totals_[t].cached_tokens,
+         .generated_tokens = tenant_totals_[t].generated_tokens});
+    int64_t active = index.num_pages(tenant) - index.evictable_pages(tenant) +
+                     cache_.snapshots().num_pages(tenant) -
+                     cache_.snapshots().evictable_pages(tenant);
     for (const auto& request : running_) {
       if (request->tenant != tenant) continue;
       ++stats->back().running;
@@ -133,6 +139,10 @@ PageMap StepLoop::MapPages(int32_t max_cells) const {
                  : users == 1 ? PageMap::kActive
                  : pinned     ? PageMap::kPinned
                               : PageMap::kCached;
+  });
+  cache_.snapshots().ForEachPage([&](PageId id, bool used) {
+    const int32_t users = cache_.num_claims(id) - 1;
+    states[id] = users > 1 ? PageMap::kShared : used ? PageMap::kActive : PageMap::kCached;
   });
   PageMap map{.pages_per_cell = std::max(1, (num_pages + max_cells - 1) / max_cells)};
   map.cells.resize(static_cast<size_t>((num_pages + map.pages_per_cell - 1) / map.pages_per_cell));

@@ -36,11 +36,11 @@ void StepLoop::Absorb(SampledToken* sampled) {
     histograms_.inter_token_seconds.Observe(absl::ToDoubleSeconds(now - sequence->last_token));
   }
   sequence->last_token = now;
-  const bool replayed = sequence->replaying();
+  const bool sent_before = sequence->was_sent() && !PREFIXD_PLANTED(kReplaySends);
   sequence->generated.push_back(sampled->token);
   sequence->tokens.push_back(sampled->token);
   sequence->next_input = {.token = sampled->token};
-  if (replayed) return;
+  if (sent_before) return;
   ++generated_tokens_;
   ++tenant_totals_[request->tenant].generated_tokens;
   if (UsesPenalties(request->request.sampling) && !PREFIXD_PLANTED(kPenaltyForgetsGenerated)) {

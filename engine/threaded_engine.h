@@ -70,8 +70,9 @@ class ThreadedEngine final : public Engine {
   absl::Status CheckTenantQueue(int32_t tenant) const;
   // The tenant's index, or -1.
   int32_t TenantIndex(absl::string_view name) const;
-  // The whole input, with that of the prefix it refers to in front, and the images kept with that.
-  absl::Status MergePrefix(Request* request, std::vector<KeptImage>* kept) const;
+  // Puts the input of the prefix that the request refers to in front of its own. Returns the
+  // prefix, null if it refers to none.
+  absl::StatusOr<std::shared_ptr<const PrefixEntry>> MergePrefix(Request* request) const;
   absl::Status Enqueue(std::unique_ptr<ActiveRequest> active);
   void RunOnEngineThread(Command command);
   absl::Status ChargeImages(ActiveRequest* request);

@@ -1,0 +1,94 @@
+// KvCache: compressed sequences, their drops, and snapshots.
+#include <utility>
+
+#include "base/check.h"
+#include "base/planted_bug.h"
+#include "cache/kv_cache.h"
+#include "cache/recompute_cost.h"
+
+namespace prefixd {
+
+LayerTable KvCache::Compress(int layer, absl::Span<const int32_t> kept, KvSequence* sequence) {
+  LayerTable& table = sequence->layers_[layer];
+  PREFIXD_CHECK(!kept.empty() && kept.back() < table.length() && table.free_slot() < 0);
+  return std::exchange(table, LayerTable::OfPositions(kept, &pool_));
+}
+
+void KvCache::FinishCompress(KvSequence* sequence) {
+  sequence->compressed_ = true;
+  sequence->pin_ = {};
+  sequence->partial_pin_ = {};
+  sequence->num_shared_columns_ = 0;
+}
+
+void KvCache::BeginDrops(std::vector<LayerBudget> budgets, KvSequence* sequence) {
+  PREFIXD_CHECK(sequence->compressed_ && sequence->budgets_.empty());
+  PREFIXD_CHECK(budgets.size() == static_cast<size_t>(num_layers_));
+  for (int i = 0; i < num_layers_; ++i) {
+    sequence->layers_[i].BeginDrops(budgets[i].first_droppable);
+  }
+  sequence->budgets_ = std::move(budgets);
+}
+
+int32_t KvCache::DropsDue(const KvSequence& sequence, int layer) {
+  const LayerBudget& budget = sequence.budgets_[layer];
+  const double allowed =
+      budget.offset + static_cast<double>(sequence.next_position_ - budget.seen_before) *
+                          (1.0 - budget.forget_ratio);
+  const double over = static_cast<double>(sequence.layers_[layer].length()) - allowed;
+  return over >= 1.0 ? static_cast<int32_t>(over) : 0;
+}
+
+int32_t KvCache::DropOldest(KvSequence* sequence) {
+  int32_t dropped = 0;
+  for (int i = 0; i < num_layers_ && !sequence->budgets_.empty(); ++i) {
+    if (DropsDue(*sequence, i) < (PREFIXD_PLANTED(kDropForgotten) ? 2 : 1)) continue;
+    dropped += sequence->layers_[i].DropOldest() ? 1 : 0;
+  }
+  return dropped;
+}
+
+int32_t KvCache::DropSlot(int32_t slot, KvSequence* sequence) {
+  for (LayerTable& layer : sequence->layers_) layer.DropSlot(slot);
+  return num_layers_;
+}
+
+void KvCache::StoreSnapshot(const ContentKey& key, const SnapshotSpec& spec, Snapshot snapshot,
+                            KvSequence* sequence) {
+  PREFIXD_CHECK(sequence->compressed_ && sequence->budgets_.empty() && !sequence->snapshot_);
+  PREFIXD_CHECK(sequence->next_position_ == static_cast<int32_t>(spec.tokens.ids.size()));
+  PREFIXD_CHECK(sequence->next_position_ == snapshot.num_tokens && snapshot.layers.empty());
+  for (const LayerTable& layer : sequence->layers_) snapshot.layers.push_back(layer.Fork());
+  uint64_t cost = 0;
+  for (int32_t column = 0; column * kSlotsPerPage < snapshot.num_tokens; ++column) {
+    cost += RecomputeCost(spec.tokens, column);
+  }
+  const uint64_t pages = static_cast<uint64_t>(snapshot.num_pages());
+  const uint64_t per_column = cost * static_cast<uint64_t>(num_layers_) / pages;
+  sequence->snapshot_ = snapshots_->Insert(key, spec, sequence->tenant_, per_column,
+                                           index_->clock(), std::move(snapshot));
+  for (int i = 0; i < num_layers_; ++i) {
+    sequence->layers_[i] = sequence->snapshot_->layers[i].Fork();
+  }
+}
+
+bool KvCache::StartFromSnapshot(const ContentKey& key, const SnapshotSpec& spec,
+                                KvSequence* sequence) {
+  PREFIXD_CHECK(sequence->next_position_ == 0);
+  SnapshotStore::Pin pin = snapshots_->Find(key, spec, index_->clock());
+  if (!pin) return false;
+  KvSequence started(num_layers_, sequence->tenant_);
+  for (int i = 0; i < num_layers_; ++i) started.layers_[i] = pin->layers[i].Fork();
+  started.next_position_ = pin->num_tokens;
+  started.compressed_ = true;
+  started.snapshot_ = std::move(pin);
+  *sequence = std::move(started);
+  return true;
+}
+
+void KvCache::AttachScores(const KvSequence& sequence, ScoreSums scores) {
+  PREFIXD_CHECK(sequence.shares() && sequence.num_shared_columns_ > 0);
+  index_->AttachScores(sequence.pin_, std::move(scores));
+}
+
+}  // namespace prefixd
