@@ -6,8 +6,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "base/json.h"
 #include "tests/server/fake_engine.h"
 
 namespace prefixd {
@@ -233,13 +235,32 @@ TEST_F(DemoMeasurerTest, AnswersGreedily) {
 }
 
 // Teacher forcing along the model's own answer: every token is its first choice.
-TEST_F(DemoMeasurerTest, DISABLED_ForcingItsOwnAnswerIsNoSurprise) {
+TEST_F(DemoMeasurerTest, ForcingItsOwnAnswerIsNoSurprise) {
   const Measured greedy = Run({{.sample = 0, .kind = MeasureKind::kGreedy, .setting = &full_}})[0];
   samples_[0].answer = greedy.text.substr(0, greedy.text.size() - 4);  // Without "</s>".
   const Measured forced = Run({{.sample = 0, .kind = MeasureKind::kForced, .setting = &full_}})[0];
   EXPECT_EQ(forced.most_likely, forced.token_ids);
   EXPECT_EQ(forced.token_ids,
             std::vector<int32_t>(greedy.token_ids.begin(), greedy.token_ids.end() - 1));
+}
+
+// tests/golden/make/evaluation.py: transformers, float32.
+TEST_F(DemoMeasurerTest, ForcedAnswersHaveTheLogprobsOfTransformers) {
+  samples_ = LoadDataset({.path = absl::StrCat(kModel, "/calibration/calibration.json")})->samples;
+  const auto golden =
+      ReadJsonFile(PREFIXD_SOURCE_DIR "/tests/golden/evaluation.json", 1 << 20).value();
+  ASSERT_EQ(golden["answers"].size(), samples_.size());
+  std::vector<MeasureTask> tasks;
+  for (size_t i = 0; i < samples_.size(); ++i) {
+    tasks.push_back({.sample = i, .kind = MeasureKind::kForced, .setting = &full_});
+  }
+  const std::vector<Measured> results = Run(tasks);
+  for (size_t i = 0; i < results.size(); ++i) {
+    EXPECT_EQ(results[i].token_ids, golden["answers"][i]["ids"].get<std::vector<int32_t>>());
+    EXPECT_THAT(results[i].logprobs,
+                ::testing::Pointwise(::testing::DoubleNear(1e-3),
+                                     golden["answers"][i]["logprobs"].get<std::vector<double>>()));
+  }
 }
 
 }  // namespace

@@ -75,7 +75,7 @@ json Results(const testing::Folder& folder) {
   return ReadJsonFile(folder.At("out/results.json"), 1 << 20).value();
 }
 
-TEST(PrefixdTools, DISABLED_EvaluatesTheFullCacheAlone) {
+TEST(PrefixdTools, EvaluatesTheFullCacheAlone) {
   const testing::Folder folder;
   const Result run =
       RunProgram("prefixctl", Arguments("evaluate", "--policies none --limit 3", folder));
