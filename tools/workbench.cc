@@ -11,9 +11,10 @@ namespace prefixd::tools {
 namespace {
 
 absl::Status LoadWeights(Engine* engine, const Clock* clock) {
-  Progress progress = StderrProgress("weights", clock);
+  constexpr int kMebibyte = 20;  // Bits.
+  Progress progress = StderrProgress("weights, MiB,", clock);
   return engine->LoadWeights([&progress](uint64_t done, uint64_t total) {
-    progress.Update(done, total);
+    if (done < total) progress.Update(done >> kMebibyte, (total >> kMebibyte) + 1);
     return true;
   });
 }

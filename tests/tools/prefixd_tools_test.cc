@@ -78,19 +78,21 @@ json Results(const testing::Folder& folder) {
 TEST(PrefixdTools, EvaluatesTheFullCacheAlone) {
   const testing::Folder folder;
   const Result run =
-      RunProgram("prefixctl", Arguments("evaluate", "--policies none --limit 3", folder));
+      RunProgram("prefixctl", Arguments("evaluate", "--policies none --half second", folder));
   ASSERT_EQ(run.exit_status, 0) << run.text;
-  EXPECT_THAT(run.text, HasSubstr("evaluate 100 % 6/6"));
+  EXPECT_THAT(run.text, HasSubstr("evaluate 100 % 40/40"));
   for (const char* name : {"results.csv", "results.json", "report.md", "chart.svg"}) {
     EXPECT_THAT(run.text, HasSubstr(absl::StrCat(folder.At("out"), "/", name)));
     EXPECT_NE(folder.Read(absl::StrCat("out/", name)), "");
   }
   const json results = Results(folder);
-  EXPECT_EQ(results["dataset"]["samples"], 3);
+  EXPECT_EQ(results["dataset"]["samples"], 20);
   EXPECT_EQ(results["model"]["layers"], kLayers);
-  // The model knows these pictures well, and an answer is like itself.
-  EXPECT_GE(results["full"]["perplexity"], 1.0);
-  EXPECT_LT(results["full"]["perplexity"], 1.5);
+  // Of transformers: tests/golden/make/evaluation.py.
+  const json golden =
+      ReadJsonFile(PREFIXD_SOURCE_DIR "/tests/golden/evaluation.json", 1 << 20).value();
+  EXPECT_NEAR(results["full"]["perplexity"].get<double>(),
+              golden["perplexity_second_half"].get<double>(), 1e-4);
   EXPECT_NEAR(results["full"]["rouge_l"].get<double>(), 1.0, 1e-6);
   EXPECT_EQ(results["full"]["kept_share"], 1.0);
   EXPECT_THAT(results["rows"], ::testing::IsEmpty());
