@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "tools/calibration.h"
@@ -13,18 +14,25 @@
 namespace prefixd::tools {
 namespace {
 
-// Of what is asked, in order.
-std::string SamplesDigest(const std::vector<Sample>& samples) {
+constexpr size_t kMaxImageBytes = 16 << 20;
+
+// Of pictures and questions, in order.
+absl::StatusOr<std::string> SamplesDigest(const std::vector<Sample>& samples) {
   Sha256 hash;
   for (const Sample& sample : samples) {
-    for (const std::string* text : {&sample.image, &sample.question}) {
-      hash.Update(uint64_t{text->size()}).Update(*text);
+    std::string image;
+    if (!sample.image.empty()) {
+      PREFIXD_ASSIGN_OR_RETURN(image, ReadFile(sample.image, kMaxImageBytes));
+    }
+    for (const std::string* bytes : {&image, &sample.question}) {
+      hash.Update(uint64_t{bytes->size()}).Update(*bytes);
     }
   }
   return ToHex(hash.Finish());
 }
 
-CalibrationHeader Header(const Options& options, const Workbench& bench) {
+CalibrationHeader Header(const Options& options, const Workbench& bench,
+                         const std::string& samples_digest) {
   const EngineModelInfo& model = bench.engine->model_info();
   const EngineRuntimeInfo& runtime = bench.engine->runtime_info();
   return {{"model", model.name},
@@ -35,9 +43,8 @@ CalibrationHeader Header(const Options& options, const Workbench& bench) {
           {"chat_template", model.chat_template},
           {"backend", runtime.backend},
           {"kv_dtype", runtime.kv_dtype},
-          {"data_digest", bench.data.digest},
           {"samples", absl::StrCat(bench.data.samples.size())},
-          {"samples_digest", SamplesDigest(bench.data.samples)},
+          {"samples_digest", samples_digest},
           {"start_size", absl::StrCat(options.engine.retention_start_size)},
           {"protect", absl::StrCat(options.engine.retention_protect)}};
 }
@@ -53,11 +60,12 @@ absl::Status RunCalibrate(const Options& options) {
         absl::StrCat("the model's name \"", name, "\" cannot name a profile; give --name"));
   }
   const size_t num_samples = bench->data.samples.size();
+  PREFIXD_ASSIGN_OR_RETURN(const std::string samples_digest, SamplesDigest(bench->data.samples));
   const std::string path =
       (std::filesystem::path(options.out) / absl::StrCat("calibrate_", name, ".jsonl")).string();
   PREFIXD_ASSIGN_OR_RETURN(
       CalibrationState state,
-      CalibrationState::Open(path, Header(options, *bench),
+      CalibrationState::Open(path, Header(options, *bench, samples_digest),
                              {.num_samples = num_samples, .num_layers = model.num_layers},
                              options.restart));
   if (state.num_cells() > 0) {

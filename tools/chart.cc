@@ -162,6 +162,7 @@ void FitLogAxis(const Evaluation& evaluation, Panel* panel) {
   const auto [low, high] = std::minmax_element(values.begin(), values.end());
   const double room = std::max(std::pow(*high / *low, 0.06), 1.005);
   panel->low = *low / room;
+  if (*low >= 1) panel->low = std::max(panel->low, 1.0);  // No perplexity is lower.
   panel->high = *high * room;
   panel->ticks = LogTicks(panel->low, panel->high);
 }
@@ -204,7 +205,7 @@ std::string ChartSvg(const Evaluation& evaluation) {
                    .log = true};
   FitLogAxis(evaluation, &perplexity);
   const Panel rouge{.left = kPanelLeft[1],
-                    .title = "ROUGE-L against the full cache (higher is better)",
+                    .title = "ROUGE-L (higher is better)",
                     .number = &EvaluationRow::rouge_l,
                     .high = 1.05,
                     .ticks = {0, 0.2, 0.4, 0.6, 0.8, 1}};
@@ -214,7 +215,9 @@ std::string ChartSvg(const Evaluation& evaluation) {
   std::string svg = absl::StrFormat(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %g %g\" width=\"%g\" height=\"%g\" "
       "role=\"img\" font-family=\"system-ui, 'Segoe UI', Helvetica, Arial, sans-serif\" "
-      "fill=\"%s\">\n<title>Perplexity and ROUGE-L by KV budget</title>\n",
+      "fill=\"%s\">\n<title>Perplexity and ROUGE-L by KV budget</title>\n"
+      "<desc>A line a policy. ROUGE-L is that of greedy answers against those of the full "
+      "cache.</desc>\n",
       kWidth, height, kWidth, height, kInk);
   for (const Panel& panel : {perplexity, rouge}) {
     AddAxes(panel, &svg);

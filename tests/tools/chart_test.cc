@@ -93,10 +93,10 @@ TEST(Chart, IsWellFormedAndSelfContained) {
   for (const char* word : {"script", "href", "url(", "@import", "style", "nan", "inf"}) {
     EXPECT_THAT(svg, Not(HasSubstr(word)));
   }
-  EXPECT_THAT(svg, AllOf(HasSubstr(">Perplexity (log scale, lower is better)<"),
-                         HasSubstr(">ROUGE-L against the full cache (higher is better)<"),
-                         HasSubstr(">budget: KV kept, %<"), HasSubstr(">full cache<"),
-                         HasSubstr(">prefixkv@cats<")));
+  EXPECT_THAT(svg,
+              AllOf(HasSubstr(">Perplexity (log scale, lower is better)<"),
+                    HasSubstr(">ROUGE-L (higher is better)<"), HasSubstr(">budget: KV kept, %<"),
+                    HasSubstr(">full cache<"), HasSubstr(">prefixkv@cats<")));
   // A line in each panel and in the legend, for two policies; a marker a point, and the legend's.
   EXPECT_EQ(Count(elements, "path"), 2u * 3 + 2 * 2 * 2 + 2);
 }
