@@ -103,9 +103,10 @@ class KvCache {
 
   // Gives layer `layer` of `sequence` private pages for the tokens at `kept` (ascending positions,
   // which are its slots). The old table is returned: it must live until the backend has been told
-  // to move the slots; its positions are those of the slots. Layer by layer, so that what is needed
-  // beside the whole prompt is one layer's kept pages; the pool must have them.
-  // Requires: no slot of the layer was ever taken over.
+  // to move the slots; its positions are those of the slots. Layer by layer: beside a prompt whose
+  // pages are its own one layer's kept pages are needed at a time; pages of shared columns stay in
+  // the index, so beside those all layers' are. The pool must have them.
+  // Requires: not compressed.
   LayerTable Compress(int layer, absl::Span<const int32_t> kept, KvSequence* sequence);
 
   // After all layers were compressed: the sequence leaves the index. Nothing that it computes from
@@ -122,8 +123,10 @@ class KvCache {
   // The same, but every layer hands this slot on. Returns the number of slots.
   int32_t DropSlot(int32_t slot, KvSequence* sequence);
 
-  // Stores what `sequence`, just compressed, holds as a snapshot; from here on it stands on that.
+  // Stores what `sequence`, just compressed, holds as a snapshot; from here on it stands on that,
+  // or on the equal one that is there. Under a key that another content has it stays as it is.
   // Of `snapshot` everything is set but the layers.
+  // Requires: no fork was made since it was compressed; its pages are its own.
   void StoreSnapshot(const ContentKey& key, const SnapshotSpec& spec, Snapshot snapshot,
                      KvSequence* sequence);
   // Lets an empty sequence start from a snapshot. Returns false if there is none.

@@ -10,6 +10,7 @@ namespace prefixd {
 
 LayerTable KvCache::Compress(int layer, absl::Span<const int32_t> kept, KvSequence* sequence) {
   LayerTable& table = sequence->layers_[layer];
+  PREFIXD_CHECK(!sequence->compressed_);
   PREFIXD_CHECK(!kept.empty() && kept.back() < table.length() && table.free_slot() < 0);
   return std::exchange(table, LayerTable::OfPositions(kept, &pool_));
 }
@@ -58,7 +59,10 @@ void KvCache::StoreSnapshot(const ContentKey& key, const SnapshotSpec& spec, Sna
   PREFIXD_CHECK(sequence->compressed_ && sequence->budgets_.empty() && !sequence->snapshot_);
   PREFIXD_CHECK(sequence->next_position_ == static_cast<int32_t>(spec.tokens.ids.size()));
   PREFIXD_CHECK(sequence->next_position_ == snapshot.num_tokens && snapshot.layers.empty());
-  for (const LayerTable& layer : sequence->layers_) snapshot.layers.push_back(layer.Fork());
+  for (const LayerTable& layer : sequence->layers_) {
+    for (const PageId id : layer.page_ids()) PREFIXD_CHECK(pool_.ref_count(id) == 1);
+    snapshot.layers.push_back(layer.Fork());
+  }
   uint64_t cost = 0;
   for (int32_t column = 0; column * kSlotsPerPage < snapshot.num_tokens; ++column) {
     cost += RecomputeCost(spec.tokens, column);
@@ -67,6 +71,7 @@ void KvCache::StoreSnapshot(const ContentKey& key, const SnapshotSpec& spec, Sna
   const uint64_t per_column = cost * static_cast<uint64_t>(num_layers_) / pages;
   sequence->snapshot_ = snapshots_->Insert(key, spec, sequence->tenant_, per_column,
                                            index_->clock(), std::move(snapshot));
+  if (!sequence->snapshot_) return;
   for (int i = 0; i < num_layers_; ++i) {
     sequence->layers_[i] = sequence->snapshot_->layers[i].Fork();
   }

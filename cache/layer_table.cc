@@ -67,6 +67,8 @@ void LayerTable::Append(int32_t count, int32_t first_position, PagePool* pool,
 }
 
 LayerTable LayerTable::OfPositions(absl::Span<const int32_t> positions, PagePool* pool) {
+  const size_t num_pages = (positions.size() + kSlotsPerPage - 1) / kSlotsPerPage;
+  PREFIXD_CHECK(num_pages <= static_cast<size_t>(pool->num_free()));
   LayerTable table;
   table.positions_.assign(positions.begin(), positions.end());
   for (size_t slot = 0; slot < positions.size(); slot += kSlotsPerPage) {

@@ -203,13 +203,16 @@ void PrefixIndex::EvictLeaf(Node* leaf) {
 }
 
 void PrefixIndex::CutToScores(int32_t min_columns, Match* match) {
+  const int32_t matched = match->num_tokens();
   match->partial = {};
   match->partial_tokens = 0;
   Node* node = match->pin.node();
   while (match->num_columns > min_columns && node->scores == nullptr) {
     node = node->parent;
     --match->num_columns;
-    if (match->reason == MissReason::kNone) match->reason = MissReason::kNotCached;
+  }
+  if (match->num_tokens() < matched && match->reason == MissReason::kNone) {
+    match->reason = MissReason::kNotCached;
   }
   if (node != match->pin.node()) match->pin = PinNode(node);
 }

@@ -136,6 +136,9 @@ SnapshotStore::Pin SnapshotStore::Insert(const ContentKey& key, const SnapshotSp
     At(tenant).num_pages += entry->num_pages;
     At(tenant).evictable_pages += entry->num_pages;
     ++counters_.made;
+  } else if (!PREFIXD_PLANTED(kSnapshotNotCompared) && !entry->Holds(spec)) {
+    ++counters_.collisions;
+    return Pin();
   }
   entry->use_clock = clock;
   entry->last_use = ++num_uses_;

@@ -86,7 +86,8 @@ class SnapshotStore {
   bool Contains(const ContentKey& key) const { return entries_.contains(key); }
 
   // Adds a snapshot; `cost` is what computing it again costs, in the unit of PrefixIndex::Publish,
-  // for as many pages as a column has. If one is there under the key, that one is returned.
+  // for as many pages as a column has. If an equal one is there under the key, that one is
+  // returned; if one of other content is, null, and nothing is stored.
   Pin Insert(const ContentKey& key, const SnapshotSpec& spec, int32_t tenant, uint64_t cost,
              uint64_t clock, Snapshot snapshot);
 

@@ -110,7 +110,7 @@ struct RetentionStats {
 
   // The quality guard (docs/retention.md). Averages are over its window.
   uint64_t guard_sampled = 0, guard_replayed = 0, guard_dropped = 0;
-  double guard_agreement = 1.0;      // Share of tokens that full KV would have ranked first too.
+  double guard_agreement = 1.0;      // Share of places where full KV ranks the same token first.
   double guard_logprob_drift = 0.0;  // Mean absolute difference, nats a token.
   uint64_t guard_raises = 0;
   double default_budget = 1.0;  // In force now for requests that name none.

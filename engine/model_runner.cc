@@ -253,6 +253,12 @@ void ModelRunner::SampleOne(const SampleSource& source, absl::Span<const float> 
   if (request.output.logprobs && sampled.token >= 0 && !sequence.was_sent()) {
     sampled.logprobs = Logprobs(logits, sampled.token, *request.output.logprobs);
   }
+  if (source.request->guarded && sequence.choice == 0 && sampled.token >= 0 &&
+      !sequence.was_sent()) {
+    const LogprobEntry entry = Logprobs(logits, sampled.token, 1);
+    source.sequence->served.push_back(
+        {sampled.token, entry.sampled.logprob, entry.top[0].token_id});
+  }
   sample_buffer_.push_back(sampled.token);
   result->samples.push_back(std::move(sampled));
 }

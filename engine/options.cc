@@ -4,7 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
+#include "base/status_macros.h"
 #include "engine/error_reasons.h"
+#include "engine/validate_retention.h"
 
 namespace prefixd {
 namespace {
@@ -96,6 +98,10 @@ absl::Status EngineOptions::Validate() const {
     return MakeError(absl::StatusCode::kInvalidArgument, reason::kParameterOutOfRange,
                      absl::StrCat("admission is \"", admission, "\", allowed: optimistic, reserve"),
                      {{"option", "admission"}});
+  }
+  PREFIXD_RETURN_IF_ERROR(ValidateRetention(*this));
+  for (const TenantOptions& tenant : tenants) {
+    PREFIXD_RETURN_IF_ERROR(ValidateRetention(*this, tenant));
   }
   return ValidateTenants(tenants);
 }

@@ -5,6 +5,7 @@
 #ifndef PREFIXD_ENGINE_QUALITY_GUARD_H_
 #define PREFIXD_ENGINE_QUALITY_GUARD_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 
@@ -20,7 +21,7 @@ struct GuardOptions {
 // One replay against what was served.
 struct GuardComparison {
   int32_t tokens = 0;        // Of the output that were compared, >= 1.
-  int32_t agreements = 0;    // Tokens that are the most likely ones at full KV.
+  int32_t agreements = 0;    // Places where full KV ranks the same token first.
   double logprob_drift = 0;  // Sum over the tokens of |log p(full) - log p(served)|, nats.
 };
 

@@ -21,6 +21,7 @@
 #include "engine/request.h"
 #include "engine/retention_state.h"
 #include "engine/sampler.h"
+#include "engine/shadow_replay.h"
 #include "engine/text_streamer.h"
 
 namespace prefixd {
@@ -58,8 +59,9 @@ struct Sequence {
   TokenCounter counts;
   TextStreamer streamer;
   bool finished = false;
-  SlotScores scores;      // While a retention policy wants them.
-  int64_t drops = 0;      // Slots handed on while decoding, of the KV at hand.
+  std::vector<ServedToken> served;  // Of a request that the quality guard watches.
+  SlotScores scores;                // While a retention policy wants them.
+  int64_t drops = 0;                // Slots handed on while decoding, of the KV at hand.
   int32_t most_rows = 0;  // Rows that were ever in the KV; those computed again count apart.
   absl::Time last_token;
 
@@ -129,6 +131,7 @@ struct ActiveRequest {
   std::vector<std::unique_ptr<Sequence>> choices;  // One during prefill; all of them afterwards.
 
   RetentionState retention;
+  bool guarded = false;  // The quality guard replays it when it has finished.
   CacheReceipt receipt;
   int32_t most_pages = 0;  // Held at a time.
   int32_t recomputed_rows = 0;

@@ -121,6 +121,8 @@ StepLoop::StepLoop(const StepLoopOptions& options, Backend* backend, std::unique
       shares_(WeightsOf(options_.tenants)),
       scheduler_(SchedulerOptionsFrom(options_), &cache_, &shares_),
       compressor_(backend, pool_.get(), &cache_),
+      guard_(options_.guard, *options_.retention->defaults().budget),
+      replay_(backend, model_.get(), pool_.get(), &cache_, LimitsFor(options_)),
       pinned_pages_(options_.tenants.size()),
       tenant_totals_(options_.tenants.size()) {}
 
@@ -131,6 +133,7 @@ StepLoop::~StepLoop() = default;
 
 bool StepLoop::Step() {
   const absl::Time arrived = clock_->Now();
+  if (ReplaySome()) return true;
   EndExpired();
   DropReleasedPins();
   for (const auto& request : running_) request->parked = !request->sink->Writable();

@@ -26,9 +26,11 @@
 #include "engine/models/model.h"
 #include "engine/prefix_registry.h"
 #include "engine/prefix_sharing.h"
+#include "engine/quality_guard.h"
 #include "engine/retention_catalogue.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
+#include "engine/shadow_replay.h"
 #include "engine/tokenizer/tokenizer.h"
 
 namespace prefixd {
@@ -46,7 +48,8 @@ struct StepLoopOptions {
   std::vector<TenantOptions> tenants;  // Empty: one, without limits.
   PrefixRegistry* prefixes = nullptr;  // Null: none are pinned. Must outlive the loop.
   std::shared_ptr<const RetentionCatalogue> retention;  // Null: one without profiles.
-  int key_bits = 256;                                   // Tests cut keys to force collisions.
+  GuardOptions guard;
+  int key_bits = 256;  // Tests cut keys to force collisions.
   bool check_invariants = false;
 };
 
@@ -149,7 +152,12 @@ class StepLoop {
   void ObserveStep(absl::Duration elapsed);
 
   // Retention.
-  double budget_raise() const { return 0; }
+  // By how much the quality guard has raised default budgets.
+  double budget_raise() const;
+  // Hands a request that finished to the quality guard.
+  void Guard(ActiveRequest* request);
+  // One piece of a replay, if nothing else is to be done. Returns false if there is none.
+  bool ReplaySome();
   absl::Status PrepareRetention(ActiveRequest* request);
   absl::Status SetBoundary(ActiveRequest* request) const;
   void SetCheckpoints(ActiveRequest* request) const;
@@ -210,6 +218,9 @@ class StepLoop {
   const Scheduler scheduler_;
   std::unique_ptr<ModelRunner> runner_;
   KvCompressor compressor_;
+  QualityGuard guard_;
+  ShadowReplay replay_;
+  uint64_t replays_dropped_ = 0;
 
   RequestList waiting_;  // Priority, then arrival.
   RequestList running_;  // In order of admission.

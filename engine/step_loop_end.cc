@@ -59,6 +59,7 @@ void StepLoop::FinishRequest(ActiveRequest* request) {
     if (later > 0) histograms_.time_per_output_token_seconds.Observe(seconds / later);
   }
   ++finished_;
+  Guard(request);
   End(request, event);
 }
 

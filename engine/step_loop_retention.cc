@@ -55,6 +55,7 @@ absl::Status StepLoop::PrepareRetention(ActiveRequest* request) {
                                   options_.tenants[request->tenant].retention, budget_raise()));
   RetentionState& retention = request->retention;
   if (!retention.on()) return absl::OkStatus();
+  request->guarded = retention.default_budget && retention.recipe.budget < 1.0 && guard_.Sample();
   PREFIXD_RETURN_IF_ERROR(SetBoundary(request));
   SetCheckpoints(request);
   const int64_t kept =
@@ -382,7 +383,13 @@ void StepLoop::FillRetentionStats(RetentionStats* stats) const {
   stats->snapshots = snapshots.size();
   stats->snapshot_pages = snapshots.num_pages();
   stats->score_bytes = cache_.index().score_bytes();
-  stats->default_budget = std::min(1.0, *options_.retention->defaults().budget + budget_raise());
+  stats->guard_sampled = guard_.sampled();
+  stats->guard_replayed = guard_.replayed();
+  stats->guard_dropped = replays_dropped_;
+  stats->guard_agreement = guard_.agreement();
+  stats->guard_logprob_drift = guard_.drift();
+  stats->guard_raises = guard_.raises();
+  stats->default_budget = guard_.budget();
 }
 
 }  // namespace prefixd

@@ -1,5 +1,7 @@
 #include "server/cache_to_proto.h"
 
+#include "server/convert_retention.h"
+
 namespace prefixd {
 namespace {
 
@@ -78,6 +80,7 @@ void ToProto(const EngineStats& stats, v1::GetCacheStatsResponse* out) {
   out->set_preemptions(stats.preemptions);
   out->set_recomputed_tokens(stats.recomputed_tokens);
   for (const TenantStats& tenant : stats.tenants) ToProto(tenant, out->add_tenants());
+  ToProto(stats.retention, out->mutable_retention());
 }
 
 void ToProto(const FlushResult& result, v1::FlushCacheResponse* out) {

@@ -10,12 +10,13 @@
 #include "engine/error_reasons.h"
 #include "server/convert_input.h"
 #include "server/convert_params.h"
+#include "server/convert_retention.h"
 
 namespace prefixd {
 namespace {
 
 // Numbers in generation_service.proto and params.proto that are reserved.
-constexpr int kRequestReserved[][2] = {{12, 13}, {15, 17}};  // First and last.
+constexpr int kRequestReserved[][2] = {{13, 13}, {15, 17}};  // First and last.
 constexpr int kPromptLogprobsField = 4;
 
 constexpr absl::string_view kPrefixCollection = "prefixes/";
@@ -103,6 +104,7 @@ absl::StatusOr<Request> ConvertGenerateRequest(v1::GenerateRequest message,
   request.sampling = ConvertSampling(message.sampling(), model, &violations);
   request.stopping = ConvertStopping(message.stopping(), model, &violations);
   request.output = ConvertOutput(message.output(), &violations);
+  request.retention = ConvertRetention(message.retention(), model, &violations);
   violations.CheckRange("priority", message.priority(), -kMaxPriority, kMaxPriority);
   request.priority = message.priority();
   ConvertCacheControls(&message, &request, &violations);

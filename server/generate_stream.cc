@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "engine/error_reasons.h"
 #include "server/call_support.h"
+#include "server/convert_retention.h"
 #include "server/to_proto.h"
 
 namespace prefixd {
@@ -114,6 +115,7 @@ void GenerateStream::QueueFinished(const FinishedEvent& event) {
   ToProto(event.timings, finished->mutable_timings());
   FillReceipt(context_.engine->model_info(), context_.engine->runtime_info(), seed_,
               finished->mutable_receipt());
+  ToProto(event.retention, finished->mutable_receipt()->mutable_retention());
   ToProto(event.cache, finished->mutable_receipt()->mutable_cache());
   queue_.Push(std::move(response));
   end_ = absl::OkStatus();

@@ -91,6 +91,7 @@ std::vector<prometheus::MetricFamily> CollectMetrics(const ServingContext& conte
   AddServerMetrics(context, *stats, &list);
   AddEngineMetrics(*stats, &list);
   AddCacheMetrics(*stats, &list);
+  AddRetentionMetrics(stats->retention, &list);
   AddProcessMetrics(context.wall_start, &list);
   std::vector<prometheus::MetricFamily> families = list.Take();
   if (context.options.metrics_compat == "vllm") {

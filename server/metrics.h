@@ -29,6 +29,7 @@ double KvUsageRatio(const EngineStats& stats);
 void AddServerMetrics(const ServingContext& context, const EngineStats& stats, MetricList* list);
 void AddEngineMetrics(const EngineStats& stats, MetricList* list);
 void AddCacheMetrics(const EngineStats& stats, MetricList* list);
+void AddRetentionMetrics(const RetentionStats& stats, MetricList* list);
 // Of /proc/self; what cannot be read is left out.
 void AddProcessMetrics(absl::Time start, MetricList* list);
 // `list` carries vLLM's labels model_name and engine.

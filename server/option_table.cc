@@ -3,9 +3,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-
-// A function from ServerOptions to one of its fields.
-#define PREFIXD_FIELD(path) +[](ServerOptions& o) -> decltype((o.path)) { return o.path; }
+#include "server/option_parts.h"
 
 namespace prefixd {
 namespace {
@@ -336,6 +334,7 @@ std::vector<OptionSpec> MakeTable() {
   AddModelOptions(&table);
   AddEngineOptions(&table);
   AddSharingOptions(&table);
+  AddRetentionOptions(&table);
   AddMetricsOptions(&table);
   AddSecurityOptions(&table);
   return table;

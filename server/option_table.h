@@ -18,10 +18,10 @@ namespace prefixd {
 
 // Where an option's value lives in ServerOptions; the type decides how it is spelled:
 // bytes as `32MiB` (B, KiB, MiB, GiB, TiB), durations as `60s` (ms, s, m, h), bool as true or
-// false.
+// false, double as a decimal without exponent, `0.25`.
 using OptionField = std::variant<std::string& (*)(ServerOptions&), bool& (*)(ServerOptions&),
                                  int32_t& (*)(ServerOptions&), uint64_t& (*)(ServerOptions&),
-                                 absl::Duration& (*)(ServerOptions&)>;
+                                 absl::Duration& (*)(ServerOptions&), double& (*)(ServerOptions&)>;
 
 struct OptionSpec {
   absl::string_view name;   // As a flag: "kv-memory". Environment PREFIXD_KV_MEMORY, key kv_memory.
@@ -29,6 +29,8 @@ struct OptionSpec {
   OptionField field;
   int64_t min = 0;  // Inclusive; bytes, or milliseconds of a duration.
   int64_t max = 0;
+  double low = 0;  // The same of a double.
+  double high = 0;
   absl::string_view zero_word;             // Spells 0, such as "auto"; then the digit 0 is refused.
   std::vector<absl::string_view> choices;  // Of a string; empty: any text.
   absl::string_view help;
@@ -38,8 +40,8 @@ struct OptionSpec {
   std::string Flag() const;         // "--kv-memory"
   std::string Environment() const;  // "PREFIXD_KV_MEMORY"
   std::string Key() const;          // "kv_memory"
-  std::string TypeName() const;     // "bytes", "duration", "integer", "boolean" or "string".
-  std::string Range() const;        // "[1, 256] or auto"; empty: any text.
+  std::string TypeName() const;  // "bytes", "duration", "integer", "number", "boolean" or "string".
+  std::string Range() const;     // "[1, 256] or auto"; empty: any text.
 };
 
 // All options in order of the reference.

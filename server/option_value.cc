@@ -1,5 +1,6 @@
 // How the values of options are spelled; the functions are declared in option_table.h.
 #include <algorithm>
+#include <charconv>
 #include <optional>
 
 #include "absl/strings/match.h"
@@ -62,27 +63,70 @@ std::string FormatNumber(const OptionSpec& spec, int64_t value) {
   return absl::StrCat(value);
 }
 
+// The shortest decimal that reads back as `value`, without exponent.
+std::string FormatDecimal(double value) {
+  char text[512];  // The longest double in this form has fewer characters.
+  const auto end = std::to_chars(text, text + sizeof(text), value, std::chars_format::fixed).ptr;
+  return std::string(text, end);
+}
+
+// Reads `0.25`: digits, and a point with digits after it.
+std::optional<double> ParseDecimal(absl::string_view text) {
+  const size_t point = text.find('.');
+  double value = 0;
+  if (text.size() > 32 || !OnlyDigits(text.substr(0, point)) ||
+      (point != absl::string_view::npos && !OnlyDigits(text.substr(point + 1))) ||
+      !absl::SimpleAtod(text, &value)) {
+    return std::nullopt;
+  }
+  return value;
+}
+
+absl::Status SetDecimal(const OptionSpec& spec, absl::string_view text, double* field) {
+  const std::optional<double> value = ParseDecimal(text);
+  if (!value) {
+    return Bad(text, absl::StrCat("is not a decimal such as 0.25; the range is ", spec.Range()));
+  }
+  if (*value < spec.low || *value > spec.high) {
+    return Bad(text, absl::StrCat("is outside the range ", spec.Range()));
+  }
+  *field = *value;
+  return absl::OkStatus();
+}
+
+// Reads a whole number, below zero only if the range has such.
+std::optional<int64_t> ParseWhole(const OptionSpec& spec, absl::string_view text) {
+  absl::string_view digits = text;
+  if (spec.min < 0 && !digits.empty() && digits.front() == '-') digits.remove_prefix(1);
+  int64_t number = 0;
+  if (!OnlyDigits(digits) || !absl::SimpleAtoi(text, &number)) return std::nullopt;
+  return number;
+}
+
 // Parses a numeric option's text and checks its range.
 absl::StatusOr<int64_t> ParseNumber(const OptionSpec& spec, absl::string_view text) {
   if (!spec.zero_word.empty() && text == spec.zero_word) return 0;
-  std::optional<uint64_t> value;
+  std::optional<int64_t> value;
+  const auto take = [&](std::optional<uint64_t> number) {
+    // What is too large for the range is too large for it as INT64_MAX, too.
+    if (number) value = static_cast<int64_t>(std::min<uint64_t>(*number, INT64_MAX));
+  };
   absl::string_view form;
   if (std::holds_alternative<int32_t& (*)(ServerOptions&)>(spec.field)) {
     form = "is not a whole number";
-    uint64_t number = 0;
-    if (OnlyDigits(text) && absl::SimpleAtoi(text, &number)) value = number;
+    value = ParseWhole(spec, text);
   } else if (std::holds_alternative<uint64_t& (*)(ServerOptions&)>(spec.field)) {
     form = "is not a size such as 32MiB (units B, KiB, MiB, GiB, TiB)";
-    value = ParseWithUnit(text, kByteUnits);
+    take(ParseWithUnit(text, kByteUnits));
   } else {
     form = "is not a duration such as 60s (units ms, s, m, h)";
-    value = ParseWithUnit(text, kTimeUnits);
+    take(ParseWithUnit(text, kTimeUnits));
   }
   if (!value) return Bad(text, absl::StrCat(form, "; the range is ", spec.Range()));
-  if (*value < static_cast<uint64_t>(spec.min) || *value > static_cast<uint64_t>(spec.max)) {
+  if (*value < spec.min || *value > spec.max) {
     return Bad(text, absl::StrCat("is outside the range ", spec.Range()));
   }
-  return static_cast<int64_t>(*value);
+  return *value;
 }
 
 int EditDistance(absl::string_view a, absl::string_view b) {
@@ -112,6 +156,8 @@ std::string OptionSpec::TypeName() const {
       return "bytes";
     case 4:
       return "duration";
+    case 5:
+      return "number";
     default:
       return "string";
   }
@@ -121,6 +167,9 @@ std::string OptionSpec::Range() const {
   if (!choices.empty()) return absl::StrJoin(choices, ", ");
   if (std::holds_alternative<std::string& (*)(ServerOptions&)>(field)) return "";
   if (std::holds_alternative<bool& (*)(ServerOptions&)>(field)) return "true, false";
+  if (std::holds_alternative<double& (*)(ServerOptions&)>(field)) {
+    return absl::StrCat("[", FormatDecimal(low), ", ", FormatDecimal(high), "]");
+  }
   return absl::StrCat("[", FormatNumber(*this, min), ", ", FormatNumber(*this, max), "]",
                       zero_word.empty() ? "" : absl::StrCat(" or ", zero_word));
 }
@@ -142,6 +191,9 @@ absl::Status SetOption(const OptionSpec& spec, absl::string_view text, ServerOpt
     if (text != "true" && text != "false") return Bad(text, "is neither true nor false");
     (*field)(*options) = text == "true";
     return absl::OkStatus();
+  }
+  if (const auto* field = std::get_if<double& (*)(ServerOptions&)>(&spec.field)) {
+    return SetDecimal(spec, text, &(*field)(*options));
   }
   const absl::StatusOr<int64_t> value = ParseNumber(spec, text);
   if (!value.ok()) return value.status();
@@ -168,8 +220,10 @@ std::string FormatOption(const OptionSpec& spec, const ServerOptions& options) {
       return FormatNumber(spec, std::get<2>(spec.field)(fields));
     case 3:
       return FormatNumber(spec, static_cast<int64_t>(std::get<3>(spec.field)(fields)));
-    default:
+    case 4:
       return FormatNumber(spec, absl::ToInt64Milliseconds(std::get<4>(spec.field)(fields)));
+    default:
+      return FormatDecimal(std::get<5>(spec.field)(fields));
   }
 }
 

@@ -5,13 +5,12 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "base/file.h"
 #include "base/status_macros.h"
-#include "server/option_table.h"
 #include "server/request_limits.h"
+#include "server/tenant_retention.h"
+#include "server/yaml_fields.h"
 #include "server/yaml_tree.h"
 
 namespace prefixd {
@@ -23,6 +22,8 @@ constexpr char kTokensKey[] = "token_sha256";
 
 // Page floors are written in decimal; their sum may miss 1 by this much.
 constexpr double kFloorTolerance = 1e-9;
+
+constexpr char kRetentionKey[] = "retention";
 
 // A number of a tenant: where it goes and its range. Exactly one field is set.
 struct NumberKey {
@@ -54,8 +55,6 @@ class Reader {
 
  private:
   absl::Status Fail(int line, absl::string_view why) const { return YamlError(name_, line, why); }
-  absl::Status CheckKeys(const YamlNode& map, absl::string_view what,
-                         const std::vector<std::string>& known) const;
   absl::Status ReadTenant(const YamlNode& node);
   absl::Status ReadName(const YamlNode& node, TenantOptions* tenant) const;
   absl::Status ReadNumber(const NumberKey& spec, const YamlNode& node, TenantOptions* tenant) const;
@@ -67,20 +66,13 @@ class Reader {
   const std::shared_ptr<TokenTable> tokens_;
 };
 
-const YamlNode* FindChild(const YamlNode& map, absl::string_view key) {
-  for (size_t i = 0; i < map.keys.size(); ++i) {
-    if (map.keys[i] == key) return &map.children[i];
-  }
-  return nullptr;
-}
-
 absl::StatusOr<TenantsFile> Reader::Read(const YamlNode& root) {
   if (root.kind == Kind::kNull) {
     return absl::InvalidArgumentError(
         absl::StrCat(name_, ": no tenant; expected a list `tenants`"));
   }
-  PREFIXD_RETURN_IF_ERROR(CheckKeys(root, "the file", {"tenants", "admin"}));
-  const YamlNode* list = FindChild(root, "tenants");
+  PREFIXD_RETURN_IF_ERROR(CheckYamlKeys(name_, root, "the file", {"tenants", "admin"}));
+  const YamlNode* list = FindYamlChild(root, "tenants");
   if (list == nullptr || list->kind != Kind::kList || list->children.empty()) {
     return Fail(list == nullptr ? root.line : list->line, "no tenant; expected a list `tenants`");
   }
@@ -89,9 +81,9 @@ absl::StatusOr<TenantsFile> Reader::Read(const YamlNode& root) {
                 absl::StrCat(list->children.size(), " tenants, the limit is ", kMaxTenants));
   }
   for (const YamlNode& node : list->children) PREFIXD_RETURN_IF_ERROR(ReadTenant(node));
-  if (const YamlNode* admin = FindChild(root, "admin"); admin != nullptr) {
-    PREFIXD_RETURN_IF_ERROR(CheckKeys(*admin, "admin", {kTokensKey}));
-    const YamlNode* tokens = FindChild(*admin, kTokensKey);
+  if (const YamlNode* admin = FindYamlChild(root, "admin"); admin != nullptr) {
+    PREFIXD_RETURN_IF_ERROR(CheckYamlKeys(name_, *admin, "admin", {kTokensKey}));
+    const YamlNode* tokens = FindYamlChild(*admin, kTokensKey);
     if (tokens == nullptr) return Fail(admin->line, "admin: `token_sha256` is missing");
     PREFIXD_RETURN_IF_ERROR(ReadTokens(*tokens, {.is_operator = true}));
   }
@@ -105,33 +97,22 @@ absl::StatusOr<TenantsFile> Reader::Read(const YamlNode& root) {
   return TenantsFile{.tenants = std::move(tenants_), .tokens = tokens_};
 }
 
-absl::Status Reader::CheckKeys(const YamlNode& map, absl::string_view what,
-                               const std::vector<std::string>& known) const {
-  if (map.kind != Kind::kMap) return Fail(map.line, absl::StrCat(what, ": expected `key: value`"));
-  for (size_t i = 0; i < map.keys.size(); ++i) {
-    const std::string& key = map.keys[i];
-    if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-    const std::string guess = ClosestName(key.substr(0, 128), known);
-    return Fail(map.key_lines[i],
-                absl::StrCat("unknown key `", key.substr(0, 128), "`",
-                             guess.empty() ? "" : absl::StrCat("; did you mean `", guess, "`?")));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status Reader::ReadTenant(const YamlNode& node) {
-  std::vector<std::string> known = {"name", kTokensKey};
+  std::vector<std::string> known = {"name", kTokensKey, kRetentionKey};
   for (const NumberKey& spec : kNumberKeys) known.emplace_back(spec.key);
-  PREFIXD_RETURN_IF_ERROR(CheckKeys(node, "tenant", known));
+  PREFIXD_RETURN_IF_ERROR(CheckYamlKeys(name_, node, "tenant", known));
   TenantOptions tenant;
-  const YamlNode* name = FindChild(node, "name");
+  const YamlNode* name = FindYamlChild(node, "name");
   if (name == nullptr) return Fail(node.line, "tenant: `name` is missing");
   PREFIXD_RETURN_IF_ERROR(ReadName(*name, &tenant));
   for (const NumberKey& spec : kNumberKeys) {
-    const YamlNode* value = FindChild(node, spec.key);
+    const YamlNode* value = FindYamlChild(node, spec.key);
     if (value != nullptr) PREFIXD_RETURN_IF_ERROR(ReadNumber(spec, *value, &tenant));
   }
-  if (FindChild(node, "page_floor") == nullptr) {
+  if (const YamlNode* retention = FindYamlChild(node, kRetentionKey); retention != nullptr) {
+    PREFIXD_ASSIGN_OR_RETURN(tenant.retention, ReadTenantRetention(name_, *retention));
+  }
+  if (FindYamlChild(node, "page_floor") == nullptr) {
     tenant.page_floor = std::min(tenant.page_floor, tenant.page_share);
   }
   if (tenant.page_floor > tenant.page_share) {
@@ -139,7 +120,7 @@ absl::Status Reader::ReadTenant(const YamlNode& node) {
                 absl::StrCat("tenant `", tenant.name, "`: page_floor is ", tenant.page_floor,
                              ", more than page_share, ", tenant.page_share));
   }
-  const YamlNode* tokens = FindChild(node, kTokensKey);
+  const YamlNode* tokens = FindYamlChild(node, kTokensKey);
   if (tokens == nullptr) {
     return Fail(node.line, absl::StrCat("tenant `", tenant.name, "`: `token_sha256` is missing"));
   }
@@ -169,27 +150,17 @@ absl::Status Reader::ReadName(const YamlNode& node, TenantOptions* tenant) const
 
 absl::Status Reader::ReadNumber(const NumberKey& spec, const YamlNode& node,
                                 TenantOptions* tenant) const {
-  const std::string range =
-      absl::StrFormat("%c%.10g, %.10g]", spec.low_allowed ? '[' : '(', spec.low, spec.high);
-  const auto outside = [&] {
-    return Fail(node.line, absl::StrCat(spec.key, ": `", node.scalar.substr(0, 64), "` is not ",
-                                        spec.real != nullptr ? "a number" : "an integer",
-                                        " in the range ", range));
-  };
-  if (node.kind != Kind::kScalar) return outside();
-  double value = 0;
-  int32_t integer = 0;
-  const bool parsed = spec.real != nullptr ? absl::SimpleAtod(node.scalar, &value)
-                                           : absl::SimpleAtoi(node.scalar, &integer);
-  if (spec.integer != nullptr) value = integer;
-  // Written so that NaN is outside.
-  const bool inside =
-      value <= spec.high && (spec.low_allowed ? value >= spec.low : value > spec.low);
-  if (!parsed || !inside) return outside();
+  PREFIXD_ASSIGN_OR_RETURN(const double value,
+                           ReadYamlNumber(name_, node,
+                                          {.key = spec.key,
+                                           .low = spec.low,
+                                           .high = spec.high,
+                                           .low_allowed = spec.low_allowed,
+                                           .integer = spec.integer != nullptr}));
   if (spec.real != nullptr) {
     tenant->*spec.real = value;
   } else {
-    tenant->*spec.integer = integer;
+    tenant->*spec.integer = static_cast<int32_t>(value);
   }
   return absl::OkStatus();
 }
@@ -240,6 +211,12 @@ absl::StatusOr<std::shared_ptr<const TokenTable>> ReloadTokens(
     if (found == running.end()) {
       return absl::FailedPreconditionError(absl::StrCat(
           path, ": tenant `", tenant.name, "` is new; restart the server to serve it"));
+    }
+    const std::string retention = RetentionDifference(tenant.retention, found->retention);
+    if (!retention.empty()) {
+      return absl::FailedPreconditionError(absl::StrCat(path, ": tenant `", tenant.name,
+                                                        "`: retention: ", retention,
+                                                        "; restart the server to change it"));
     }
     for (const NumberKey& spec : kNumberKeys) {
       const double now = NumberOf(spec, tenant), before = NumberOf(spec, *found);

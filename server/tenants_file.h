@@ -36,9 +36,9 @@ absl::StatusOr<TenantsFile> ReadTenantsFile(const std::string& path);
 
 // Reads the file again while the server runs and returns the new tokens; the tenants of the engine
 // stay as they were at the start. Errors (the old tokens go on): those of ReadTenantsFile;
-// FAILED_PRECONDITION for a tenant that is not among `running`, or numbers that differ, which only
-// a restart can change. A tenant may go: its tokens are withdrawn. Operators' tokens may change,
-// but not come or go altogether.
+// FAILED_PRECONDITION for a tenant that is not among `running`, or numbers or retention that
+// differ, which only a restart can change. A tenant may go: its tokens are withdrawn. Operators'
+// tokens may change, but not come or go altogether.
 absl::StatusOr<std::shared_ptr<const TokenTable>> ReloadTokens(
     const std::string& path, const std::vector<TenantOptions>& running, bool has_operators);
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/convert_retention.h"
 
 namespace prefixd {
 namespace {
@@ -201,6 +202,9 @@ void ToProto(const EngineModelInfo& model, EngineState state, const RequestLimit
   capabilities->set_logprobs(true);
   FillLimits(model, limits, out->mutable_limits());
   FillDefaults(model.sampling_defaults, out->mutable_sampling_defaults());
+  for (const std::string& name : model.policies) out->add_retention_policies(name);
+  for (const std::string& name : model.profiles) out->add_retention_profiles(name);
+  ToProto(model.retention_defaults, out->mutable_retention_defaults());
 }
 
 void ToProto(const RequestInfo& request, v1::RequestSummary* out) {

@@ -21,7 +21,7 @@ void ToProto(const Usage& usage, v1::Usage* out);
 void ToProto(const Timings& timings, v1::Timings* out);
 void ToProto(const CacheReceipt& receipt, v1::CacheReceipt* out);
 
-// `seed` is the one in force. The cache's part is left for the caller.
+// `seed` is the one in force. The parts of retention and the cache are left for the caller.
 void FillReceipt(const EngineModelInfo& model, const EngineRuntimeInfo& runtime, uint64_t seed,
                  v1::Receipt* out);
 

@@ -25,6 +25,14 @@ void Violations::CheckRange(absl::string_view field, int64_t value, int64_t low,
       {{"value", absl::StrCat(value)}, {"range", range}});
 }
 
+void Violations::CheckNumber(absl::string_view field, double value, double low, double high) {
+  if (value >= low && value <= high) return;
+  const std::string range = absl::StrCat("[", low, ", ", high, "]");
+  Add(reason::kParameterOutOfRange, std::string(field),
+      absl::StrCat(value, " is outside the range ", range),
+      {{"value", absl::StrCat(value)}, {"range", range}});
+}
+
 void Violations::CheckCount(absl::string_view field, absl::string_view things, uint64_t count,
                             uint64_t limit) {
   if (count <= limit) return;

@@ -22,6 +22,7 @@ class Violations {
 
   // Shorthands for PARAMETER_OUT_OF_RANGE. Both numbers go into the text and the metadata.
   void CheckRange(absl::string_view field, int64_t value, int64_t low, int64_t high);
+  void CheckNumber(absl::string_view field, double value, double low, double high);  // NaN is out.
   void CheckCount(absl::string_view field, absl::string_view things, uint64_t count,
                   uint64_t limit);
 

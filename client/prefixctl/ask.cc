@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
 #include "client/prefixctl/json_events.h"
+#include "client/prefixctl/retention_text.h"
 #include "client/prefixctl/terminal_text.h"
 
 namespace prefixd::ctl {
@@ -90,6 +91,8 @@ absl::Status Ask(Session* session, const v1::GenerateRequest& request, Answer* a
     session->messages.Note(Summary(*answer));
     const std::string cache = CacheSummary(*answer);
     if (!cache.empty()) session->messages.Note(cache);
+    const std::string kept = RetentionSummary(answer->finished.receipt().retention());
+    if (!kept.empty()) session->messages.Note(kept);
   }
   return absl::OkStatus();
 }

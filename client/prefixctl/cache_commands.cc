@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -8,6 +9,7 @@
 #include "client/prefixctl/exit_code.h"
 #include "client/prefixctl/message_json.h"
 #include "client/prefixctl/quantity.h"
+#include "client/prefixctl/retention_text.h"
 #include "client/prefixctl/table.h"
 
 namespace prefixd::ctl {
@@ -95,7 +97,13 @@ int RunCacheStats(Session* session) {
     PrintLine(MessageLine(*stats));
     return kExitOk;
   }
-  Print(FormatTable(Describe(*stats)));
+  Rows rows = Describe(*stats);
+  if (stats->has_retention()) {
+    for (std::vector<std::string>& row : RetentionRows(stats->retention())) {
+      rows.push_back(std::move(row));
+    }
+  }
+  Print(FormatTable(rows));
   if (stats->tenants_size() > 0) Print(absl::StrCat("\n", FormatTable(DescribeTenants(*stats))));
   return kExitOk;
 }

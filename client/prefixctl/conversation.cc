@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/input.h"
 #include "client/prefixctl/prefix_options.h"
+#include "client/prefixctl/retention_options.h"
 
 namespace prefixd::ctl {
 namespace {
@@ -35,7 +36,8 @@ Conversation::Conversation(const Options& options)
       no_cache_(options.no_cache),
       cache_salt_(options.cache_salt),
       system_(options.system),
-      generation_(options.generation) {}
+      generation_(options.generation),
+      retention_(options.retention) {}
 
 v1::ChatMessage Conversation::Question(absl::string_view question) const {
   return UserMessage(question, images_);
@@ -53,6 +55,7 @@ v1::GenerateRequest Conversation::Ask(absl::string_view question) const {
   *chat->add_messages() = Question(question);
   Apply(generation_, request.mutable_sampling(), request.mutable_stopping(),
         request.mutable_output());
+  Apply(retention_, &request);
   return request;
 }
 
@@ -84,10 +87,13 @@ absl::Status Conversation::Set(absl::string_view name, absl::string_view value) 
     number = SetNumber(value, &generation_.top_k);
   } else if (name == "seed") {
     number = SetNumber(value, &generation_.seed);
+  } else if (IsRetentionSetting(name)) {
+    return SetRetention(name, value, &retention_);
   } else {
     return absl::InvalidArgumentError(
         absl::StrCat("unknown setting \"", name,
-                     "\"; there are system, max-tokens, temperature, top-p, top-k, seed and stop"));
+                     "\"; there are system, max-tokens, temperature, top-p, top-k, seed, stop, "
+                     "retention, budget, policy and profile"));
   }
   if (!number) {
     return absl::InvalidArgumentError(absl::StrCat(name, ": \"", value, "\" is not a number"));

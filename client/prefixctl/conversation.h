@@ -27,8 +27,9 @@ class Conversation {
   // Forgets all turns and waiting images; settings stay.
   void Clear();
 
-  // Changes a setting: system, max-tokens, temperature, top-p, top-k, seed, stop. An empty value
-  // goes back to the server's default. Errors: INVALID_ARGUMENT, with the list of settings.
+  // Changes a setting: system, max-tokens, temperature, top-p, top-k, seed, stop, retention,
+  // budget, policy, profile. An empty value goes back to the server's default. Errors:
+  // INVALID_ARGUMENT, with the list of settings.
   absl::Status Set(absl::string_view name, absl::string_view value);
 
  private:
@@ -40,6 +41,7 @@ class Conversation {
   const std::string cache_salt_;
   std::string system_;
   Generation generation_;
+  Retention retention_;
   std::vector<v1::ChatMessage> turns_;
   std::vector<std::string> images_;
 };

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "client/call_status.h"
 #include "client/prefixctl/proto_time.h"
+#include "client/prefixctl/retention_text.h"
 
 namespace prefixd::ctl {
 namespace {
@@ -62,6 +63,31 @@ Json ChoiceFinishedJson(const v1::ChoiceFinished& choice) {
   return json;
 }
 
+Json RetentionJson(const v1::RetentionReceipt& retention) {
+  return {{"scope", ScopeName(retention.scope())},
+          {"policy", retention.policy()},
+          {"profile", retention.profile()},
+          {"budget", retention.budget()},
+          {"selected_from", retention.selected_from()},
+          {"kept_tokens",
+           std::vector<int32_t>(retention.kept_tokens().begin(), retention.kept_tokens().end())},
+          {"score_mass", retention.score_mass()},
+          {"snapshot_hit", retention.snapshot_hit()},
+          {"decode_drops", retention.decode_drops()},
+          {"saved_kv_bytes", retention.saved_kv_bytes()}};
+}
+
+Json RetentionDefaultsJson(const v1::RetentionParams& defaults) {
+  return {{"scope", ScopeName(defaults.scope())}, {"budget", defaults.budget()},
+          {"policy", defaults.policy()},          {"profile", defaults.profile()},
+          {"start_size", defaults.start_size()},  {"protect", defaults.protect()},
+          {"distance", defaults.distance()}};
+}
+
+Json NamesJson(const google::protobuf::RepeatedPtrField<std::string>& names) {
+  return std::vector<std::string>(names.begin(), names.end());
+}
+
 Json ReceiptJson(const v1::Receipt& receipt) {
   Json json = {{"model", receipt.model()},
                {"model_digest", receipt.model_digest()},
@@ -70,6 +96,7 @@ Json ReceiptJson(const v1::Receipt& receipt) {
                {"backend", receipt.backend()},
                {"kv_dtype", receipt.kv_dtype()},
                {"activation_dtype", receipt.activation_dtype()}};
+  if (receipt.has_retention()) json["retention"] = RetentionJson(receipt.retention());
   if (!receipt.has_cache()) return json;
   const v1::CacheReceipt& cache = receipt.cache();
   json["cache"] = {{"hit_tokens", cache.hit_tokens()},
@@ -167,7 +194,10 @@ std::string ModelLine(const v1::Model& model) {
                {"max_output_tokens", limits.max_output_tokens()},
                {"max_images", limits.max_images()},
                {"tokens_per_image", limits.tokens_per_image()},
-               {"max_image_bytes", limits.max_image_bytes()}});
+               {"max_image_bytes", limits.max_image_bytes()},
+               {"retention_policies", NamesJson(model.retention_policies())},
+               {"retention_profiles", NamesJson(model.retention_profiles())},
+               {"retention_defaults", RetentionDefaultsJson(model.retention_defaults())}});
 }
 
 std::string RequestLine(const v1::RequestSummary& request) {

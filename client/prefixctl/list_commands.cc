@@ -4,11 +4,13 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "client/prefixctl/commands.h"
 #include "client/prefixctl/exit_code.h"
 #include "client/prefixctl/json_events.h"
 #include "client/prefixctl/proto_time.h"
+#include "client/prefixctl/retention_text.h"
 #include "client/prefixctl/table.h"
 
 namespace prefixd::ctl {
@@ -32,6 +34,10 @@ std::string Defaults(const v1::SamplingParams& sampling) {
 
 std::string Megabytes(uint64_t bytes) {
   return absl::StrFormat("%.1f MB", static_cast<double>(bytes) / 1e6);
+}
+
+std::string Names(const google::protobuf::RepeatedPtrField<std::string>& names) {
+  return names.empty() ? "none" : absl::StrJoin(names, ", ");
 }
 
 }  // namespace
@@ -76,6 +82,11 @@ int RunModelsShow(Session* session) {
        absl::StrCat("up to ", limits.max_images(), ", ", limits.tokens_per_image(),
                     " tokens and at most ", Megabytes(limits.max_image_bytes()), " each")},
       {"defaults", Defaults(model->sampling_defaults())},
+      {"retention", model->retention_defaults().has_scope()
+                        ? DescribeRetention(model->retention_defaults())
+                        : "none"},
+      {"policies", Names(model->retention_policies())},
+      {"profiles", Names(model->retention_profiles())},
   }));
   return kExitOk;
 }

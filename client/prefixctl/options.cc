@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "client/prefixctl/exit_code.h"
 #include "client/prefixctl/prefix_options.h"
+#include "client/prefixctl/retention_options.h"
 #include "client/prefixctl/tools.h"
 
 namespace prefixd::ctl {
@@ -22,6 +23,7 @@ constexpr char kRunExamples[] =
     "  prefixctl run -i cat.jpg                     a conversation (on a terminal)\n"
     "  echo \"Say hello.\" | prefixctl run            the prompt from a pipe\n"
     "  curl -s URL | prefixctl run -i - \"And this?\" the image from a pipe\n"
+    "  prefixctl run --retention exact --budget 0.2 -i cat.jpg \"And now?\"  on a fifth of the KV\n"
     "  prefixctl run --json \"Hi\" | tail -n 1        the whole answer with usage and timings\n"
     "A prompt that begins with a dash goes after \"--\".";
 
@@ -140,6 +142,7 @@ Parser::Parser(Options* options) {
       add(Command::kRun, &app, "run", "Ask once, or hold a conversation on a terminal");
   AddInputOptions(run, options);
   AddGenerationOptions(run, options);
+  AddRetentionOptions(run, &options->retention);
   AddCacheOptions(run, options);
   run->footer(kRunExamples);
   CLI::App* const count = add(Command::kCount, &app, "count", "Count the tokens of a prompt");

@@ -49,6 +49,14 @@ struct Generation {
 void Apply(const Generation& generation, v1::SamplingParams* sampling, v1::StoppingParams* stopping,
            v1::OutputParams* output);
 
+// How much of the KV is kept. What is not set is the server's to choose.
+struct Retention {
+  std::optional<std::string> scope;  // "off", "exact", "shared".
+  std::optional<double> budget;
+  std::optional<std::string> policy;
+  std::optional<std::string> profile;  // Empty: the prompt's own scores.
+};
+
 struct Options {
   Command command = Command::kRun;
 
@@ -73,6 +81,7 @@ struct Options {
   std::vector<std::string> images;  // Paths; "-" is stdin.
   std::string system;
   Generation generation;
+  Retention retention;  // run
   bool no_wrap = false;
 
   // run, count; `prefix` also in the commands of one prefix, `cache_salt` in `prefix create`.

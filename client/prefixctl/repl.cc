@@ -18,8 +18,9 @@ namespace {
 
 constexpr char kHelp[] =
     "  /image FILE       add a picture to the next question\n"
-    "  /set NAME VALUE   change system, max-tokens, temperature, top-p, top-k, seed or stop;\n"
-    "                    without VALUE: the server's default\n"
+    "  /set NAME VALUE   change system, max-tokens, temperature, top-p, top-k, seed, stop,\n"
+    "                    retention, budget, policy or profile; without VALUE: the server's "
+    "default\n"
     "  /clear            forget the conversation\n"
     "  /bye              leave (or Ctrl-D)\n"
     "  \"\"\"               begins and ends a question of several lines\n"

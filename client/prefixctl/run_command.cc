@@ -12,6 +12,7 @@
 #include "client/prefixctl/json_events.h"
 #include "client/prefixctl/prefix_options.h"
 #include "client/prefixctl/repl.h"
+#include "client/prefixctl/retention_options.h"
 
 namespace prefixd::ctl {
 namespace {
@@ -68,6 +69,7 @@ int RunAsk(Session* session) {
   *request.mutable_chat() = *std::move(input);
   Apply(options.generation, request.mutable_sampling(), request.mutable_stopping(),
         request.mutable_output());
+  Apply(options.retention, &request);
   ApplyCacheOptions(options, &request);
   Answer answer;
   const absl::Status status = Ask(session, request, &answer);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 
 namespace prefixd::ctl {
 namespace {
@@ -60,6 +61,12 @@ ScreenLine& ScreenLine::Glyphs(absl::string_view glyph, int count, Color color) 
 std::string ScreenLine::Take() {
   Switch(Color::kPlain);
   return std::move(out_);
+}
+
+ScreenLine TitledLine(absl::string_view title, int columns, bool color) {
+  ScreenLine line(columns, color);
+  line.Text(absl::StrFormat("%-10s", title), Color::kBold);
+  return line;
 }
 
 }  // namespace prefixd::ctl

@@ -33,6 +33,9 @@ class ScreenLine {
   std::string out_;
 };
 
+// A line that begins with a title in ten columns.
+ScreenLine TitledLine(absl::string_view title, int columns, bool color);
+
 }  // namespace prefixd::ctl
 
 #endif  // PREFIXD_CLIENT_PREFIXCTL_SCREEN_LINE_H_

@@ -15,6 +15,7 @@
 #include "client/prefixctl/quantity.h"
 #include "client/prefixctl/screen_line.h"
 #include "client/prefixctl/table.h"
+#include "client/prefixctl/top_retention.h"
 
 namespace prefixd::ctl {
 namespace {
@@ -42,9 +43,7 @@ const char* GlyphOf(int kind, const TopStyle& style) {
 ScreenLine NewLine(const TopStyle& style) { return ScreenLine(style.columns, style.color); }
 
 ScreenLine Titled(absl::string_view title, const TopStyle& style) {
-  ScreenLine line = NewLine(style);
-  line.Text(absl::StrFormat("%-10s", title), Color::kBold);
-  return line;
+  return TitledLine(title, style.columns, style.color);
 }
 
 // Per second since the look before; "-" if there was none, or the server was started since.
@@ -218,6 +217,7 @@ std::vector<std::string> RenderTop(const TopSample& now, const TopSample* before
   lines.push_back(RatesLine(now, before, style));
   lines.push_back(HitsLine(now.cache, style));
   lines.push_back(PagesLine(now.cache, style));
+  AddRetention(now.cache.retention(), style, &lines);
   AddMap(now.map, style, &lines);
   const size_t rows = style.rows > 0 ? static_cast<size_t>(style.rows) : SIZE_MAX;
   const size_t taken = lines.size() + 1 + (style.keys ? 1 : 0);

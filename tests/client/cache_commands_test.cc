@@ -27,6 +27,17 @@ class CacheCommandsTest : public ::testing::Test {
     stats.set_text_query_tokens(12);
     stats.set_text_hit_tokens(5);
     stats.mutable_misses()->set_diverged(7);
+    v1::RetentionStats* const retention = stats.mutable_retention();
+    retention->set_exact_requests(3);
+    retention->set_selections(5);
+    retention->set_selected_from(400);
+    retention->add_kept_tokens(300);
+    retention->add_kept_tokens(100);
+    retention->set_score_mass(0.93);
+    retention->set_snapshot_hits(1);
+    retention->set_snapshot_misses(3);
+    retention->set_default_budget(0.5);
+    retention->mutable_guard()->set_agreement(1);
     v1::TenantCacheStats* const tenant = stats.add_tenants();
     tenant->set_tenant("acme");
     tenant->set_page_quota(80);
@@ -52,6 +63,11 @@ TEST_F(CacheCommandsTest, ShowsStatistics) {
   EXPECT_THAT(run.out, HasSubstr("text hits           41.7 % (5 of 12 tokens)\n"));
   EXPECT_THAT(run.out, HasSubstr("image hits          - (0 of 0 tokens)\n"));
   EXPECT_THAT(run.out, HasSubstr(", 7 diverged, "));
+  EXPECT_THAT(run.out, HasSubstr("3 exact, 0 shared, 0 off; default budget 50.0 %\n"));
+  EXPECT_THAT(run.out, HasSubstr("50.0 % of 400 tokens in 5 selections, by layer 25.0 % to 75.0 %; "
+                                 "mass 93.0 %\n"));
+  EXPECT_THAT(run.out, HasSubstr("25.0 % (1 of 4 lookups)"));
+  EXPECT_THAT(run.out, HasSubstr("quality guard       agreement 100.0 %, drift 0.000; "));
   EXPECT_THAT(run.out, HasSubstr("TENANT  RUNNING"));
   EXPECT_THAT(run.out,
               HasSubstr("acme    0        0        0       0       80     0      0         "

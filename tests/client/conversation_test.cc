@@ -46,11 +46,30 @@ TEST(Conversation, GoesBackToTheServersDefaultForAnEmptyValue) {
   EXPECT_FALSE(conversation.Ask("a").stopping().has_max_tokens());
 }
 
+TEST(Conversation, ChangesRetentionBetweenQuestions) {
+  Conversation conversation({.retention = {.scope = "exact", .budget = 0.5}});
+  EXPECT_EQ(conversation.Ask("a").retention().ShortDebugString(),
+            "scope: RETENTION_SCOPE_EXACT budget: 0.5");
+  for (const auto& [name, value] : {std::pair("retention", "shared"), std::pair("budget", "0.25"),
+                                    std::pair("policy", "h2o"), std::pair("profile", "p")}) {
+    EXPECT_TRUE(conversation.Set(name, value).ok()) << name;
+  }
+  EXPECT_EQ(conversation.Ask("b").retention().ShortDebugString(),
+            "scope: RETENTION_SCOPE_SHARED budget: 0.25 policy: \"h2o\" profile: \"p\"");
+  for (const char* name : {"retention", "budget", "policy", "profile"}) {
+    EXPECT_TRUE(conversation.Set(name, "").ok()) << name;
+  }
+  EXPECT_FALSE(conversation.Ask("c").has_retention());
+}
+
 TEST(Conversation, RefusesUnknownSettingsAndWords) {
   Conversation conversation({});
   EXPECT_EQ(conversation.Set("heat", "1").message(),
             "unknown setting \"heat\"; there are system, max-tokens, temperature, top-p, top-k, "
-            "seed and stop");
+            "seed, stop, retention, budget, policy and profile");
+  EXPECT_EQ(conversation.Set("budget", "little").message(), "budget: \"little\" is not a number");
+  EXPECT_EQ(conversation.Set("retention", "on").message(),
+            "retention: \"on\" is none of off, exact and shared");
   EXPECT_EQ(conversation.Set("top-k", "many").message(), "top-k: \"many\" is not a number");
 }
 

@@ -41,6 +41,19 @@ TEST(Explain, NamesTheFlagsOfPrefixes) {
             "bad\n  --id: a\n  --prefix: b\n  --ttl: c\n  --cache-salt: d");
 }
 
+TEST(Explain, NamesTheFlagsOfRetention) {
+  EXPECT_EQ(Explain(MakeError(absl::StatusCode::kInvalidArgument, "bad",
+                              {.field_violations = {{"retention.scope", "a"},
+                                                    {"retention.budget", "b"},
+                                                    {"retention.policy", "c"},
+                                                    {"retention.profile", "d"},
+                                                    {"retention.protect", "e"}}}),
+                    "s:1")
+                .message,
+            "bad\n  --retention: a\n  --budget: b\n  --policy: c\n  --profile: d\n  "
+            "retention.protect: e");
+}
+
 TEST(Explain, SaysOneViolationOnce) {
   const auto explain = [](const std::string& message, const FieldViolation& violation) {
     return Explain(MakeError(absl::StatusCode::kInvalidArgument, message,

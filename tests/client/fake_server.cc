@@ -45,13 +45,15 @@ v1::Model DemoModel() {
   model.mutable_capabilities()->set_chat(true);
   model.mutable_capabilities()->set_images(true);
   model.mutable_limits()->set_context_length(2048);
+  model.add_retention_policies("prefixkv");
+  model.add_retention_policies("h2o");
   return model;
 }
 
 }  // namespace
 
 GenerateHandler AnswerWith(std::vector<std::string> deltas) {
-  return [deltas = std::move(deltas)](grpc::ServerContext*, const v1::GenerateRequest&,
+  return [deltas = std::move(deltas)](grpc::ServerContext*, const v1::GenerateRequest& request,
                                       Writer* writer) {
     v1::GenerateResponse event;
     v1::Started* const started = event.mutable_started();
@@ -82,6 +84,10 @@ GenerateHandler AnswerWith(std::vector<std::string> deltas) {
     v1::Receipt* const receipt = finished->mutable_receipt();
     receipt->set_model("demo");
     receipt->set_seed(42);
+    v1::RetentionReceipt* const retention = receipt->mutable_retention();
+    retention->set_scope(request.has_retention() ? request.retention().scope()
+                                                 : v1::RETENTION_SCOPE_OFF);
+    retention->set_budget(request.has_retention() ? request.retention().budget() : 1);
     v1::CacheReceipt* const cache = receipt->mutable_cache();
     cache->set_hit_tokens(4);
     cache->set_computed_tokens(16);

@@ -28,6 +28,45 @@ TEST(JsonEvents, EndsWithTheWholeAnswer) {
             R"("first_token":81.0,"total":1000.0}})");
 }
 
+TEST(JsonEvents, CarriesTheReceiptOfRetention) {
+  v1::GenerateResponse last;
+  v1::RetentionReceipt* const retention =
+      last.mutable_finished()->mutable_receipt()->mutable_retention();
+  retention->set_scope(v1::RETENTION_SCOPE_EXACT);
+  retention->set_policy("prefixkv");
+  retention->set_budget(0.25);
+  retention->set_selected_from(640);
+  retention->add_kept_tokens(449);
+  retention->add_kept_tokens(6);
+  retention->set_score_mass(0.5);
+  retention->set_decode_drops(7);
+  retention->set_saved_kv_bytes(8);
+  Answer answer;
+  answer.Add(last);
+  const std::string line = EventLine(last, answer);
+  const std::string part =
+      R"("retention":{"scope":"exact","policy":"prefixkv","profile":"","budget":0.25,)"
+      R"("selected_from":640,"kept_tokens":[449,6],"score_mass":0.5,"snapshot_hit":false,)"
+      R"("decode_drops":7,"saved_kv_bytes":8})";
+  EXPECT_NE(line.find(part), std::string::npos) << line;
+}
+
+TEST(JsonEvents, TellsThePoliciesOfAModel) {
+  v1::Model model;
+  model.add_retention_policies("prefixkv");
+  model.add_retention_policies("h2o");
+  model.mutable_retention_defaults()->set_scope(v1::RETENTION_SCOPE_OFF);
+  model.mutable_retention_defaults()->set_budget(0.5);
+  model.mutable_retention_defaults()->set_policy("prefixkv");
+  model.mutable_retention_defaults()->set_distance(-25);
+  const std::string line = ModelLine(model);
+  const std::string part =
+      R"("retention_policies":["prefixkv","h2o"],"retention_profiles":[],"retention_defaults":)"
+      R"({"scope":"off","budget":0.5,"policy":"prefixkv","profile":"","start_size":0,)"
+      R"("protect":0,"distance":-25}})";
+  EXPECT_NE(line.find(part), std::string::npos) << line;
+}
+
 TEST(JsonEvents, CarriesLogProbabilitiesAsBytesToo) {
   v1::GenerateResponse event;
   event.mutable_delta()->set_text("é");

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "client/prefixctl/retention_options.h"
+
 namespace prefixd::ctl {
 namespace {
 
@@ -109,6 +111,38 @@ TEST(Options, LeavesTheServerToChooseWhatIsNotGiven) {
   v1::OutputParams output;
   Apply(options.generation, &sampling, &stopping, &output);
   EXPECT_EQ(sampling.ByteSizeLong() + stopping.ByteSizeLong() + output.ByteSizeLong(), 0u);
+}
+
+TEST(Options, TakesWhatConcernsRetention) {
+  const Options options = Parse({"run", "hi", "--retention", "shared", "--budget", "0.2",
+                                 "--policy", "h2o", "--profile", "llava-v1.5-7b"});
+  v1::GenerateRequest request;
+  Apply(options.retention, &request);
+  EXPECT_EQ(request.ShortDebugString(),
+            "retention { scope: RETENTION_SCOPE_SHARED budget: 0.2 policy: \"h2o\" profile: "
+            "\"llava-v1.5-7b\" }");
+  // Nothing is sent of what is not given; an empty profile is given.
+  v1::GenerateRequest none, one;
+  Apply(Parse({"run", "hi"}).retention, &none);
+  EXPECT_EQ(none.ByteSizeLong(), 0u);
+  Apply(Parse({"run", "hi", "--profile", ""}).retention, &one);
+  EXPECT_TRUE(one.retention().has_profile());
+  EXPECT_FALSE(one.retention().has_scope());
+  v1::GenerateRequest off, exact;
+  Apply(Parse({"run", "hi", "--retention", "off"}).retention, &off);
+  EXPECT_EQ(off.retention().scope(), v1::RETENTION_SCOPE_OFF);
+  Apply(Parse({"run", "hi", "--retention=exact"}).retention, &exact);
+  EXPECT_EQ(exact.retention().scope(), v1::RETENTION_SCOPE_EXACT);
+}
+
+TEST(Options, RefusesRetentionThatIsNone) {
+  EXPECT_EQ(UsageErrorOf({"run", "hi", "--retention", "on"}),
+            "prefixctl: --retention: expected off, exact or shared, not on");
+  UsageErrorOf({"run", "hi", "--budget", "20%"});
+  UsageErrorOf({"run", "hi", "--budget", "little"});
+  EXPECT_EQ(UsageErrorOf({"run", "--bugdet", "0.2", "hi"}),
+            "prefixctl: unknown flag --bugdet; did you mean --budget?");
+  UsageErrorOf({"count", "hi", "--budget", "0.2"});
 }
 
 TEST(Options, SendsAZeroThatWasGiven) {

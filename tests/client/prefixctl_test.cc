@@ -123,6 +123,9 @@ TEST_F(PrefixctlTest, WritesEachEventAsALineOfJson) {
       "timings_ms":{"queue":1.0,"prefill":20.0,"first_token":22.5,"total":40.0},
       "receipt":{"model":"demo","model_digest":"","seed":42,"server_version":"","backend":"",
         "kv_dtype":"","activation_dtype":"",
+        "retention":{"scope":"off","policy":"","profile":"","budget":1.0,"selected_from":0,
+          "kept_tokens":[],"score_mass":0.0,"snapshot_hit":false,"decode_drops":0,
+          "saved_kv_bytes":0},
         "cache":{"hit_tokens":4,"computed_tokens":16,"evicted_tokens":0,"images":1,
           "images_in_prefix":0,"feature_hits":1,"images_encoded":0,"decode_hits":0,"kv_bytes":0,
           "shared_kv_bytes":0,"miss":"diverged","preemptions":0}}})"));
@@ -137,6 +140,13 @@ TEST_F(PrefixctlTest, ShowsUsageWhenAsked) {
                              "\ncached 4/20 tokens, image: cached; the rest differs from what is "
                              "cached\n"))
       << run.err;
+}
+
+TEST_F(PrefixctlTest, AsksForRetentionAndTellsWhatRan) {
+  const RunResult run = Run({"run", "hi", "--verbose", "--retention", "exact", "--budget", "0.2"});
+  EXPECT_EQ(server_.last_request().retention().ShortDebugString(),
+            "scope: RETENTION_SCOPE_EXACT budget: 0.2");
+  EXPECT_TRUE(absl::EndsWith(run.err, "\nretention exact 20 %: nothing was selected\n")) << run.err;
 }
 
 TEST_F(PrefixctlTest, MapsStatusesToExitCodes) {
@@ -265,6 +275,7 @@ TEST_F(PrefixctlTest, ListsModels) {
 
 TEST_F(PrefixctlTest, ShowsOneModel) {
   EXPECT_TRUE(absl::StrContains(Run({"models", "show"}).out, "name            demo\n"));
+  EXPECT_TRUE(absl::StrContains(Run({"models", "show"}).out, "policies        prefixkv, h2o\n"));
   EXPECT_EQ(RunJson({"models", "show", "demo"})[0]["family"], "llava");
   const RunResult run = Run({"models", "show", "nothing"});
   EXPECT_EQ(run.exit_status, 1);

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "client/prefixctl/top_retention.h"
 
 namespace prefixd::ctl {
 namespace {
@@ -82,6 +83,77 @@ TEST(TopView, ShowsAFrameInAscii) {
           "req-1    decode  -       0     171     144     5          12     0          3.0 s"));
 }
 
+// Four layers: everything, half, an eighth, nothing but a token.
+v1::RetentionStats Retention() {
+  v1::RetentionStats stats;
+  stats.set_off_requests(9);
+  stats.set_exact_requests(3);
+  stats.set_shared_requests(4);
+  stats.set_selections(5);
+  stats.set_selected_from(16000);
+  for (const uint64_t kept : {16000, 8000, 2000, 16}) stats.add_kept_tokens(kept);
+  stats.set_score_mass(0.93);
+  stats.set_snapshots(2);
+  stats.set_default_budget(0.4);
+  return stats;
+}
+
+TEST(TopView, ShowsTheCurveOfRetention) {
+  TopSample sample = Sample();
+  *sample.cache.mutable_retention() = Retention();
+  std::vector<std::string> lines = RenderTop(sample, nullptr, {.columns = 90});
+  // Levels 7, 4, 1 and 0 of 8.
+  EXPECT_THAT(
+      std::vector<std::string>(lines.begin() + 5, lines.begin() + 8),
+      ElementsAre(
+          "retention kept 40.6 % of 16.0 k   mass 93.0 %   exact 3   shared 4   snapshots 2",
+          "layers    [#=._] min 0.1 %  mean 40.6 %  max 100.0 %",
+          "guard     default budget 40.0 %"));
+  lines = RenderTop(sample, nullptr, {.columns = 90, .utf8 = true});
+  EXPECT_EQ(lines[6], "layers    [█▅▂▁] min 0.1 %  mean 40.6 %  max 100.0 %");
+}
+
+TEST(TopView, ShowsTheGuardAndItsRaises) {
+  TopSample sample = Sample();
+  v1::RetentionStats* const stats = sample.cache.mutable_retention();
+  stats->set_default_budget(0.3);
+  v1::GuardStats* const guard = stats->mutable_guard();
+  guard->set_sampled(10);
+  guard->set_replayed(8);
+  guard->set_agreement(0.97);
+  guard->set_logprob_drift(0.0312);
+  guard->set_raises(2);
+  const std::vector<std::string> lines = RenderTop(sample, nullptr, {.columns = 100});
+  EXPECT_EQ(lines[5], "retention kept -   exact 0   shared 0   snapshots 0");
+  EXPECT_EQ(
+      lines[6],
+      "guard     default budget 30.0 %   agreement 97.0 %   drift 0.031   replayed 8 of 10   2 "
+      "raises");
+}
+
+TEST(TopView, SaysNothingOfRetentionThatNobodyUses) {
+  TopSample sample = Sample();
+  const std::vector<std::string> without = RenderTop(sample, nullptr, {});
+  sample.cache.mutable_retention()->set_off_requests(100);
+  sample.cache.mutable_retention()->set_default_budget(1);
+  EXPECT_EQ(RenderTop(sample, nullptr, {}), without);
+}
+
+TEST(TopView, SqueezesManyLayersIntoTheCurve) {
+  EXPECT_THAT(CurveColumns({1, 0, 0.5}, 10), ElementsAre(1, 0, 0.5));
+  EXPECT_THAT(CurveColumns({1, 0, 0.5, 0.25}, 2), ElementsAre(0.5, 0.375));
+  EXPECT_THAT(CurveColumns({1, 0, 0.5, 0.25, 0.75}, 2), ElementsAre(0.5, 0.5));
+  EXPECT_TRUE(CurveColumns({}, 5).empty());
+  TopSample sample = Sample();
+  v1::RetentionStats* const stats = sample.cache.mutable_retention();
+  *stats = Retention();
+  stats->clear_kept_tokens();
+  for (int i = 0; i < 10000; ++i) stats->add_kept_tokens(99999999);  // More than there were.
+  const std::vector<std::string> lines = RenderTop(sample, nullptr, {.columns = 80});
+  EXPECT_EQ(lines[6],
+            "layers    [" + std::string(22, '#') + "] min 100.0 %  mean 100.0 %  max 100.0 %");
+}
+
 TEST(TopView, DrawsBlocksInUtf8) {
   const std::vector<std::string> lines = RenderTop(Sample(), nullptr, {.utf8 = true});
   EXPECT_EQ(lines[6], "█░▓·");
@@ -104,6 +176,7 @@ TEST(TopView, KnowsNoRateWithoutALookBeforeOrAfterARestart) {
 
 TEST(TopView, StaysWithinTheScreen) {
   TopSample sample = Sample();
+  *sample.cache.mutable_retention() = Retention();
   for (int i = 0; i < 500; ++i) {
     *sample.requests.add_requests() = sample.requests.requests(0);
     sample.map.add_cells()->set_free(25);

@@ -161,6 +161,32 @@ TEST_F(BadInput, Counts) {
   }
 }
 
+TEST_F(BadInput, RetentionBudgets) {
+  constexpr double kNanBudget = std::numeric_limits<double>::quiet_NaN();
+  for (const double value : {kNanBudget, 0.0, -0.1, 1.1, 1e-9}) {
+    Check({"B25", [=](auto* r) { r->mutable_retention()->set_budget(value); },
+           StatusCode::INVALID_ARGUMENT, "retention.budget"});
+  }
+  Check({"B25 scope",
+         [](auto* r) { r->mutable_retention()->set_scope(static_cast<v1::RetentionScope>(9)); },
+         StatusCode::INVALID_ARGUMENT, "retention.scope"});
+  Check({"B25 numbers", [](auto* r) { r->mutable_retention()->set_protect(0); },
+         StatusCode::INVALID_ARGUMENT, "retention.protect"});
+}
+
+TEST_F(BadInput, RetentionNames) {
+  for (const std::string& name :
+       {std::string("nobody-knows-it"), std::string("../p.json"), std::string("/etc/passwd"),
+        std::string("a\0b", 3), std::string(4096, 'p')}) {
+    Check({"B26 profile " + name.substr(0, 8),
+           [&](auto* r) { r->mutable_retention()->set_profile(name); },
+           StatusCode::INVALID_ARGUMENT, "retention.profile"});
+    Check({"B26 policy " + name.substr(0, 8),
+           [&](auto* r) { r->mutable_retention()->set_policy(name); }, StatusCode::INVALID_ARGUMENT,
+           "retention.policy"});
+  }
+}
+
 TEST_F(BadInput, SeedsAreReproducible) {
   for (const uint64_t seed : {uint64_t{0}, std::numeric_limits<uint64_t>::max()}) {
     v1::GenerateRequest request = Ask("Describe the image.", picture_);

@@ -1,7 +1,8 @@
 // Random schedules of a real, tiny model at the CPU's best level, on pools that are too small:
 // sharing, eviction, preemption, priorities, tenants, stalls, cancels, deadlines and flushes, with
 // steps and pieces of any size. Text, token ids and log-prob bits of every stream are those of its
-// lonely run, which shares nothing; of a stream that was cut, the beginning is.
+// lonely run, which shares nothing; of a stream that was cut, the beginning is. Most have a KV
+// budget of some policy and scope, and keep in every layer what the lonely run keeps.
 //
 // PREFIXD_SCHEDULE_SEEDS sets the number of schedules, PREFIXD_SCHEDULE_FIRST the first one.
 #include <cstdlib>
@@ -53,6 +54,7 @@ class ScheduleBits : public ::testing::TestWithParam<Variant> {
   struct Totals {
     uint64_t streams = 0, finished = 0, preemptions = 0, hit_tokens = 0, feature_hits = 0;
     uint64_t evicted = 0, collisions = 0, recomputed = 0;
+    uint64_t selections = 0, drops = 0, snapshot_hits = 0, snapshots_evicted = 0;
   };
 
   void SetUp() override {
@@ -142,6 +144,7 @@ class ScheduleBits : public ::testing::TestWithParam<Variant> {
       ASSERT_EQ(stream.sink->finished->cache.hit_tokens, 0);
       ASSERT_EQ(stream.sink->choices.size(), static_cast<size_t>(request.output.num_choices));
       alone_.push_back(stream.sink->choices);
+      kept_alone_.push_back(stream.sink->finished->retention.kept_tokens);
       if (family_.size() < kFamilySize + kFollowUps && i % 4 == 0) {
         family_.push_back(FollowUp(family_[i], alone_[i][0].ids, static_cast<uint32_t>(i)));
       }
@@ -221,6 +224,7 @@ class ScheduleBits : public ::testing::TestWithParam<Variant> {
       return;
     }
     ASSERT_TRUE(sink.choices == alone);
+    ASSERT_EQ(sink.finished->retention.kept_tokens, kept_alone_[stream.spec]);
     ASSERT_EQ(sink.finished->cache.hit_tokens + sink.finished->cache.computed_tokens,
               sink.finished->usage.prompt_tokens);
     ++totals_.finished;
@@ -235,6 +239,10 @@ class ScheduleBits : public ::testing::TestWithParam<Variant> {
     totals_.feature_hits += stats.cache.feature_hits;
     totals_.evicted += stats.cache.evicted_columns;
     totals_.collisions += stats.cache.collisions;
+    totals_.selections += stats.retention.selections;
+    totals_.drops += stats.retention.decode_drops;
+    totals_.snapshot_hits += stats.retention.snapshot_hits;
+    totals_.snapshots_evicted += stats.retention.snapshots_evicted;
     loop_->Flush(-1);
     loop_->FillStats(&(stats = {}));
     ASSERT_EQ(stats.free_pages, num_pages_);
@@ -245,7 +253,8 @@ class ScheduleBits : public ::testing::TestWithParam<Variant> {
   ManualClock clock_;
   std::unique_ptr<EngineParts> parts_;
   std::vector<Request> family_;
-  std::vector<std::vector<ChoiceBytes>> alone_;  // By request of the family.
+  std::vector<std::vector<ChoiceBytes>> alone_;   // By request of the family.
+  std::vector<std::vector<int32_t>> kept_alone_;  // The same: tokens kept by layer.
   std::unique_ptr<StepLoop> loop_;
   std::mt19937 random_;
   int32_t num_tenants_ = 1, num_pages_ = 0;
@@ -268,10 +277,13 @@ TEST_P(ScheduleBits, EveryStreamIsItsLonelyRun) {
   }
   std::printf(
       "%s: %d schedules, %lu streams, %lu finished, %lu preemptions, %lu recomputed tokens, %lu "
-      "hit tokens, %lu feature hits, %lu columns evicted, %lu collisions\n",
+      "hit tokens, %lu feature hits, %lu columns evicted, %lu collisions, %lu selections, %lu "
+      "drops, "
+      "%lu snapshot hits, %lu snapshots evicted\n",
       parts_->runtime_info.level.c_str(), count, totals_.streams, totals_.finished,
       totals_.preemptions, totals_.recomputed, totals_.hit_tokens, totals_.feature_hits,
-      totals_.evicted, totals_.collisions);
+      totals_.evicted, totals_.collisions, totals_.selections, totals_.drops, totals_.snapshot_hits,
+      totals_.snapshots_evicted);
   const uint64_t schedules = static_cast<uint64_t>(count);
   EXPECT_GT(totals_.finished, 10 * schedules);
   EXPECT_GT(totals_.preemptions, schedules);
@@ -280,6 +292,10 @@ TEST_P(ScheduleBits, EveryStreamIsItsLonelyRun) {
   EXPECT_GT(totals_.feature_hits, schedules / 10);
   EXPECT_GT(totals_.evicted, 10 * schedules);
   EXPECT_GT(totals_.collisions, 0);
+  EXPECT_GT(totals_.selections, 2 * schedules);
+  EXPECT_GT(totals_.drops, 10 * schedules);
+  EXPECT_GT(totals_.snapshot_hits, schedules / 10);
+  EXPECT_GT(totals_.snapshots_evicted, schedules / 10);
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -99,8 +99,34 @@ TEST_F(StepLoopTest, ForcedTokensAreReplayedWithoutEvents) {
   ActiveRequest* const raw = request.get();
   const auto sink = Submit(std::move(request));
   raw->choices[0]->forced_tokens.assign(whole.begin(), whole.begin() + 10);
+  raw->choices[0]->num_sent = 10;
   RunToEnd();
   EXPECT_EQ(sink->tokens[0], std::vector<int32_t>(whole.begin() + 10, whole.end()));
+}
+
+TEST_F(StepLoopTest, AForcedOutputIsSentAndEndsTheRequest) {
+  Build({}, 1000);
+  const std::vector<int32_t> forced = {5, kFakeEos, 7, 7, 9};
+  auto request = MakeRequest(PromptOf(21, 6), 2);
+  request->request.forced_output = forced;
+  request->request.output.num_choices = 2;
+  request->request.stopping.stop_token_ids = {7};
+  const auto sink = Submit(std::move(request));
+  RunToEnd();
+  ASSERT_TRUE(sink->finished.has_value()) << sink->status;
+  EXPECT_EQ(sink->tokens[0], forced);
+  EXPECT_EQ(sink->tokens[1], forced);
+  EXPECT_EQ(sink->finishes[0].reason, FinishReason::kMaxTokens);
+}
+
+TEST_F(StepLoopTest, AForcedOutputMustFit) {
+  Build({}, 1000, /*context_length=*/48);
+  auto longer = MakeRequest(PromptOf(40, 3), 100);
+  longer->request.forced_output.assign(9, 5);
+  EXPECT_EQ(Submit(std::move(longer))->status.code(), absl::StatusCode::kInvalidArgument);
+  auto foreign = MakeRequest(PromptOf(40, 3), 100);
+  foreign->request.forced_output = {kFakeVocab};
+  EXPECT_EQ(Submit(std::move(foreign))->status.code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(StepLoopTest, StopsAtMaxTokensContextAndStopTokens) {

@@ -52,10 +52,32 @@ class FamilyMaker {
     request.output.num_choices = Chance(0.3) ? Draw(2, 3) : 1;
     if (Chance(0.6)) request.output.logprobs = 3;
     request.output.token_ids = true;
+    if (Chance(0.6)) request.retention = Retention(std::get<TokenInput>(request.input));
     return request;
   }
 
  private:
+  // A budget, and a snapshot where there is an image with text behind it.
+  RetentionParams Retention(const TokenInput& input) {
+    constexpr const char* kPolicies[] = {
+        "prefixkv",       "prefixkv-debiased", "local",  "h2o",  "elastic",
+        "snapkv",         "pyramidkv",         "random", "full", "streaming-llm",
+        "prefixkv-window"};
+    constexpr double kBudgets[] = {0.1, 0.2, 0.5, 0.8, 1.0};
+    RetentionParams params;
+    const bool shareable = !input.images.empty() && input.ids.back() != kPlaceholder;
+    params.scope = shareable && Chance(0.6) ? RetentionScope::kShared : RetentionScope::kExact;
+    do {
+      params.policy = Chance(0.5) ? kPolicies[0] : kPolicies[Draw(0, std::size(kPolicies) - 1)];
+    } while (params.scope == RetentionScope::kShared && params.policy == "h2o");
+    params.budget = kBudgets[Draw(0, std::size(kBudgets) - 1)];
+    if (Chance(0.3)) params.distance = Draw(0, 1) == 0 ? -3 : 12;
+    if (Chance(0.2)) params.start_size = 4;
+    if (Chance(0.1)) params.protect = 6;
+    params.reference_positions = Chance(0.05);
+    return params;
+  }
+
   int32_t Draw(int32_t low, int32_t high) {
     return std::uniform_int_distribution<int32_t>(low, high)(random_);
   }

@@ -114,6 +114,12 @@ TEST(ModelService, DescribesTheModel) {
   EXPECT_EQ(model.sampling_defaults().temperature(), 0.5f);
   EXPECT_TRUE(model.sampling_defaults().has_min_p());
   EXPECT_FALSE(model.sampling_defaults().has_seed());
+  EXPECT_THAT(model.retention_policies(), ElementsAre("prefixkv", "h2o"));
+  EXPECT_THAT(model.retention_profiles(), ElementsAre("demo", "llava-v1.5-7b"));
+  EXPECT_EQ(model.retention_defaults().scope(), v1::RETENTION_SCOPE_OFF);
+  EXPECT_EQ(model.retention_defaults().budget(), 0.5);
+  EXPECT_TRUE(model.retention_defaults().has_profile());
+  EXPECT_EQ(model.retention_defaults().distance(), -25);
 }
 
 TEST(ModelService, KnowsNoOtherModel) {

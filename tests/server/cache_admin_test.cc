@@ -43,6 +43,27 @@ TEST(CacheAdmin, TellsEverythingThatTheEngineCounts) {
                     .image_misses = 28,
                     .image_bytes = 29,
                     .image_entries = 30};
+    stats->retention = {.requests = {51, 52, 53},
+                        .selected_from = 400,
+                        .kept_tokens = {300, 100},
+                        .score_mass = 3,
+                        .selections = 4,
+                        .decode_drops = 54,
+                        .saved_kv_bytes = 55,
+                        .snapshot_hits = 56,
+                        .snapshot_misses = 57,
+                        .snapshots_made = 58,
+                        .snapshots_evicted = 59,
+                        .snapshots = 60,
+                        .snapshot_pages = 61,
+                        .score_bytes = 62,
+                        .guard_sampled = 63,
+                        .guard_replayed = 64,
+                        .guard_dropped = 65,
+                        .guard_agreement = 0.75,
+                        .guard_logprob_drift = 0.125,
+                        .guard_raises = 66,
+                        .default_budget = 0.5};
     stats->tenants = {{.name = "a",
                        .waiting = 1,
                        .running = 2,
@@ -71,7 +92,13 @@ TEST(CacheAdmin, TellsEverythingThatTheEngineCounts) {
             "image_bytes: 29 image_entries: 30 preemptions: 41 recomputed_tokens: 42 "
             "tenants { tenant: \"a\" waiting: 1 running: 2 active_pages: 3 cached_pages: 4 "
             "page_quota: 5 page_floor: 6 prefixes: 7 prompt_tokens: 8 cached_tokens: 9 "
-            "generated_tokens: 10 } tenants { tenant: \"b\" }");
+            "generated_tokens: 10 } tenants { tenant: \"b\" } "
+            "retention { off_requests: 51 exact_requests: 52 shared_requests: 53 selections: 4 "
+            "selected_from: 400 kept_tokens: 300 kept_tokens: 100 score_mass: 0.75 "
+            "decode_drops: 54 saved_kv_bytes: 55 snapshot_hits: 56 snapshot_misses: 57 "
+            "snapshots_made: 58 snapshots_evicted: 59 snapshots: 60 snapshot_pages: 61 "
+            "score_bytes: 62 default_budget: 0.5 guard { sampled: 63 replayed: 64 dropped: 65 "
+            "agreement: 0.75 logprob_drift: 0.125 raises: 66 } }");
 }
 
 TEST(CacheAdmin, FlushesEverythingOrOneTenant) {

@@ -27,6 +27,16 @@ TEST(CommandLine, CollectsFlagsAsText) {
                                               "insecure=true", "threads=2x"));
 }
 
+TEST(CommandLine, TakesNumbersBelowZero) {
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"--retention-distance", "-25"}, {"--retention-distance=-25"}}) {
+    const auto line = ParseCommandLine(arguments);
+    ASSERT_TRUE(line.ok()) << line.status();
+    ASSERT_EQ(line->flags.size(), 1u);
+    EXPECT_EQ(line->flags[0].text, "-25");
+  }
+}
+
 TEST(CommandLine, TakesBooleansWithAValue) {
   const auto line = ParseCommandLine({"--reflection=false"});
   ASSERT_TRUE(line.ok()) << line.status();

@@ -40,6 +40,16 @@ inline EngineModelInfo FakeModel() {
   model.sampling_defaults.top_p = 0.9f;
   model.sampling_defaults.top_k = 40;
   model.max_output_tokens = 64;
+  model.num_layers = 2;
+  model.policies = {"prefixkv", "h2o"};
+  model.profiles = {"demo", "llava-v1.5-7b"};
+  model.retention_defaults = {.scope = RetentionScope::kOff,
+                              .budget = 0.5,
+                              .policy = "prefixkv",
+                              .profile = "",
+                              .start_size = 1,
+                              .protect = 1,
+                              .distance = -25};
   return model;
 }
 

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "tests/server/exposition.h"
@@ -65,6 +66,27 @@ void FillStats(EngineStats* stats) {
   cache.tower_runs = 32;
   cache.image_hits = 33;
   cache.image_misses = 34;
+  stats->retention = {.requests = {51, 52, 53},
+                      .selected_from = 400,
+                      .kept_tokens = {300, 100},
+                      .score_mass = 3,
+                      .selections = 4,
+                      .decode_drops = 54,
+                      .saved_kv_bytes = 55,
+                      .snapshot_hits = 56,
+                      .snapshot_misses = 57,
+                      .snapshots_made = 58,
+                      .snapshots_evicted = 59,
+                      .snapshots = 60,
+                      .snapshot_pages = 61,
+                      .score_bytes = 62,
+                      .guard_sampled = 63,
+                      .guard_replayed = 64,
+                      .guard_dropped = 65,
+                      .guard_agreement = 0.75,
+                      .guard_logprob_drift = 0.125,
+                      .guard_raises = 66,
+                      .default_budget = 0.5};
 }
 
 TEST(Metrics, AreWellFormedWithAndWithoutAliases) {
@@ -101,6 +123,53 @@ TEST(Metrics, ShowTheSnapshot) {
   std::map<std::string, std::string> stop = vllm;
   stop["finished_reason"] = "stop";
   EXPECT_EQ(Value(families, "vllm:request_success_total", stop), 10 + 11 + 12);
+}
+
+TEST(Metrics, ShowRetentionByScopeAndLayer) {
+  RunningServer server;
+  server.engine.EditStats(FillStats);
+  const Families families = Scrape(server.context);
+  const struct {
+    const char* name;
+    std::map<std::string, std::string> labels;
+    double value;
+  } rows[] = {
+      {"retention_requests_total", {{"scope", "off"}}, 51},
+      {"retention_requests_total", {{"scope", "exact"}}, 52},
+      {"retention_requests_total", {{"scope", "shared"}}, 53},
+      {"retention_selections_total", {}, 4},
+      {"retention_kept_ratio", {{"layer", "0"}}, 0.75},
+      {"retention_kept_ratio", {{"layer", "1"}}, 0.25},
+      {"retention_score_mass_ratio", {}, 0.75},
+      {"retention_decode_drops_total", {}, 54},
+      {"retention_saved_bytes_total", {}, 55},
+      {"retention_snapshot_hits_total", {}, 56},
+      {"retention_snapshot_misses_total", {}, 57},
+      {"retention_snapshots_made_total", {}, 58},
+      {"retention_snapshots_evicted_total", {}, 59},
+      {"retention_snapshots", {}, 60},
+      {"retention_snapshot_pages", {}, 61},
+      {"retention_score_bytes", {}, 62},
+      {"retention_default_budget_ratio", {}, 0.5},
+      {"guard_sampled_total", {}, 63},
+      {"guard_replayed_total", {}, 64},
+      {"guard_dropped_total", {}, 65},
+      {"guard_raises_total", {}, 66},
+      {"guard_agreement_ratio", {}, 0.75},
+      {"guard_drift_nats", {}, 0.125},
+  };
+  for (const auto& row : rows) {
+    EXPECT_EQ(Value(families, absl::StrCat("prefixd_", row.name), row.labels), row.value)
+        << row.name;
+  }
+}
+
+TEST(Metrics, ShowNoLayerBeforeTheFirstSelection) {
+  RunningServer server;
+  server.engine.EditStats([](EngineStats* stats) { stats->retention.kept_tokens = {0, 0}; });
+  const Families families = Scrape(server.context);
+  EXPECT_TRUE(families.at("prefixd_retention_kept_ratio").samples.empty());
+  EXPECT_EQ(Value(families, "prefixd_retention_score_mass_ratio"), 1);
 }
 
 TEST(Metrics, CountCachedPagesThatCanBeEvictedAsFree) {
@@ -252,6 +321,7 @@ std::map<std::string, DocumentedMetric> ReadDocumentation() {
 TEST(Metrics, AreDocumentedOneByOne) {
   RunningServer server(VllmOptions());
   server.context.open_nanos = server.context.load_nanos = 1;
+  server.engine.EditStats(FillStats);
   server.engine.SetSubmitStatus(
       MakeError(absl::StatusCode::kUnavailable, reason::kModelNotReady, "loading"));
   Call call(&server, Hello("a"));

@@ -111,6 +111,82 @@ TEST(OptionValue, ReadsChoicesAndBooleans) {
   EXPECT_EQ(Message(SetOne("reflection", "yes", &options)), "`yes` is neither true nor false");
 }
 
+TEST(OptionValue, ReadsDecimalsInTheirRange) {
+  ServerOptions options;
+  const struct {
+    const char* text;
+    double value;
+  } good[] = {
+      {"0.25", 0.25}, {"1", 1}, {"1.0", 1}, {"0.001", 0.001}, {"0.30000000000000004", 0.1 + 0.2}};
+  for (const auto& c : good) {
+    ASSERT_TRUE(SetOne("retention-budget", c.text, &options).ok()) << c.text;
+    EXPECT_EQ(options.engine.retention_budget, c.value) << c.text;
+  }
+  EXPECT_EQ(FormatOption(*FindOption("retention-budget"), options), "0.30000000000000004");
+  for (const char* text : {"nan", "inf", "-0.1", "+0.1", ".5", "5.", "1e-1", "0x1", "0.5 ", "0,5",
+                           "20%", "0..1", "0.1.2", "", "0.00000000000000000000000000000001"}) {
+    const std::string why = Message(SetOne("retention-budget", text, &options));
+    EXPECT_EQ(why, *text == '\0' ? "the value is empty"
+                                 : absl::StrCat("`", text,
+                                                "` is not a decimal such as 0.25; the "
+                                                "range is [0.001, 1]"));
+  }
+  for (const char* text : {"0", "0.0", "0.0009", "1.1", "1.0000001", "99999"}) {
+    EXPECT_EQ(Message(SetOne("retention-budget", text, &options)),
+              absl::StrCat("`", text, "` is outside the range [0.001, 1]"));
+  }
+  EXPECT_EQ(options.engine.retention_budget, 0.1 + 0.2);
+}
+
+TEST(OptionValue, ReadsNumbersBelowZeroOnlyWhereThereAreSome) {
+  ServerOptions options;
+  ASSERT_TRUE(SetOne("retention-distance", "-65536", &options).ok());
+  EXPECT_EQ(options.engine.retention_distance, -65536);
+  ASSERT_TRUE(SetOne("retention-distance", "7", &options).ok());
+  EXPECT_EQ(options.engine.retention_distance, 7);
+  EXPECT_EQ(Message(SetOne("retention-distance", "-65537", &options)),
+            "`-65537` is outside the range [-65536, 65536]");
+  for (const char* text : {"--1", "-", "1-", "- 1", "-1.0", "-99999999999999999999"}) {
+    EXPECT_THAT(Message(SetOne("retention-distance", text, &options)),
+                HasSubstr("is not a whole number"))
+        << text;
+  }
+  EXPECT_THAT(Message(SetOne("retention-protect", "-1", &options)),
+              HasSubstr("is not a whole number"));
+}
+
+TEST(OptionTable, HasRetentionAndItsGuard) {
+  const auto resolved = ResolveOptions({{"retention", "exact"},
+                                        {"retention-budget", "0.2"},
+                                        {"retention-policy", "h2o"},
+                                        {"retention-profile", "p"},
+                                        {"retention-profiles", "/d"},
+                                        {"retention-start-size", "4"},
+                                        {"retention-protect", "2"},
+                                        {"retention-distance", "-9"},
+                                        {"guard-sample-rate", "0.01"},
+                                        {"guard-min-agreement", "0.8"},
+                                        {"guard-max-drift", "0.5"},
+                                        {"guard-budget-step", "0.05"}},
+                                       Environment({}));
+  ASSERT_TRUE(resolved.ok()) << resolved.status();
+  const EngineOptions& engine = resolved->options.engine;
+  EXPECT_EQ(engine.retention, "exact");
+  EXPECT_EQ(engine.retention_budget, 0.2);
+  EXPECT_EQ(engine.retention_policy, "h2o");
+  EXPECT_EQ(engine.retention_profile, "p");
+  EXPECT_EQ(engine.retention_profiles, "/d");
+  EXPECT_EQ(engine.retention_start_size, 4);
+  EXPECT_EQ(engine.retention_protect, 2);
+  EXPECT_EQ(engine.retention_distance, -9);
+  EXPECT_EQ(engine.guard_sample_rate, 0.01);
+  EXPECT_EQ(engine.guard_min_agreement, 0.8);
+  EXPECT_EQ(engine.guard_max_drift, 0.5);
+  EXPECT_EQ(engine.guard_budget_step, 0.05);
+  EXPECT_EQ(Message(ResolveOptions({{"retention", "on"}}, Environment({})).status()),
+            "--retention: `on` is none of off, exact, shared");
+}
+
 TEST(OptionTable, EveryDefaultReadsBackAsItself) {
   for (const OptionSpec& spec : OptionTable()) {
     ServerOptions options;
@@ -211,9 +287,12 @@ TEST(ResolveOptions, NamesTheSourceOfAnError) {
 }
 
 TEST(ResolveOptions, WhatIsPrintedIsAFileThatSaysTheSame) {
-  const auto before = ResolveOptions(
-      {{"threads", "2"}, {"drain-delay", "250ms"}, {"model", "a \"b\"#c"}, {"kv-memory", "1MiB"}},
-      Environment({}));
+  const auto before = ResolveOptions({{"threads", "2"},
+                                      {"drain-delay", "250ms"},
+                                      {"model", "a \"b\"#c"},
+                                      {"kv-memory", "1MiB"},
+                                      {"retention-budget", "0.123456789"}},
+                                     Environment({}));
   ASSERT_TRUE(before.ok()) << before.status();
   const TempFile file(OptionsAsConfig(*before, /*show_origin=*/false));
   const auto after = ResolveOptions({{"config", file.path()}}, Environment({}));
@@ -330,7 +409,7 @@ TEST(ConfigReference, IsThePageInDocs) {
 TEST(ConfigReference, StartUpLinesFitTheLog) {
   const auto resolved = ResolveOptions({}, Environment({}));
   const std::vector<std::string> lines = DescribeOptions(*resolved);
-  ASSERT_EQ(lines.size(), 6u);  // One for each group.
+  ASSERT_EQ(lines.size(), 8u);  // One for each group.
   EXPECT_THAT(lines[0], HasSubstr("listen=127.0.0.1:50051(default)"));
   for (const std::string& line : lines) EXPECT_LT(line.size(), 1000u);
 }

@@ -137,6 +137,30 @@ TEST(Generate, ReportsWhyTokensWereNotCached) {
   }
 }
 
+TEST(Generate, TakesRetentionAndReportsWhatRan) {
+  RunningServer server;
+  v1::GenerateRequest request = Hello("a");
+  request.mutable_retention()->set_scope(v1::RETENTION_SCOPE_EXACT);
+  request.mutable_retention()->set_budget(0.25);
+  Call call(&server, request);
+  const Request taken = server.engine.WaitRequest();
+  EXPECT_EQ(taken.retention.scope, RetentionScope::kExact);
+  EXPECT_EQ(taken.retention.budget, 0.25);
+  FinishedEvent finished = Finished();
+  finished.retention = {.scope = RetentionScope::kExact,
+                        .policy = "h2o",
+                        .budget = 0.25,
+                        .selected_from = 8,
+                        .kept_tokens = {3, 1}};
+  server.engine.Send("a", finished);
+  const v1::RetentionReceipt receipt = call.Next().finished().receipt().retention();
+  EXPECT_EQ(receipt.scope(), v1::RETENTION_SCOPE_EXACT);
+  EXPECT_EQ(receipt.policy(), "h2o");
+  EXPECT_EQ(receipt.budget(), 0.25);
+  EXPECT_EQ(receipt.selected_from(), 8);
+  EXPECT_EQ(receipt.kept_tokens_size(), 2);
+}
+
 TEST(Generate, NamesTheImageThatIsNotCached) {
   RunningServer server;
   v1::GenerateRequest request = Hello("a");

@@ -136,6 +136,65 @@ TEST(TenantsFile, NumbersOutOfRangeAreNamedWithTheirRange) {
             "t.yaml:2: tenant `acme`: page_floor is 0.3, more than page_share, 0.2");
 }
 
+// A tenant whose block `retention` has one line.
+std::string Retention(const std::string& line) {
+  return OneTenant(absl::StrCat("    retention:\n      ", line, "\n"));
+}
+
+TEST(TenantsFile, ReadsTheDefaultsOfRetention) {
+  const auto file = ParseTenantsFile(
+      "t.yaml", OneTenant("    retention: {scope: shared, budget: 0.25, policy: h2o, profile: "
+                          "llava-v1.5-7b, start_size: 4, protect: 2, distance: -9}\n"));
+  ASSERT_TRUE(file.ok()) << file.status();
+  const RetentionParams& all = file->tenants[0].retention;
+  EXPECT_EQ(all.scope, RetentionScope::kShared);
+  EXPECT_EQ(all.budget, 0.25);
+  EXPECT_EQ(all.policy, "h2o");
+  EXPECT_EQ(all.profile, "llava-v1.5-7b");
+  EXPECT_EQ(all.start_size, 4);
+  EXPECT_EQ(all.protect, 2);
+  EXPECT_EQ(all.distance, -9);
+  const auto some = ParseTenantsFile("t.yaml", Retention("profile: \"\""));
+  ASSERT_TRUE(some.ok()) << some.status();
+  const RetentionParams& one = some->tenants[0].retention;
+  EXPECT_EQ(one.profile, "");
+  EXPECT_FALSE(one.scope || one.budget || one.policy || one.start_size || one.protect ||
+               one.distance);
+  EXPECT_EQ(ParseTenantsFile("t.yaml", OneTenant(""))->tenants[0].retention.scope, std::nullopt);
+}
+
+TEST(TenantsFile, DoubtfulRetentionIsNamedWithItsLine) {
+  const struct {
+    const char *line, *why;
+  } cases[] = {
+      {"scope: on", "scope: `on` is none of off, exact, shared"},
+      {"scope: [exact]", "scope: `` is none of off, exact, shared"},
+      {"budget: 0", "budget: `0` is not a number in the range [0.001, 1]"},
+      {"budget: 1.5", "budget: `1.5` is not a number in the range [0.001, 1]"},
+      {"budget: nan", "budget: `nan` is not a number in the range [0.001, 1]"},
+      {"budget: 20%", "budget: `20%` is not a number in the range [0.001, 1]"},
+      {"policy: ../p", "policy: a name has 1..64 characters of [a-z0-9-]"},
+      {"policy: \"\"", "policy: a name has 1..64 characters of [a-z0-9-]"},
+      {"policy: [h2o]", "policy: a name has 1..64 characters of [a-z0-9-]"},
+      {"profile: ../p.json", "profile: a name has 1..64 characters of [A-Za-z0-9._-]"},
+      {"profile: ..", "profile: a name has 1..64 characters of [A-Za-z0-9._-]"},
+      {"start_size: 1025", "start_size: `1025` is not an integer in the range [0, 1024]"},
+      {"protect: 0", "protect: `0` is not an integer in the range [1, 1024]"},
+      {"distance: -65537", "distance: `-65537` is not an integer in the range [-65536, 65536]"},
+      {"distance: 1.5", "distance: `1.5` is not an integer in the range [-65536, 65536]"},
+      {"budegt: 0.5", "unknown key `budegt`; did you mean `budget`?"},
+      {"reference_positions: true", "unknown key `reference_positions`"},
+      {"- exact", "retention: expected `key: value`"},
+  };
+  for (const auto& c : cases) {
+    EXPECT_EQ(ErrorOf(Retention(c.line)), absl::StrCat("t.yaml:5: ", c.why));
+  }
+  EXPECT_EQ(ErrorOf(OneTenant("    retention: exact\n")),
+            "t.yaml:4: retention: expected `key: value`");
+  EXPECT_EQ(ErrorOf(OneTenant("    retenion: {}\n")),
+            "t.yaml:4: unknown key `retenion`; did you mean `retention`?");
+}
+
 TEST(TenantsFile, FloorsFitThePool) {
   const auto two = [](const char* floor) {
     return absl::StrCat(OneTenant("    page_share: 1\n    page_floor: 0.6\n"),
@@ -249,6 +308,28 @@ TEST(TenantsFile, TheExampleIsOne) {
   EXPECT_EQ(file->tenants.size(), 2u);
   EXPECT_EQ(file->tokens->size(), 4u);
   EXPECT_TRUE(file->tokens->has_operators());
+  EXPECT_EQ(file->tenants[1].retention.scope, RetentionScope::kShared);
+}
+
+TEST(ReloadTokens, TakesNoOtherRetention) {
+  const auto error = [](const std::string& before, const std::string& after) {
+    const SecretFile file(after, 0600);
+    const auto running = ParseTenantsFile("t.yaml", before)->tenants;
+    return std::string(
+        ReloadTokens(file.path(), running, /*has_operators=*/false).status().message());
+  };
+  EXPECT_EQ(error(Retention("budget: 0.5"), Retention("budget: 0.50")), "");
+  EXPECT_EQ(error(OneTenant("    retention: {}\n"), OneTenant("")), "");
+  EXPECT_THAT(error(Retention("budget: 0.5"), Retention("budget: 0.25")),
+              HasSubstr("tenant `acme`: retention: budget is 0.25, was 0.5; restart"));
+  EXPECT_THAT(error(OneTenant(""), Retention("scope: exact")),
+              HasSubstr("retention: scope is exact, was unset; restart"));
+  EXPECT_THAT(error(Retention("policy: h2o"), OneTenant("")),
+              HasSubstr("retention: policy is unset, was h2o; restart"));
+  EXPECT_THAT(error(Retention("profile: a"), Retention("profile: b")),
+              HasSubstr("retention: profile is b, was a; restart"));
+  EXPECT_THAT(error(Retention("distance: -25"), Retention("distance: 25")),
+              HasSubstr("retention: distance is 25, was -25; restart"));
 }
 
 TEST(ReloadTokens, TakesTokensAndNothingElse) {
