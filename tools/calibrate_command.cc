@@ -24,9 +24,8 @@ absl::StatusOr<std::string> SamplesDigest(const std::vector<Sample>& samples) {
     if (!sample.image.empty()) {
       PREFIXD_ASSIGN_OR_RETURN(image, ReadFile(sample.image, kMaxImageBytes));
     }
-    for (const std::string* bytes : {&image, &sample.question}) {
-      hash.Update(uint64_t{bytes->size()}).Update(*bytes);
-    }
+    hash.Update(uint64_t{image.size()}).Update(image);
+    hash.Update(uint64_t{sample.question.size()}).Update(sample.question);
   }
   return ToHex(hash.Finish());
 }
