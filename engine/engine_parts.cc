@@ -223,6 +223,10 @@ StepLoopOptions LoopOptions(const EngineParts& parts) {
           .tenants = parts.options.tenants,
           .prefixes = parts.prefixes.get(),
           .retention = parts.retention,
+          .guard = {.sample_rate = parts.options.guard_sample_rate,
+                    .min_agreement = parts.options.guard_min_agreement,
+                    .max_drift = parts.options.guard_max_drift,
+                    .budget_step = parts.options.guard_budget_step},
           .check_invariants = parts.options.check_invariants};
 }
 

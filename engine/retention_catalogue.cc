@@ -9,11 +9,10 @@
 #include "base/status_macros.h"
 #include "cache/retention/policy.h"
 #include "engine/error_reasons.h"
+#include "engine/retention_limits.h"
 
 namespace prefixd {
 namespace {
-
-constexpr double kLeastBudget = 0.001;
 
 absl::Status Refused(absl::string_view field, absl::string_view value, absl::string_view allowed) {
   return MakeError(absl::StatusCode::kInvalidArgument, reason::kParameterOutOfRange,
@@ -100,18 +99,19 @@ absl::StatusOr<RetentionState> RetentionCatalogue::Resolve(const RetentionParams
                    absl::StrCat("known are ", PolicyNames()));
   }
   recipe.budget = FirstOf(request.budget, tenant.budget, defaults_.budget);
-  if (!(recipe.budget >= kLeastBudget && recipe.budget <= 1.0)) {
+  if (!(recipe.budget >= kMinRetentionBudget && recipe.budget <= 1.0)) {
     return Refused("budget", absl::StrCat(recipe.budget),
-                   absl::StrCat("the range is [", kLeastBudget, ", 1]"));
+                   absl::StrCat("the range is [", kMinRetentionBudget, ", 1]"));
   }
   if (state.default_budget) recipe.budget = std::min(1.0, recipe.budget + budget_raise);
   recipe.start_size = FirstOf(request.start_size, tenant.start_size, defaults_.start_size);
   recipe.protect = FirstOf(request.protect, tenant.protect, defaults_.protect);
   recipe.distance = FirstOf(request.distance, tenant.distance, defaults_.distance);
   recipe.reference_positions = request.reference_positions;
-  PREFIXD_RETURN_IF_ERROR(CheckRange("start_size", recipe.start_size, 0, 1024));
-  PREFIXD_RETURN_IF_ERROR(CheckRange("protect", recipe.protect, 1, 1024));
-  PREFIXD_RETURN_IF_ERROR(CheckRange("distance", recipe.distance, -65536, 65536));
+  PREFIXD_RETURN_IF_ERROR(CheckRange("start_size", recipe.start_size, 0, kMaxRetentionStartSize));
+  PREFIXD_RETURN_IF_ERROR(CheckRange("protect", recipe.protect, 1, kMaxRetentionProtect));
+  PREFIXD_RETURN_IF_ERROR(
+      CheckRange("distance", recipe.distance, -kMaxRetentionDistance, kMaxRetentionDistance));
   std::string profile = FirstOf(request.profile, tenant.profile, defaults_.profile);
   // A default profile is for policies that take one.
   if (!request.profile && !recipe.policy->takes_profile()) profile.clear();

@@ -86,7 +86,7 @@ enum class Activation : uint8_t {
 //
 // Attention sums (the importance of PrefixKV): with `sums` set, every row i >= first_summed_row
 // also adds, for each slot s that it sees, the mean over the heads of the probability with which it
-// attends to s, to sums[0, s].
+// attends to s, to sums[0, s]. Sums of two segments of a call must not overlap.
 struct KvSegment {
   int32_t row_begin = 0;
   int32_t num_rows = 0;
@@ -104,9 +104,8 @@ struct PageCopy {
 
 // Slots of one (sequence, layer) on their way into other pages: slot d of `destination_pages` is
 // slot sources[d] of `source_pages`. With `first_source` set, it is the mean (summed in the order
-// given, then multiplied by 1 / count) of the slots sources[first_source[d]] ..
-// sources[first_source[d + 1]
-// - 1] instead.
+// given, then multiplied by 1 / count) of slots sources[i], first_source[d] <= i <
+// first_source[d + 1], instead; at least one.
 struct SlotGather {
   absl::Span<const int32_t> source_pages;
   absl::Span<const int32_t> sources;
@@ -216,8 +215,10 @@ class Backend {
   // same.
   // Sums of a segment (see KvSegment) are a strict left fold in float32: for each row in ascending
   // order, the heads' probabilities are added in ascending order, multiplied by 1 / num_heads, and
-  // added to the sum; so they do not depend on how rows are cut into calls (rule 5). Memory beyond
-  // the sums: two numbers for each row and head of the call. A segment without sums costs nothing.
+  // added to the sum; so they do not depend on how rows are cut into calls (rule 5). Products may
+  // be fused into sums. Memory beyond the sums: two numbers for each row and head of the call. A
+  // segment without sums costs nothing; `cpu` reads the K of one with sums again, also shared
+  // pages.
   virtual absl::Status PagedAttention(const Tensor& q, const KvPool& pool, int num_heads,
                                       float scale, absl::Span<const KvSegment> segments,
                                       const Tensor& y) = 0;

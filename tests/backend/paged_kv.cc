@@ -60,7 +60,9 @@ HostMatrix RunStep(Backend* backend, const AttentionShape& shape,
          .num_rows = piece.count,
          .pages = piece.pages,
          .write_slots = absl::MakeConstSpan(positions).subspan(row_begin, piece.count),
-         .first_visible = piece.begin + 1});
+         .first_visible = piece.begin + 1,
+         .sums = piece.sums,
+         .first_summed_row = piece.first_summed_row});
     row_begin += piece.count;
   }
 

@@ -32,6 +32,8 @@ struct SequencePiece {
   std::vector<int32_t> pages;
   int32_t begin = 0;
   int32_t count = 0;
+  const Tensor* sums = nullptr;  // As in KvSegment.
+  int32_t first_summed_row = 0;
 };
 
 // One step: writes the K and V of all pieces, then attends. Returns the rows of all pieces in

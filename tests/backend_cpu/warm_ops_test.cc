@@ -51,6 +51,11 @@ TEST_F(WarmOps, AllocateNothing) {
   const std::vector<float> frequencies(kHeadDim / 2, 0.5f);
   const KvSegment prefill = {0, kContext, pages, slots, 1};
   const KvSegment decode = {0, 1, pages, absl::MakeConstSpan(slots).first(1), kContext};
+  const Tensor sums = New(1, kContext);
+  const auto with_sums = [&](KvSegment segment) {
+    segment.sums = &sums;
+    return segment;
+  };
   const auto step = [&](const KvSegment& segment) {
     const Tensor rows = hidden.Rows(0, segment.num_rows);
     const auto segments = absl::MakeConstSpan(&segment, 1);
@@ -79,10 +84,19 @@ TEST_F(WarmOps, AllocateNothing) {
     return backend_->PagedAttention(qkv.Rows(0, 40), *pool, kHeads, 0.25f, shared, out.Rows(0, 40))
         .ok();
   };
-  ASSERT_TRUE(step(prefill) && step(decode) && attend_shared());
+  const auto kept_pages = absl::MakeConstSpan(pages).first(18);
+  const auto spare_pages = absl::MakeConstSpan(pages).last(2);
+  const std::vector<int32_t> kept = {3, 17, 40, 41, 280}, groups = {0, 2, 5};
+  const SlotGather gathers[] = {{kept_pages, kept, spare_pages.first(1), {}},
+                                {kept_pages, kept, spare_pages.last(1), groups}};
+  const auto steps = [&] {
+    return step(prefill) && step(decode) && step(with_sums(prefill)) && step(with_sums(decode)) &&
+           attend_shared() && backend_->GatherSlots(gathers, pool.get()).ok();
+  };
+  ASSERT_TRUE(steps());
   const int64_t before = allocations.load();
   EXPECT_GT(before, 0);
-  ASSERT_TRUE(step(prefill) && step(decode) && attend_shared());
+  ASSERT_TRUE(steps());
   EXPECT_EQ(allocations.load() - before, 0);
 }
 

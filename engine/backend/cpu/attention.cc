@@ -6,12 +6,9 @@
 
 #include "absl/types/span.h"
 #include "base/status_macros.h"
-#include "engine/backend/cpu/memory.h"
 
 namespace prefixd::cpu {
 namespace {
-
-constexpr int64_t kInlineWork = 32 << 10;  // Multiply-adds below which waking others costs more.
 
 constexpr int64_t RoundUp16(int64_t n) { return (n + 15) / 16 * 16; }
 
@@ -32,14 +29,6 @@ void Scale(const float* __restrict x, float factor, int n, float* __restrict y) 
   for (; i < n; ++i) y[i] = x[i] * factor;
 }
 
-absl::Status Grow(int64_t floats, Buffer* buffer) {
-  const uint64_t bytes = static_cast<uint64_t>(floats) * sizeof(float);
-  if (buffer->size_bytes() >= bytes) return absl::OkStatus();
-  *buffer = Buffer();
-  PREFIXD_ASSIGN_OR_RETURN(*buffer, AllocateZeroed(bytes, MemoryUse::kDense, "attention scratch"));
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 struct Attention::ThreadScratch {
@@ -55,9 +44,28 @@ void Attention::Begin(const AttentionCall& call) {
   group_ = call.num_heads / call.num_kv_heads;
   query_stride_ = (call.layout.head_dim + 1) / 2 * 2;
   rows_.clear();
+  sums_.Begin(call);
+}
+
+void Attention::AddRowsWithSums(AttentionRows rows, int first_summed_row, float* sums) {
+  AttentionRows summed = rows;
+  summed.row_begin += first_summed_row;
+  summed.num_rows -= first_summed_row;
+  summed.first_visible += first_summed_row * rows.visible_step;
+  if (summed.num_rows > 0) {
+    rows.sums = sums_.size();
+    sums_.Add(summed, sums);
+  }
+  AddRows(rows);
 }
 
 absl::Status Attention::Run() {
+  PREFIXD_RETURN_IF_ERROR(Attend());
+  if (sums_.size() > 0) sums_.Run();
+  return absl::OkStatus();
+}
+
+absl::Status Attention::Attend() {
   PlanAttention(rows_,
                 {.vectors_per_row = group_,
                  .num_kv_heads = call_.num_kv_heads,
@@ -67,6 +75,7 @@ absl::Status Attention::Run() {
   const bool alone = RunsAlone();
   MakeItems(alone);
   PREFIXD_RETURN_IF_ERROR(Reserve());
+  PREFIXD_RETURN_IF_ERROR(sums_.Reserve());
   if (alone) {
     for (const Item& item : items_) RunItem(item, 0);
     return absl::OkStatus();
@@ -74,7 +83,7 @@ absl::Status Attention::Run() {
   pool_->Run(static_cast<int64_t>(items_.size()),
              [this](int64_t i, int thread) { RunItem(items_[i], thread); });
   const auto merge = [this](int64_t i, int) { MergeParts(&items_[cut_items_[i]]); };
-  if (part_floats_ >= kInlineWork) {
+  if (part_floats_ >= kInlineAttentionWork) {
     pool_->Run(static_cast<int64_t>(cut_items_.size()), merge);
   } else {
     for (size_t i = 0; i < cut_items_.size(); ++i) merge(static_cast<int64_t>(i), 0);
@@ -86,7 +95,7 @@ bool Attention::RunsAlone() const {
   if (pool_->num_threads() == 1) return true;
   int64_t products = 0;
   for (const Tile& tile : plan_.tiles) products += tile.work;
-  return 2 * products * call_.num_kv_heads * call_.layout.head_dim < kInlineWork;
+  return 2 * products * call_.num_kv_heads * call_.layout.head_dim < kInlineAttentionWork;
 }
 
 void Attention::MakeItems(bool alone) {
@@ -135,8 +144,8 @@ absl::Status Attention::Reserve() {
   const int64_t n = max_vectors_;
   const int64_t per_thread = RoundUp16(n * query_stride_) + n * kBlockSlots + RoundUp16(n) +
                              2 * StateFloats(n, call_.layout.value_stride);
-  PREFIXD_RETURN_IF_ERROR(Grow(per_thread * pool_->num_threads(), &thread_scratch_));
-  return Grow(part_floats_, &part_scratch_);
+  PREFIXD_RETURN_IF_ERROR(GrowScratch(per_thread * pool_->num_threads(), &thread_scratch_));
+  return GrowScratch(part_floats_, &part_scratch_);
 }
 
 Attention::States Attention::StatesAt(float* base, int num_vectors) const {
@@ -288,6 +297,9 @@ void Attention::Finish(const Tile& tile, int kv_head, const States& states) cons
       for (int j = 0; j < group_; ++j, ++r, y += head_dim) {
         const float* acc = states.acc + int64_t{r} * call_.layout.value_stride;
         Scale(acc, 1.0f / states.sum[r], head_dim, y);
+        if (rows.sums < 0) continue;
+        sums_.SetState(rows.sums, rows.row_begin + i, kv_head * group_ + j, states.max[r],
+                       states.sum[r]);
       }
     }
   }

@@ -14,41 +14,31 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "engine/backend/cpu/attention_call.h"
 #include "engine/backend/cpu/attention_plan.h"
+#include "engine/backend/cpu/attention_sums.h"
 #include "engine/backend/cpu/kernels.h"
-#include "engine/backend/cpu/kv_pool.h"
 #include "engine/backend/cpu/thread_pool.h"
 #include "engine/tensor/tensor.h"
 
 namespace prefixd::cpu {
 
-// Where one call reads and writes. Head h of row t lies at q + t * q_stride + h * head_dim.
-struct AttentionCall {
-  const float* q = nullptr;
-  ptrdiff_t q_stride = 0;
-  float* y = nullptr;
-  ptrdiff_t y_stride = 0;
-  int num_heads = 0;
-  int num_kv_heads = 0;
-  float scale = 0;
-  PageLayout layout{ElementType::kF32, 0};
-  const std::byte* pages = nullptr;  // Head h of page p at pages + p * page_bytes + h * head_bytes.
-  int64_t page_bytes = 0;
-  int64_t head_bytes = 0;
-};
-
 class Attention {
  public:
-  Attention(const Kernels* kernels, ThreadPool* pool) : kernels_(kernels), pool_(pool) {}
+  Attention(const Kernels* kernels, ThreadPool* pool)
+      : kernels_(kernels), pool_(pool), sums_(kernels, pool) {}
 
   // For benchmarks and tests: whether sequences with common pages pass over them together. The
   // results are the same.
   void set_share_pages(bool share) { share_pages_ = share; }
 
-  // One call: Begin, AddRows for every sequence, Run.
+  // One call: Begin, AddRows or AddRowsWithSums for every sequence, Run.
   void Begin(const AttentionCall& call);
   void AddRows(const AttentionRows& rows) { rows_.push_back(rows); }
-  // Errors: RESOURCE_EXHAUSTED.
+  // Also adds the probabilities of rows first_summed_row and later to `sums`; see AttentionSums.
+  // Requires: visible_step 1, and page ids.
+  void AddRowsWithSums(AttentionRows rows, int first_summed_row, float* sums);
+  // Errors: RESOURCE_EXHAUSTED, before anything is added to sums.
   absl::Status Run();
 
  private:
@@ -74,6 +64,7 @@ class Attention {
   };
   struct ThreadScratch;
 
+  absl::Status Attend();
   bool RunsAlone() const;
   void MakeItems(bool alone);
   absl::Status Reserve();
@@ -109,6 +100,7 @@ class Attention {
   std::vector<int32_t> cut_items_;  // The first item of every tile that is cut into blocks.
   Buffer thread_scratch_;
   Buffer part_scratch_;
+  AttentionSums sums_;
 };
 
 }  // namespace prefixd::cpu

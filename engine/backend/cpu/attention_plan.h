@@ -27,6 +27,7 @@ struct AttentionRows {
   int first_visible = 0;  // >= 1.
   int visible_step = 0;
   const int32_t* page_ids = nullptr;  // Null: page i has id i, and nothing is shared.
+  int sums = -1;                      // Which rows of AttentionSums these are, or are part of.
 
   int last_visible() const { return first_visible + (num_rows - 1) * visible_step; }
 };

@@ -1,4 +1,5 @@
 // KV pages and attention of the CPU backend.
+#include <algorithm>
 #include <cstring>
 
 #include "base/check.h"
@@ -85,11 +86,19 @@ absl::Status CpuBackend::PagedAttention(const Tensor& q, const KvPool& pool, int
     const int64_t last_visible = int64_t{segment.first_visible} + segment.num_rows - 1;
     PREFIXD_CHECK(segment.first_visible >= 1);
     PREFIXD_CHECK(last_visible <= static_cast<int64_t>(segment.pages.size()) * kPageSlots);
-    attention_.AddRows({.row_begin = segment.row_begin,
-                        .num_rows = segment.num_rows,
-                        .first_visible = segment.first_visible,
-                        .visible_step = 1,
-                        .page_ids = segment.pages.data()});
+    const AttentionRows rows = {.row_begin = segment.row_begin,
+                                .num_rows = segment.num_rows,
+                                .first_visible = segment.first_visible,
+                                .visible_step = 1,
+                                .page_ids = segment.pages.data()};
+    if (segment.sums == nullptr) {
+      attention_.AddRows(rows);
+      continue;
+    }
+    PREFIXD_CHECK(segment.sums->rows == 1 && segment.sums->cols >= last_visible);
+    PREFIXD_CHECK(segment.first_summed_row >= 0);
+    const int first_row = std::min(segment.first_summed_row, segment.num_rows);
+    attention_.AddRowsWithSums(rows, first_row, RowOf(*segment.sums, 0));
   }
   return attention_.Run();
 }

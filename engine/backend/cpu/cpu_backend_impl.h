@@ -59,6 +59,7 @@ class CpuBackend final : public Backend {
   absl::Status VisionAttention(const Tensor& qkv, int num_heads, float scale,
                                const Tensor& y) override;
   absl::Status Patchify(const Tensor& pixels, int patch_size, const Tensor& y) override;
+  absl::Status GatherSlots(absl::Span<const SlotGather> gathers, KvPool* pool) override;
   absl::Status CopyPages(absl::Span<const PageCopy> copies, KvPool* pool) override;
 
  private:
@@ -81,6 +82,11 @@ class CpuBackend final : public Backend {
     int32_t row;
   };
   std::vector<RowOfSegment> segment_rows_;
+  struct PageOfGather {
+    const SlotGather* gather;
+    int32_t page;  // Of its destinations.
+  };
+  std::vector<PageOfGather> gather_pages_;
 };
 
 }  // namespace prefixd::cpu

@@ -73,6 +73,23 @@ struct AttentionBlock {
   float* sum = nullptr;     // [rows].
 };
 
+// From scores to attention sums, for `rows` rows and at most 256 slots of one kv head: over the
+// vectors j < group of row i in ascending order, p[i, s] += exp(scale * score - max) * factor for
+// slots s < visible. The exponentials are bit for bit those of the softmax.
+struct AttentionHeads {
+  const float* scores = nullptr;  // [rows * group][256]; vector i * group + j.
+  int rows = 0;
+  int group = 0;
+  const int32_t* visible = nullptr;  // [rows * group], at least 1; vectors of a row see the same.
+  float scale = 0;
+  const float* max = nullptr;     // [rows * group], over all that the vector sees.
+  const float* factor = nullptr;  // [rows * group]: 1 / the sum of its exponentials.
+  bool first = false;             // Begins with p = 0.
+  int slots = 0;       // Multiple of 16. `first` also writes 0 to p[i, visible .. slots).
+  float* p = nullptr;  // [rows][p_stride].
+  ptrdiff_t p_stride = 0;
+};
+
 struct Kernels {
   void (*panel_product)(const PanelProduct& product);
 
@@ -88,6 +105,10 @@ struct Kernels {
   // (max, sum, acc[n]) := merge of itself and a later block. n is a multiple of 16.
   void (*merge_block)(const float* block_max, const float* block_sum, const float* block_acc, int n,
                       float* max, float* sum, float* acc);
+  void (*attention_heads)(const AttentionHeads& heads);
+  // sums[s] += p[i, s] * factor, rows i ascending, slots s < n. n is a multiple of 16.
+  void (*attention_fold)(const float* p, ptrdiff_t p_stride, int rows, int n, float factor,
+                         float* sums);
 
   // y may be x.
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* y);

@@ -10,7 +10,7 @@ namespace prefixd::ref {
 
 void AttendOne(absl::Span<const double> q, int count, double scale,
                const std::function<const double*(int)>& key,
-               const std::function<const double*(int)>& value, double* y) {
+               const std::function<const double*(int)>& value, double* y, double* probabilities) {
   PREFIXD_CHECK(count >= 1);
   std::vector<double> weights(static_cast<size_t>(count));
   for (int j = 0; j < count; ++j) {
@@ -29,6 +29,7 @@ void AttendOne(absl::Span<const double> q, int count, double scale,
   for (int j = 0; j < count; ++j) {
     const double* const v = value(j);
     for (size_t d = 0; d < q.size(); ++d) y[d] += weights[j] / sum * v[d];
+    if (probabilities != nullptr) probabilities[j] += weights[j] / sum;
   }
 }
 

@@ -284,12 +284,22 @@ class RefBackend final : public Backend {
           return pages.at(segment.pages[slot / kPageSlots], which, head, slot % kPageSlots);
         };
       };
+      const int32_t last_visible = segment.first_visible + segment.num_rows - 1;
+      PREFIXD_CHECK(segment.sums == nullptr ||
+                    (segment.sums->rows == 1 && segment.sums->cols >= last_visible &&
+                     segment.first_summed_row >= 0));
       for (int32_t i = 0; i < segment.num_rows; ++i) {
         const int64_t t = segment.row_begin + i;
+        const int32_t visible = segment.first_visible + i;
+        std::vector<double> probabilities(static_cast<size_t>(visible));  // Of all heads.
         for (int h = 0; h < num_heads; ++h) {
-          AttendOne({RowOf(q, t) + h * dim, static_cast<size_t>(dim)}, segment.first_visible + i,
-                    scale, part(RefKvPool::kKey, h / group), part(RefKvPool::kValue, h / group),
-                    RowOf(y, t) + h * dim);
+          AttendOne({RowOf(q, t) + h * dim, static_cast<size_t>(dim)}, visible, scale,
+                    part(RefKvPool::kKey, h / group), part(RefKvPool::kValue, h / group),
+                    RowOf(y, t) + h * dim, probabilities.data());
+        }
+        if (segment.sums == nullptr || i < segment.first_summed_row) continue;
+        for (int32_t s = 0; s < visible; ++s) {
+          RowOf(*segment.sums, 0)[s] += probabilities[s] / num_heads;
         }
       }
     }
@@ -306,7 +316,8 @@ class RefBackend final : public Backend {
         AttendOne(
             {RowOf(qkv, t) + h * dim, static_cast<size_t>(dim)}, static_cast<int>(y.rows), scale,
             [&](int j) { return RowOf(qkv, j) + width + h * dim; },
-            [&](int j) { return RowOf(qkv, j) + 2 * width + h * dim; }, RowOf(y, t) + h * dim);
+            [&](int j) { return RowOf(qkv, j) + 2 * width + h * dim; }, RowOf(y, t) + h * dim,
+            nullptr);
       }
     }
     return absl::OkStatus();
@@ -328,6 +339,29 @@ class RefBackend final : public Backend {
     return absl::OkStatus();
   }
 
+  absl::Status GatherSlots(absl::Span<const SlotGather> gathers, KvPool* pool) override {
+    auto* const pages = static_cast<RefKvPool*>(pool);
+    const KvPoolShape& shape = pool->shape();
+    for (const SlotGather& gather : gathers) {
+      const bool averages = !gather.first_source.empty();
+      const size_t count = averages ? gather.first_source.size() - 1 : gather.sources.size();
+      PREFIXD_CHECK(count <= gather.destination_pages.size() * kPageSlots);
+      for (size_t d = 0; d < count; ++d) {
+        const int64_t first = averages ? gather.first_source[d] : static_cast<int64_t>(d);
+        const int64_t last = averages ? gather.first_source[d + 1] : first + 1;
+        PREFIXD_CHECK(first >= 0 && first < last &&
+                      last <= static_cast<int64_t>(gather.sources.size()));
+        const auto sources = gather.sources.subspan(first, last - first);
+        for (const auto part : {RefKvPool::kKey, RefKvPool::kValue}) {
+          for (int h = 0; h < shape.num_kv_heads; ++h) {
+            GatherOne(gather, sources, part, h, static_cast<int32_t>(d), pages);
+          }
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status CopyPages(absl::Span<const PageCopy> copies, KvPool* pool) override {
     auto* const pages = static_cast<RefKvPool*>(pool);
     const auto exists = [pool](int32_t id) { return id >= 0 && id < pool->shape().num_pages; };
@@ -339,6 +373,24 @@ class RefBackend final : public Backend {
   }
 
  private:
+  // One head's K or V of slot d: the mean of the sources'.
+  static void GatherOne(const SlotGather& gather, absl::Span<const int32_t> sources,
+                        RefKvPool::Part part, int head, int32_t d, RefKvPool* pages) {
+    const int dim = pages->shape().head_dim;
+    std::vector<double> mean(static_cast<size_t>(dim));
+    for (size_t i = 0; i < sources.size(); ++i) {
+      const int32_t slot = sources[i];
+      PREFIXD_CHECK(slot >= 0 &&
+                    slot / kPageSlots < static_cast<int64_t>(gather.source_pages.size()));
+      const double* const x =
+          pages->at(gather.source_pages[slot / kPageSlots], part, head, slot % kPageSlots);
+      for (int c = 0; c < dim; ++c) mean[c] = i == 0 ? x[c] : mean[c] + x[c];
+    }
+    double* const y =
+        pages->at(gather.destination_pages[d / kPageSlots], part, head, d % kPageSlots);
+    for (int c = 0; c < dim; ++c) y[c] = mean[c] / static_cast<double>(sources.size());
+  }
+
   // Rotate-half: pairs (i, i + n), n = dim / 2.
   static void Rotate(const double* angles, int dim, double* x) {
     const int half = dim / 2;
