@@ -57,7 +57,7 @@ say "1/4 packages"
 deploy/install_packages.sh
 
 say "2/4 build (the first time takes some minutes; later runs reuse it)"
-configure_and_build release prefixd prefixctl
+configure_and_build release prefixd prefixctl prefixd-tools
 
 say "3/4 start prefixd with models/demo"
 listen=127.0.0.1:0

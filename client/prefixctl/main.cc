@@ -11,6 +11,7 @@
 #include "client/prefixctl/commands.h"
 #include "client/prefixctl/credentials.h"
 #include "client/prefixctl/exit_code.h"
+#include "client/prefixctl/tools.h"
 
 namespace prefixd::ctl {
 namespace {
@@ -71,6 +72,7 @@ int Run(Session* session) {
 
 int Main(const std::vector<std::string>& arguments) {
   std::setlocale(LC_ALL, "");
+  if (IsToolsCommand(arguments)) return RunTools(arguments);
   auto parsed = ParseOptions(arguments);
   if (const EarlyExit* exit = std::get_if<EarlyExit>(&parsed)) {
     std::fputs(exit->out.c_str(), stdout);

@@ -12,6 +12,7 @@
 #include "client/prefixctl/exit_code.h"
 #include "client/prefixctl/prefix_options.h"
 #include "client/prefixctl/retention_options.h"
+#include "client/prefixctl/tools.h"
 
 namespace prefixd::ctl {
 namespace {
@@ -177,6 +178,11 @@ Parser::Parser(Options* options) {
       ->add_option("--model-dir", options->model_directory, "Look at this model directory too")
       ->type_name("DIR");
   AddPrefixCommands(&app, options, &commands);
+  // Here for help and guesses: main() hands them on before anything is parsed.
+  for (const ToolsCommand& tools : kToolsCommands) {
+    CLI::App* const sub = app.add_subcommand(tools.name, tools.help);
+    sub->fallthrough(false)->allow_extras()->set_help_flag("");
+  }
 }
 
 // Names of the subcommands and flags that could have been meant at `app`.
@@ -291,6 +297,12 @@ std::variant<Options, EarlyExit> ParseOptions(const std::vector<std::string>& ar
     parser.app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::ParseError& error) {
     return Explain(parser.app, error);
+  }
+  for (const ToolsCommand& tools : kToolsCommands) {
+    if (parser.app.got_subcommand(tools.name)) {
+      return UsageError(parser.app,
+                        absl::StrCat(tools.name, " comes first and takes flags of its own"));
+    }
   }
   for (const auto& [sub, command] : parser.commands) {
     if (sub->parsed()) {
