@@ -98,7 +98,7 @@ TEST(PrefixdTools, EvaluatesTheFullCacheAlone) {
   EXPECT_THAT(results["rows"], ::testing::IsEmpty());
 }
 
-TEST(PrefixdTools, DISABLED_EvaluatesBudgets) {
+TEST(PrefixdTools, EvaluatesBudgets) {
   const testing::Folder folder;
   const Result run = RunProgram(
       "prefixd-tools", Arguments("evaluate",
@@ -126,7 +126,7 @@ TEST(PrefixdTools, DISABLED_EvaluatesBudgets) {
   }
 }
 
-TEST(PrefixdTools, DISABLED_EvaluationIsTheSameBytesWhateverRunsTogether) {
+TEST(PrefixdTools, EvaluationIsTheSameBytesWhateverRunsTogether) {
   const testing::Folder folder;
   const std::string arguments =
       Arguments("evaluate", "--policies prefixkv --budgets 30 --limit 3", folder);
@@ -137,7 +137,7 @@ TEST(PrefixdTools, DISABLED_EvaluationIsTheSameBytesWhateverRunsTogether) {
   EXPECT_EQ(folder.Read("out/results.csv"), lonely);
 }
 
-TEST(PrefixdTools, DISABLED_CalibratesAProfileThatTheEngineLoads) {
+TEST(PrefixdTools, CalibratesAProfileThatTheEngineLoads) {
   const testing::Folder folder;
   const Result run =
       RunProgram("prefixctl", Arguments("calibrate", "--name cats --limit 4 --half first", folder));
@@ -164,7 +164,7 @@ TEST(PrefixdTools, DISABLED_CalibratesAProfileThatTheEngineLoads) {
   EXPECT_NEAR(results["rows"][0]["kept_share"].get<double>(), 0.5, 0.02);
 }
 
-TEST(PrefixdTools, DISABLED_CalibrationRefusesAnotherRunsState) {
+TEST(PrefixdTools, CalibrationRefusesAnotherRunsState) {
   const testing::Folder folder;
   std::filesystem::create_directory(folder.At("out"));
   folder.Write("out/calibrate_cats.jsonl", "{\"calibration\":1,\"model_digest\":\"other\"}\n");
