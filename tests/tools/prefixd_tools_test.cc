@@ -126,6 +126,27 @@ TEST(PrefixdTools, EvaluatesBudgets) {
   }
 }
 
+// Against a decoder written out over the same weights: tests/golden/make/evaluation_budgets.py.
+TEST(PrefixdTools, PerplexityUnderABudgetIsThatOfThePublishedRules) {
+  const testing::Folder folder;
+  const Result run = RunProgram(
+      "prefixd-tools",
+      Arguments("evaluate", "--policies prefixkv,local --budgets 20,50,80 --half second", folder));
+  ASSERT_EQ(run.exit_status, 0) << run.text;
+  const json results = Results(folder);
+  const json golden =
+      ReadJsonFile(PREFIXD_SOURCE_DIR "/tests/golden/evaluation_budgets.json", 1 << 20).value();
+  ASSERT_EQ(results["rows"].size(), golden.size());
+  for (size_t i = 0; i < golden.size(); ++i) {
+    const json& row = results["rows"][i];
+    ASSERT_EQ(row["policy"], golden[i]["policy"]);
+    ASSERT_EQ(row["budget"], golden[i]["budget"]);
+    EXPECT_EQ(row["answer_tokens"], golden[i]["tokens"]);
+    const double expected = golden[i]["perplexity"];
+    EXPECT_NEAR(row["perplexity"].get<double>(), expected, 1e-4 * expected) << row["policy"];
+  }
+}
+
 TEST(PrefixdTools, EvaluationIsTheSameBytesWhateverRunsTogether) {
   const testing::Folder folder;
   const std::string arguments =
