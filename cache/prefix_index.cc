@@ -211,9 +211,7 @@ void PrefixIndex::CutToScores(int32_t min_columns, Match* match) {
     node = node->parent;
     --match->num_columns;
   }
-  if (match->num_tokens() < matched && match->reason == MissReason::kNone) {
-    match->reason = MissReason::kNotCached;
-  }
+  if (match->num_tokens() < matched) match->reason = MissReason::kNoScores;
   if (node != match->pin.node()) match->pin = PinNode(node);
 }
 

@@ -36,6 +36,7 @@ enum class MissReason : uint8_t {
   kNotCached,  // Nothing is known of what follows.
   kEvicted,    // The next column was cached once (as far as a bounded memory of keys tells).
   kDiverged,   // Something else is cached at this place: the tokens differ from here on.
+  kNoScores,   // More is cached, without the scores that were asked for.
 };
 
 class PrefixIndex {

@@ -83,7 +83,7 @@ struct CacheStats {
   uint64_t published_columns = 0, evicted_columns = 0;
   uint64_t evicted_pages_lru = 0, evicted_pages_preempt = 0;
   uint64_t collisions = 0;                    // Equal keys with different content; never a hit.
-  std::array<uint64_t, 5> misses{};           // Requests by CacheMiss.
+  std::array<uint64_t, 6> misses{};           // Requests by CacheMiss.
   uint64_t feature_hits = 0, tower_runs = 0;  // Images.
   uint64_t feature_bytes = 0;                 // Now.
   int32_t feature_entries = 0;                // Now.

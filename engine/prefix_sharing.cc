@@ -18,6 +18,8 @@ CacheMiss MissOf(MissReason reason) {
       return CacheMiss::kEvicted;
     case MissReason::kDiverged:
       return CacheMiss::kDiverged;
+    case MissReason::kNoScores:
+      return CacheMiss::kNoScores;
   }
   return CacheMiss::kNotCached;
 }

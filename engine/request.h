@@ -141,6 +141,7 @@ enum class CacheMiss {
   kNotCached,  // Nothing was known of what follows.
   kEvicted,    // It was cached, and has been evicted since.
   kDiverged,   // Something else is cached at this place: the tokens differ from here on.
+  kNoScores,   // It is cached, without the attention sums that the KV budget needs.
 };
 
 // What the cache did for one request.

@@ -48,6 +48,7 @@ void AddPrefixes(const CacheStats& cache, MetricList* list) {
   list->Counter(kMisses, kMissesHelp, misses(CacheMiss::kNotCached), {{"reason", "not_cached"}});
   list->Counter(kMisses, kMissesHelp, misses(CacheMiss::kEvicted), {{"reason", "evicted"}});
   list->Counter(kMisses, kMissesHelp, misses(CacheMiss::kDiverged), {{"reason", "diverged"}});
+  list->Counter(kMisses, kMissesHelp, misses(CacheMiss::kNoScores), {{"reason", "no_scores"}});
   list->Counter("prefixd_kv_prefix_collisions_total",
                 "Equal keys with different content; each was a miss.", cache.collisions);
   constexpr char kEvictions[] = "prefixd_kv_evictions_total";

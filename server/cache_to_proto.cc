@@ -28,6 +28,7 @@ void FillMisses(const CacheStats& cache, v1::CacheMisses* out) {
   out->set_not_cached(count(CacheMiss::kNotCached));
   out->set_evicted(count(CacheMiss::kEvicted));
   out->set_diverged(count(CacheMiss::kDiverged));
+  out->set_no_scores(count(CacheMiss::kNoScores));
 }
 
 void FillPrefixes(const CacheStats& cache, v1::GetCacheStatsResponse* out) {

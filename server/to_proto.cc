@@ -45,6 +45,8 @@ v1::CacheMissReason ToMissReason(CacheMiss miss) {
       return v1::CACHE_MISS_REASON_EVICTED;
     case CacheMiss::kDiverged:
       return v1::CACHE_MISS_REASON_DIVERGED;
+    case CacheMiss::kNoScores:
+      return v1::CACHE_MISS_REASON_NO_SCORES;
   }
   return v1::CACHE_MISS_REASON_UNSPECIFIED;
 }

@@ -24,6 +24,8 @@ std::string MissText(v1::CacheMissReason miss) {
       return "; the rest was evicted";
     case v1::CACHE_MISS_REASON_DIVERGED:
       return "; the rest differs from what is cached";
+    case v1::CACHE_MISS_REASON_NO_SCORES:
+      return "; the rest is cached without the scores that the budget needs";
     default:
       return absl::StrCat("; ", CacheMissName(miss));
   }

@@ -48,6 +48,7 @@ Rows Describe(const v1::GetCacheStatsResponse& stats) {
                     " again after ", stats.preemptions(), " preemptions")},
       {"requests", absl::StrCat(misses.none(), " hit, ", misses.not_cached(), " not cached, ",
                                 misses.diverged(), " diverged, ", misses.evicted(), " evicted, ",
+                                misses.no_scores(), " without scores, ",
                                 misses.bypassed(), " bypassed")},
       {"columns", absl::StrCat(stats.columns(), " in the index, ", stats.published_columns(),
                                " published, ", stats.evicted_columns(), " evicted")},

@@ -123,6 +123,7 @@ TEST(Generate, ReportsWhyTokensWereNotCached) {
       {CacheMiss::kNotCached, v1::CACHE_MISS_REASON_NOT_CACHED},
       {CacheMiss::kEvicted, v1::CACHE_MISS_REASON_EVICTED},
       {CacheMiss::kDiverged, v1::CACHE_MISS_REASON_DIVERGED},
+      {CacheMiss::kNoScores, v1::CACHE_MISS_REASON_NO_SCORES},
   };
   RunningServer server;
   for (size_t i = 0; i < std::size(cases); ++i) {
