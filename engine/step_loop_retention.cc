@@ -32,6 +32,11 @@ int32_t FirstDroppable(const RetentionState& retention, int32_t length) {
   return retention.recipe.policy->FirstDroppable(retention.recipe, length);
 }
 
+// Most pages of a snapshot that stay beside their copies: the suffix and drops write to them all.
+int64_t SnapshotPages(const RetentionState& retention) {
+  return retention.snapshot_key ? retention.selection_pages : 0;
+}
+
 // Most slots that a layer ever holds, from `length` at the end of the prompt on.
 int64_t MostSlots(const RetentionState& retention, const LayerBudget& budget, int32_t length,
                   int64_t prompt_rows, int64_t new_tokens) {
@@ -39,7 +44,11 @@ int64_t MostSlots(const RetentionState& retention, const LayerBudget& budget, in
   const int64_t seen = prompt_rows + new_tokens - budget.seen_before;
   const double allowed = budget.offset + static_cast<double>(seen) * (1.0 - budget.forget_ratio);
   int64_t most = std::max<int64_t>(length + 1, static_cast<int64_t>(std::ceil(allowed)) + 2);
-  if (DropsOldest(retention)) most = std::max<int64_t>(most, int64_t{budget.first_droppable} + 1);
+  if (DropsOldest(retention)) {
+    most = std::max(most, int64_t{budget.first_droppable} + 1);
+  } else {
+    most = std::max(most, int64_t{retention.recipe.start_size} + 2);  // Neither those nor the newest.
+  }
   return std::min<int64_t>(most, length + new_tokens);
 }
 
@@ -126,7 +135,7 @@ int64_t StepLoop::PagesUnderBudget(const ActiveRequest& request, int64_t new_tok
   }
   slots = std::min(slots, layers * (request.prompt_rows() + new_tokens));
   const int64_t one = CeilDiv(slots, kSlotsPerPage) + layers;
-  return std::max(selecting, one * request.request.output.num_choices);
+  return std::max(selecting, one * request.request.output.num_choices + SnapshotPages(retention));
 }
 
 // --- Scores --------------------------------------------------------------------------------------
@@ -291,7 +300,9 @@ void StepLoop::BeginDrops(ActiveRequest* request) {
   }
   if (!NeverDrops(retention)) cache_.BeginDrops(std::move(budgets), kv);
   retention.pages_before = request->max_pages;
-  request->max_pages = std::min(request->max_pages, pages * request->request.output.num_choices);
+  request->max_pages =
+      std::min(request->max_pages,
+               pages * request->request.output.num_choices + SnapshotPages(retention));
 }
 
 absl::Status StepLoop::ForkChoices(ActiveRequest* request) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,25 +15,6 @@ std::string NameOf(const Core::Table& table) {
 }
 
 }  // namespace
-
-absl::Status SimBackend::CopyPages(absl::Span<const PageCopy> copies, KvPool* pool) {
-  if (std::exchange(faults_->copy_fails, false)) {
-    failed_ = true;
-    report_->Reach(Mark::kCopyFailed);
-    return absl::InternalError("injected: a copy failed");
-  }
-  auto* const memory = static_cast<SimPool*>(pool);
-  for (const PageCopy& copy : copies) {
-    if (memory->poisoned(copy.source)) {
-      report_->Fail("I26", absl::StrCat("page ", copy.source, " is copied after it was freed"));
-    }
-    std::copy_n(memory->page(copy.source), kPageSlots, memory->page(copy.destination));
-    memory->Revive(copy.destination);
-  }
-  copies_ += static_cast<int64_t>(copies.size());
-  report_->Reach(Mark::kCopyOnWrite);
-  return absl::OkStatus();
-}
 
 // --- Images
 
@@ -226,26 +208,35 @@ void SimModel::ComputeRows(const Batch& batch, const KvView& kv) {
     }
     if (rows.feature_begin > 0) parts_.report->Reach(Mark::kChunkInsideImage);
   }
+  std::string wrong_row;
   for (size_t i = 0; i < segment_tables_.size(); ++i) {
     const KvSegment& segment = kv.layers[0][i];
-    LiveRequest* const request = segment_tables_[i]->request;
-    const int choice = segment_tables_[i]->choice;
-    const int32_t first = segment.first_visible - 1;
+    const Core::Table& table = *segment_tables_[i];
+    LiveRequest* const request = table.request;
+    const int choice = table.choice;
+    const int32_t first = FirstPosition(segment, table);
+    uint64_t view = table.compressed() ? ViewBefore(kv, i) : 0;
     ChainHash chain =
         first == 0 ? request->oracle.root() : request->oracle.Chain(choice, first - 1);
     for (int32_t r = 0; r < segment.num_rows; ++r) {
       const int32_t row = segment.row_begin + r, position = first + r;
+      if (table.compressed()) chain = ChainOfView(view);
       chain = features[row] >= 0 ? ExtendByFeature(chain, static_cast<int64_t>(features[row]))
                                  : ExtendByToken(chain, batch.token_ids[row]);
       row_chain_[row] = chain;
+      for (int layer = 0; table.compressed() && layer < config_.layers; ++layer) {
+        view += SeenSlot(layer, chain, position);
+      }
       if (chain != request->oracle.Chain(choice, position) || batch.positions[row] != position) {
-        parts_.report->Fail(
-            "input", absl::StrCat(NameOf(*segment_tables_[i]), ": the row of position ", position,
-                                  " holds token ", batch.token_ids[row], ", feature ",
-                                  features[row], ", position ", batch.positions[row]));
+        wrong_row = absl::StrCat(NameOf(table), ": the row of position ", position, " holds token ",
+                                 batch.token_ids[row], ", feature ", features[row], ", position ",
+                                 batch.positions[row]);
+        // Under a budget slots say more of what is wrong.
+        if (!table.compressed()) parts_.report->Fail("input", wrong_row);
       }
       if (position < request->oracle.prompt_rows()) ++request->computed_rows;
     }
+    NoteBudget(first, table);
     if (choice == 0) CountRows(first, first + segment.num_rows, request);
     parts_.serve(*request, segment.num_rows);
     parts_.report->Trace(static_cast<uint64_t>(request->spec.id) << 32 |
@@ -261,6 +252,45 @@ void SimModel::ComputeRows(const Batch& batch, const KvView& kv) {
       ReadSegment(kv.layers[layer][i], index, *segment_tables_[i]);
     }
   }
+  if (!wrong_row.empty()) parts_.report->Fail("input", wrong_row);
+}
+
+int32_t SimModel::FirstPosition(const KvSegment& segment, const Core::Table& table) {
+  return table.kv->next_position() - segment.num_rows;
+}
+
+// What the first row of a compressed segment sees in all layers, without itself.
+uint64_t SimModel::ViewBefore(const KvView& kv, size_t segment_index) const {
+  uint64_t view = 0;
+  for (size_t layer = 0; layer < kv.layers.size(); ++layer) {
+    const KvSegment& segment = kv.layers[layer][segment_index];
+    for (int32_t slot = 0; slot < segment.first_visible; ++slot) {
+      if (slot == segment.write_slots[0]) continue;
+      const Slot& seen = SlotAt(segment, slot);
+      view += SeenSlot(static_cast<int>(layer), seen.chain, seen.position);
+    }
+  }
+  return view;
+}
+
+Slot& SimModel::SlotAt(const KvSegment& segment, int32_t slot) const {
+  return parts_.pool->page(segment.pages[slot / kPageSlots])[slot % kPageSlots];
+}
+
+void SimModel::NoteBudget(int32_t first, const Core::Table& table) {
+  const LiveRequest& request = *table.request;
+  if (!table.compressed()) return;
+  if (table.choice == 0 && request.covered_rows < request.oracle.boundary()) {
+    parts_.report->Reach(Mark::kSnapshotHit);
+    const int32_t columns = (request.oracle.boundary() - 1) / kPageSlots;
+    if (core_->IndexedRows(request) < columns * kPageSlots) {
+      parts_.report->Reach(Mark::kSnapshotOutlivesColumns);
+    }
+  }
+  // The token that this row yields was sent before.
+  const int32_t index = first - request.oracle.prompt_rows() + 1;
+  const LiveRequest::Choice& choice = request.choices[static_cast<size_t>(table.choice)];
+  if (index > 0 && index < choice.tokens) parts_.report->Reach(Mark::kReplayed);
 }
 
 // Whatever lies before the first row and was not computed came from the cache.
@@ -292,23 +322,34 @@ void SimModel::NoteHit(int32_t end, const LiveRequest& request) {
 }
 
 void SimModel::WriteSegment(const KvSegment& segment, int layer, const Core::Table& table) {
-  const int32_t first = segment.first_visible - 1;
+  const int32_t first = FirstPosition(segment, table);
+  const absl::Span<const int32_t> positions = table.positions(layer);
   for (int32_t i = 0; i < segment.num_rows; ++i) {
     const int32_t slot = segment.write_slots[i];
-    if (slot != first + i || slot / kPageSlots >= static_cast<int32_t>(segment.pages.size())) {
+    const bool in_table = 0 <= slot && slot < static_cast<int32_t>(positions.size()) &&
+                          slot / kPageSlots < static_cast<int32_t>(segment.pages.size());
+    const bool expected = table.compressed() ? in_table && positions[slot] == first + i
+                                             : in_table && slot == first + i;
+    if (!expected) {
       return parts_.report->Fail("I21", absl::StrCat(NameOf(table), " layer ", layer, ": position ",
                                                      first + i, " is written to slot ", slot));
     }
     const int32_t page = segment.pages[slot / kPageSlots];
     if (page < 0 || page >= config_.pages || claims_[page] != 1) {
       return parts_.report->Fail(
-          "I3", absl::StrCat(NameOf(table), " layer ", layer, ": position ", slot,
+          "I3", absl::StrCat(NameOf(table), " layer ", layer, ": position ", first + i,
                              " is written to page ", page, " with ",
                              page >= 0 && page < config_.pages ? claims_[page] : -1, " claims"));
     }
     parts_.pool->Revive(page);
-    parts_.pool->page(page)[slot % kPageSlots] = {
-        .chain = row_chain_[segment.row_begin + i], .position = slot, .layer = layer};
+    // Rows that see everything fill pages from their first slot on.
+    if (table.compressed()) {
+      parts_.pool->set_compressed(page, true);
+    } else if (slot % kPageSlots == 0) {
+      parts_.pool->set_compressed(page, false);
+    }
+    SlotAt(segment, slot) = {
+        .chain = row_chain_[segment.row_begin + i], .position = first + i, .layer = layer};
     parts_.report->Trace(static_cast<uint64_t>(page));
   }
 }
@@ -316,23 +357,91 @@ void SimModel::WriteSegment(const KvSegment& segment, int layer, const Core::Tab
 // Each slot that the last row sees; the rows before it see a part of them.
 void SimModel::ReadSegment(const KvSegment& segment, int layer, const Core::Table& table) {
   const int32_t visible = segment.first_visible + segment.num_rows - 1;
-  if ((visible + kPageSlots - 1) / kPageSlots > static_cast<int32_t>(segment.pages.size())) {
+  if (visible > table.length(layer) ||
+      (visible + kPageSlots - 1) / kPageSlots > static_cast<int32_t>(segment.pages.size())) {
     return parts_.report->Fail("I21", absl::StrCat(NameOf(table), " layer ", layer, ": ", visible,
                                                    " slots in ", segment.pages.size(), " pages"));
   }
+  if (table.compressed() && !CheckKept(segment, layer, table, visible)) return;
+  Oracle& oracle = table.request->oracle;
+  const KeptLists* const kept = table.compressed() ? &oracle.Selected() : nullptr;
+  const absl::Span<const int32_t> positions = table.positions(layer);
   for (int32_t slot = 0; slot < visible; ++slot) {
     const int32_t page = segment.pages[slot / kPageSlots];
-    const Slot& found = parts_.pool->page(page)[slot % kPageSlots];
-    const Slot expected{
-        .chain = table.request->oracle.Chain(table.choice, slot), .position = slot, .layer = layer};
+    const Slot& found = SlotAt(segment, slot);
+    const int32_t position = kept != nullptr ? positions[slot] : slot;
+    const bool merged = kept != nullptr && position < oracle.boundary();
+    const Slot expected{.chain = merged ? kept->ChainAt(layer, position)
+                                        : oracle.Chain(table.choice, position),
+                        .position = position,
+                        .layer = layer};
     if (found == expected) continue;
     return parts_.report->Fail(
         "KV",
-        absl::StrCat(NameOf(table), " layer ", layer, " position ", slot, ", page ", page,
+        absl::StrCat(NameOf(table), " layer ", layer, " position ", position, ", page ", page,
                      parts_.pool->poisoned(page) ? " (free)" : "", ": holds layer ", found.layer,
                      " position ", found.position,
                      found.chain == expected.chain ? " of" : " of other than", " this chain"));
   }
+  if (segment.sums != nullptr) AddScores(segment, layer, table);
+}
+
+// Whether what the last row sees of a compressed layer is what the oracle says, by position.
+bool SimModel::CheckKept(const KvSegment& segment, int layer, const Core::Table& table,
+                         int32_t visible) {
+  const auto fail = [&](absl::string_view what) {
+    parts_.report->Fail("budget", absl::StrCat(NameOf(table), " layer ", layer, " position ",
+                                               table.kv->next_position() - 1, ": ", what));
+    return false;
+  };
+  Oracle& oracle = table.request->oracle;
+  const int32_t row = FirstPosition(segment, table) + segment.num_rows - 1;
+  if (!oracle.budgeted() || row < oracle.boundary()) return fail("sees a compressed layer");
+  const KeptLists& kept = oracle.KeptAt(table.choice, row);
+  if (visible != kept.NumSeen(layer, row)) {
+    return fail(absl::StrCat("sees ", visible, " slots, must see ", kept.NumSeen(layer, row)));
+  }
+  seen_positions_.assign(static_cast<size_t>(row) + 1, false);
+  for (int32_t slot = 0; slot < visible; ++slot) {
+    const int32_t position = table.positions(layer)[slot];
+    if (position > row || !kept.Sees(layer, row, position) || seen_positions_[position]) {
+      return fail(absl::StrCat("sees position ", position, ", which should have gone"));
+    }
+    seen_positions_[position] = true;
+  }
+  return true;
+}
+
+// What the rows of the segment pay to the slots that they see.
+void SimModel::AddScores(const KvSegment& segment, int layer, const Core::Table& table) {
+  const int32_t visible = segment.first_visible + segment.num_rows - 1;
+  if (!table.request->oracle.budgeted()) {
+    return parts_.report->Fail("budget", absl::StrCat(NameOf(table), " is scored for no budget"));
+  }
+  if (segment.sums->rows != 1 || segment.sums->cols < visible) {
+    return parts_.report->Fail("I21", absl::StrCat(NameOf(table), " layer ", layer, ": scores of ",
+                                                   segment.sums->cols, " slots, ", visible,
+                                                   " are seen"));
+  }
+  auto* const sums = reinterpret_cast<float*>(segment.sums->data);
+  for (int32_t i = std::max(0, segment.first_summed_row); i < segment.num_rows; ++i) {
+    const ChainHash query = row_chain_[segment.row_begin + i];
+    for (int32_t slot = 0; slot < segment.first_visible + i; ++slot) {
+      sums[slot] +=
+          static_cast<float>(AttentionScore(layer, query, SlotAt(segment, slot).chain));
+    }
+  }
+}
+
+// Whether a token is sampled from this row. Under a budget those that were sent before preemption
+// are taken as they are.
+bool SimModel::YieldsNew(const Core::Table& table, int32_t position) {
+  const LiveRequest& request = *table.request;
+  if (!request.oracle.budgeted()) return true;
+  const int32_t index = position - request.oracle.prompt_rows() + 1;
+  if (index > 0) return request.choices[static_cast<size_t>(table.choice)].tokens <= index;
+  return std::any_of(request.choices.begin(), request.choices.end(),
+                     [](const auto& choice) { return choice.tokens == 0; });
 }
 
 void SimModel::WriteLogits(const Batch& batch, const Tensor& logits) {
@@ -343,7 +452,9 @@ void SimModel::WriteLogits(const Batch& batch, const Tensor& logits) {
     FillLogits(row_chain_[row], absl::MakeSpan(row_logits_));
     if (nan_row >= 0 && static_cast<size_t>(nan_row) % count == i) {
       row_logits_[row_logits_.size() / 2] = std::numeric_limits<float>::quiet_NaN();
-      row_tables_[row]->request->must_fail = true;
+      if (YieldsNew(*row_tables_[row], batch.positions[row])) {
+        row_tables_[row]->request->must_fail = true;
+      }
       if (count > 1) parts_.report->Reach(Mark::kNotFinite);
     }
     (void)parts_.backend->Upload(row_logits_, logits.Rows(static_cast<int64_t>(i), 1));

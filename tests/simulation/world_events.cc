@@ -1,5 +1,6 @@
 // What the core tells its clients, compared with the oracle as it comes.
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -95,6 +96,11 @@ void World::OnStarted(LiveRequest* request, const StartedEvent& event) {
   request->started = true;
   Oracle& oracle = request->oracle;
   CheckPinnedHit(*request, event.cached_prompt_tokens);
+  if (oracle.budgeted() && oracle.recipe().policy->needs().prompt) {
+    const int32_t indexed = std::min(core_->IndexedRows(*request), oracle.MatchableRows());
+    const int32_t columns = event.cached_prompt_tokens / kPageSlots;
+    if (columns < indexed / kPageSlots) report_->Reach(Mark::kHitCutToScores);
+  }
   if (request->spec.pin != 0) {
     oracle.set_max_new_tokens(event.max_tokens);
   } else if (oracle.max_new_is_open()) {
@@ -207,6 +213,7 @@ void World::OnFinished(LiveRequest* request, const FinishedEvent& event) {
     Fail("usage", *request, "its timings do not add up");
   }
   CheckReceipt(*request, event);
+  CheckRetention(request, event);
   if (event.cache.preemptions > 0) report_->Reach(Mark::kPreemptedFinished);
   if (request->spec.pin == 0) return;
   pinned_ever_ = true;
@@ -257,15 +264,55 @@ void World::CheckReceipt(const LiveRequest& request, const FinishedEvent& event)
   }
 }
 
+// Under a budget: what the selection kept, and the slots that were handed on since.
+void World::CheckRetention(LiveRequest* request, const FinishedEvent& event) {
+  const RetentionReceipt& receipt = event.retention;
+  Oracle& oracle = request->oracle;
+  const auto fail = [&](absl::string_view what) {
+    Fail("receipt", *request, absl::StrCat("its budget: ", what));
+  };
+  if (receipt.scope != oracle.scope()) fail("it ran in another scope");
+  if (!oracle.budgeted()) {
+    if (receipt.selected_from > 0 || receipt.decode_drops > 0) fail("it has none");
+    return;
+  }
+  if (receipt.policy != oracle.recipe().policy->name() ||
+      receipt.budget != oracle.recipe().budget) {
+    fail("another was in force");
+  }
+  if (receipt.snapshot_hit && oracle.scope() != RetentionScope::kShared) fail("hits a snapshot");
+  if (!request->any_token()) return;
+  if (receipt.selected_from != oracle.boundary() ||
+      receipt.kept_tokens != oracle.Selected().kept_tokens()) {
+    fail(absl::StrCat("kept of ", receipt.selected_from, " tokens, must be of ", oracle.boundary()));
+  }
+  if (std::abs(receipt.score_mass - oracle.Selected().score_mass()) > 1e-9) {
+    fail(absl::StrCat("score mass ", receipt.score_mass, ", must be ",
+                      oracle.Selected().score_mass()));
+  }
+  // A choice that a time limit ended may have been computed again in part.
+  int64_t drops = 0;
+  for (int choice = 0; choice < request->spec.choices; ++choice) {
+    const int32_t tokens = request->choices[static_cast<size_t>(choice)].tokens;
+    if (tokens == 0 || (event.cache.preemptions > 0 && TimePassed(request->soft_limit))) return;
+    const int32_t row = oracle.prompt_rows() + tokens - 1;  // That of the last token never ran.
+    drops += oracle.KeptAt(choice, row).DropsBefore(row);
+  }
+  if (receipt.decode_drops != drops) {
+    fail(absl::StrCat("dropped ", receipt.decode_drops, " slots, must be ", drops));
+  }
+}
+
 // What is pinned in its namespace is there for whoever begins with it.
 void World::CheckPinnedHit(const LiveRequest& request, int32_t hit_tokens) {
   if (config_.cache == 0 || request.spec.bypass != 0 || request.spec.pin != 0) return;
   if (TimePassed(request.soft_limit)) return;  // It starts only to end.
+  if (request.oracle.budgeted() && request.oracle.recipe().policy->needs().prompt) return;
   for (const auto& [id, pin] : requests_) {
     if (pin->spec.pin == 0 || !core_->IsPinned(*pin)) continue;
     const int32_t pinned = core_->PinnedTokens(*pin) / kPageSlots;
     int32_t same = 0;
-    while (same < std::min(pinned, (request.oracle.prompt_rows() - 1) / kPageSlots) &&
+    while (same < std::min(pinned, request.oracle.MatchableRows() / kPageSlots) &&
            request.oracle.PromptChain(same * kPageSlots + kPageSlots - 1) ==
                pin->oracle.PromptChain(same * kPageSlots + kPageSlots - 1)) {
       ++same;
@@ -318,6 +365,13 @@ void World::OnFailed(LiveRequest* request, const absl::Status& status) {
                                                              : Mark::kDeadlineRunning);
   } else if (reason == reason::kEngineFailed) {
     expect(request->must_fail || (backend_.failed() && request->started), "ENGINE_FAILED");
+  } else if (request->gather_failed) {
+    report_->Reach(Mark::kGatherFailed);
+    // A prompt whose selection failed is not complete.
+    if (std::count(prompts_in_step_.begin(), prompts_in_step_.end(), request) > 0) {
+      prompt_tokens_ -= static_cast<uint64_t>(request->oracle.prompt_rows());
+      images_ -= request->oracle.images().size();
+    }
   } else if (request->image_must_fail) {
     if (num_live_ > 0) report_->Reach(Mark::kImageFailed);
   } else if (reason == reason::kTenantQuota && request->spec.pin != 0) {
@@ -333,14 +387,18 @@ void World::OnFailed(LiveRequest* request, const absl::Status& status) {
 void World::CheckRefusal(const LiveRequest& request, absl::string_view reason) {
   if (reason == reason::kKvCacheFull) {
     report_->Reach(Mark::kNeverFits);
-    if (request.PagesAtLeast() <= LonelyPages(request.spec.tenant) && !pinned_ever_) {
+    if (request.PagesAtMost() <= LonelyPages(request.spec.tenant) && !pinned_ever_) {
       Fail("admission", request, "is refused although it fits into the cache");
     }
   } else if (reason == reason::kParameterOutOfRange) {
-    report_->Reach(Mark::kTooManyChoices);
-    if (request.spec.choices <= MaxChoices(request.spec.tenant)) {
+    const bool h2o = request.oracle.cannot_share();
+    if (!h2o) report_->Reach(Mark::kTooManyChoices);
+    if (request.spec.choices <= MaxChoices(request.spec.tenant) && !h2o) {
       Fail("admission", request, "is refused although its choices may run");
     }
+  } else if (reason == reason::kFeatureUnsupported) {
+    report_->Reach(Mark::kNothingToShare);
+    if (!request.oracle.cannot_share()) Fail("admission", request, "has something to share");
   } else if (reason == reason::kDeadlineUnreachable) {
     report_->Reach(Mark::kDeadlineRefused);
     if (request.spec.deadline == 0) Fail("admission", request, "has no deadline to miss");
