@@ -36,7 +36,7 @@ class KvCache {
 
   // One tenant without limits.
   KvCache(int num_layers, int32_t num_pages);
-  // `tenants` is not empty. `key_bits`: see PrefixIndex; for tests.
+  // `tenants` is not empty. `key_bits`: of the keys of columns and snapshots; for tests.
   KvCache(int num_layers, int32_t num_pages, std::vector<TenantPages> tenants, int key_bits = 256);
 
   int num_layers() const { return num_layers_; }

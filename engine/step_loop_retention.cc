@@ -285,7 +285,8 @@ void StepLoop::BeginDrops(ActiveRequest* request) {
   if (!retention.on()) return;
   PREFIXD_CHECK(retention.selected);
   KvSequence* const kv = &request->first().kv;
-  const bool shared = retention.scope == RetentionScope::kShared;
+  const bool shared =
+      retention.scope == RetentionScope::kShared && !PREFIXD_PLANTED(kSuffixIsDropped);
   std::vector<LayerBudget> budgets;
   int64_t pages = 0;
   for (int i = 0; i < cache_.num_layers(); ++i) {
@@ -343,7 +344,6 @@ void StepLoop::RewindUnderBudget(ActiveRequest* request) {
   RetentionState& retention = request->retention;
   for (const auto& choice : request->choices) {
     if (!choice->finished) choice->Rewind(request->prompt.token_ids);
-    if (!PREFIXD_PLANTED(kScoresOutliveTheirKv)) choice->scores = {};
   }
   if (retention.pages_before > 0) request->max_pages = retention.pages_before;
   retention.pages_before = 0;

@@ -141,7 +141,7 @@ int64_t DrawSharedPrompt(const Config& config, const Mixture& mix,
     if (request.pin != 0 || request.retention > kExact) sharing.push_back(&request);
   }
   const auto size = static_cast<int64_t>(prompt->size());
-  if (sharing.empty() || !draw->Percent(75)) return draw->Percent(60) ? draw->Between(1, size) : 0;
+  if (sharing.empty() || !draw->Percent(75)) return draw->Percent(85) ? draw->Between(1, size) : 0;
   const RequestSpec& from = *sharing[draw->Between(0, static_cast<int64_t>(sharing.size()) - 1)];
   const auto image = std::find_if(from.prompt.begin(), from.prompt.end(),
                                   [](int64_t token) { return token < 0; });
