@@ -70,10 +70,6 @@ class Core {
   // The index of shared prefixes, and the compressed ones.
   const PrefixIndex& index() const { return loop_->cache().index(); }
   const SnapshotStore& snapshots() const { return loop_->cache().snapshots(); }
-  // Pages of both that count for a tenant.
-  int64_t CachedPages(int32_t tenant) const {
-    return index().num_pages(tenant) + snapshots().num_pages(tenant);
-  }
   // Rows of the request's prompt that the index holds.
   int32_t IndexedRows(const LiveRequest& request) const;
 

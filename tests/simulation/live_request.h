@@ -2,7 +2,9 @@
 #ifndef PREFIXD_TESTS_SIMULATION_LIVE_REQUEST_H_
 #define PREFIXD_TESTS_SIMULATION_LIVE_REQUEST_H_
 
+#include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -50,6 +52,9 @@ struct LiveRequest {
   bool column_waited = false, image_waited = false;
   int32_t hits_when_waiting = 0;
   bool ran_before_step = false;  // It was running when the step began.
+
+  // Under a budget: the order of slots that each row saw, by choice, layer and row.
+  std::map<std::array<int32_t, 3>, uint64_t> slot_orders;
 
   // Pages that it takes at the least when nothing is shared; a pin has whole columns only.
   int64_t PagesAtLeast() const { return oracle.PagesFor(least_new_tokens()); }

@@ -401,6 +401,7 @@ bool SimModel::CheckKept(const KvSegment& segment, int layer, const Core::Table&
   if (visible != kept.NumSeen(layer, row)) {
     return fail(absl::StrCat("sees ", visible, " slots, must see ", kept.NumSeen(layer, row)));
   }
+  uint64_t order = 0;
   seen_positions_.assign(static_cast<size_t>(row) + 1, false);
   for (int32_t slot = 0; slot < visible; ++slot) {
     const int32_t position = table.positions(layer)[slot];
@@ -408,8 +409,14 @@ bool SimModel::CheckKept(const KvSegment& segment, int layer, const Core::Table&
       return fail(absl::StrCat("sees position ", position, ", which should have gone"));
     }
     seen_positions_[position] = true;
+    order = Mix(order ^ static_cast<uint64_t>(position));
   }
-  return true;
+  // Computed again it sees them in the same order, which real sums depend on. Pieces of a prompt
+  // need not end where they did.
+  if (row < oracle.prompt_rows()) return true;
+  const auto [seen, first] = table.request->slot_orders.try_emplace(
+      {table.choice, layer, row}, order);
+  return first || seen->second == order || fail("sees its slots in another order than before");
 }
 
 // What the rows of the segment pay to the slots that they see.

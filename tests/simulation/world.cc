@@ -201,7 +201,7 @@ void World::BeginStep() {
     }
   }
   for (size_t t = 0; t < counted_.size(); ++t) {
-    counted_[t].cached_pages = core_->CachedPages(static_cast<int32_t>(t));
+    counted_[t].cached_pages = core_->index().num_pages(static_cast<int32_t>(t));
   }
   shares_begun_ = false;
   index_before_ = core_->index().counters();

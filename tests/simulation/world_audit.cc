@@ -171,7 +171,7 @@ void World::AuditTenants(const EngineStats& stats) {
 void World::AuditFloors(const EngineStats& stats) {
   for (size_t t = 0; t < counted_.size(); ++t) {
     const Tenant& tenant = counted_[t];
-    const int64_t now = core_->CachedPages(static_cast<int32_t>(t));
+    const int64_t now = core_->index().num_pages(static_cast<int32_t>(t));
     const int64_t floor = tenants_[t].floor * config_.pages / 100;
     if (!tenant.idle || flushed_ || floor == 0) continue;
     if (now < std::min(tenant.cached_pages, floor)) {
