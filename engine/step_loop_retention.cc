@@ -47,7 +47,8 @@ int64_t MostSlots(const RetentionState& retention, const LayerBudget& budget, in
   if (DropsOldest(retention)) {
     most = std::max(most, int64_t{budget.first_droppable} + 1);
   } else {
-    most = std::max(most, int64_t{retention.recipe.start_size} + 2);  // Neither those nor the newest.
+    most =
+        std::max(most, int64_t{retention.recipe.start_size} + 2);  // Neither those nor the newest.
   }
   return std::min<int64_t>(most, length + new_tokens);
 }
@@ -301,9 +302,8 @@ void StepLoop::BeginDrops(ActiveRequest* request) {
   }
   if (!NeverDrops(retention)) cache_.BeginDrops(std::move(budgets), kv);
   retention.pages_before = request->max_pages;
-  request->max_pages =
-      std::min(request->max_pages,
-               pages * request->request.output.num_choices + SnapshotPages(retention));
+  request->max_pages = std::min(
+      request->max_pages, pages * request->request.output.num_choices + SnapshotPages(retention));
 }
 
 absl::Status StepLoop::ForkChoices(ActiveRequest* request) {

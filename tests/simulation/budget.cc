@@ -89,8 +89,7 @@ std::vector<LayerSelection> SelectPrefixKv(const RetentionRecipe& recipe, const 
 LayerSelection SelectLocal(const RetentionRecipe& recipe, int32_t n) {
   const double allowed = static_cast<double>(n) * (1.0 - recipe.forget_ratio());
   const auto over = static_cast<int32_t>(static_cast<double>(n) - allowed);
-  const int32_t forget =
-      std::clamp(over, 0, std::max(0, n - recipe.start_size - recipe.protect));
+  const int32_t forget = std::clamp(over, 0, std::max(0, n - recipe.start_size - recipe.protect));
   LayerSelection selection{.forget_ratio = recipe.forget_ratio()};
   for (int32_t position = 0; position < n; ++position) {
     const bool between = recipe.start_size <= position && position < recipe.start_size + forget;
@@ -219,8 +218,8 @@ void KeptLists::BeginDrops(bool shared) {
 int64_t KeptLists::Over(const Layer& layer) const {
   const double allowed =
       layer.offset + static_cast<double>(next_ - seen_before_) * (1.0 - layer.forget_ratio);
-  return std::max<int64_t>(
-      0, static_cast<int64_t>(static_cast<double>(layer.kept.size()) - allowed));
+  return std::max<int64_t>(0,
+                           static_cast<int64_t>(static_cast<double>(layer.kept.size()) - allowed));
 }
 
 void KeptLists::Drop() {

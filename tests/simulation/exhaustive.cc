@@ -49,7 +49,8 @@ std::vector<SmallWorld> MakeSmallWorlds() {
   RequestSpec important = twin;
   important.priority = 1;
   // Two sessions of one prefix; their snapshot is two pages.
-  RequestSpec session{.id = 1, .max_tokens = 4, .ignore_eos = 1, .retention = kShared, .budget = 500};
+  RequestSpec session{
+      .id = 1, .max_tokens = 4, .ignore_eos = 1, .retention = kShared, .budget = 500};
   session.distance = 0;
   session.prefix = 17;
   session.prompt = Letters(18);
@@ -59,11 +60,16 @@ std::vector<SmallWorld> MakeSmallWorlds() {
   const Config sessions{.layers = 1, .pages = 7, .max_running = 2, .max_batch = 20};
   Config with_features = deep;
   with_features.features = 1000;
-  return {{tiny, two, {plain, foreign}},   {tiny, limited, {plain, foreign}},
-          {tiny, one, {plain, twin}},      {deep, one, {plain, twin}},
-          {tiny, one, {plain, important}}, {tiny, one, {choices, image}},
-          {deep, one, {choices, image}},   {with_features, one, {same_image, image}},
-          {deep, one, {late, twin}},       {tiny, one, {plain, pin}},
+  return {{tiny, two, {plain, foreign}},
+          {tiny, limited, {plain, foreign}},
+          {tiny, one, {plain, twin}},
+          {deep, one, {plain, twin}},
+          {tiny, one, {plain, important}},
+          {tiny, one, {choices, image}},
+          {deep, one, {choices, image}},
+          {with_features, one, {same_image, image}},
+          {deep, one, {late, twin}},
+          {tiny, one, {plain, pin}},
           {sessions, one, {session, other_session}}};
 }
 

@@ -62,7 +62,7 @@ class Oracle {
   // It must be refused: nothing to share, or nothing after it; or a policy that cannot share.
   bool cannot_share() const { return cannot_share_; }
   const RetentionRecipe& recipe() const { return *recipe_; }
-  int32_t boundary() const { return boundary_; }  // All rows: no budget, or the whole prompt.
+  int32_t boundary() const { return boundary_; }        // All rows: no budget, or the whole prompt.
   int32_t prefix_rows() const { return prefix_rows_; }  // Of the prefix that it names.
   // Rows of the prompt, from the first one on, that may come from the prefix index.
   int32_t MatchableRows() const;
@@ -80,7 +80,7 @@ class Oracle {
  private:
   struct Choice {
     std::vector<int32_t> tokens;
-    std::vector<ChainHash> chain;  // After tokens[i] was fed.
+    std::vector<ChainHash> chain;   // After tokens[i] was fed.
     std::optional<KeptLists> kept;  // When the last of them was; unset: what the prompt left.
     TokenCounter counts;
   };

@@ -73,9 +73,8 @@ constexpr Field<RequestSpec> kRequestFields[] = {
 };
 
 constexpr absl::string_view kActionNames[] = {
-    "cancel",        "drain",      "stall",      "resume", "clock_jump", "slow_step",
-    "forward_fails", "copy_fails", "logits_nan", "flush",  "release",    "image_fails",
-    "gather_fails"};
+    "cancel",     "drain",      "stall", "resume",  "clock_jump",  "slow_step",   "forward_fails",
+    "copy_fails", "logits_nan", "flush", "release", "image_fails", "gather_fails"};
 static_assert(std::size(kActionNames) == static_cast<size_t>(ActionKind::kCount));
 
 template <typename T>

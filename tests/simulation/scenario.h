@@ -17,8 +17,8 @@ namespace prefixd::simulation {
 // RequestSpec::retention.
 inline constexpr int64_t kOff = 0, kExact = 1, kShared = 2, kByDefault = 3;
 inline constexpr absl::string_view kPolicyNames[] = {
-    "prefixkv",  "local",         "h2o",             "snapkv",           "random", "full", "elastic",
-    "pyramidkv", "streaming-llm", "prefixkv-window", "prefixkv-debiased"};
+    "prefixkv", "local",     "h2o",           "snapkv",          "random",           "full",
+    "elastic",  "pyramidkv", "streaming-llm", "prefixkv-window", "prefixkv-debiased"};
 
 struct Config {
   int64_t layers = 1, pages = 16, context = 64, vocab = 16;

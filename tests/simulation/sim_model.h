@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "base/clock.h"
@@ -53,6 +54,7 @@ class SimModel final : public Model {
   void CheckBatch(const Batch& batch, const KvView& kv);
   void CheckRequest(const LiveRequest& request, int32_t num_rows);
   void ComputeRows(const Batch& batch, const KvView& kv);
+  static std::string NameOf(const Core::Table& table);
   static int32_t FirstPosition(const KvSegment& segment, const Core::Table& table);
   uint64_t ViewBefore(const KvView& kv, size_t segment_index) const;
   Slot& SlotAt(const KvSegment& segment, int32_t slot) const;

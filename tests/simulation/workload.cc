@@ -98,7 +98,7 @@ struct Mixture {
   int64_t images, choices, priorities, sampled, penalties, stops, deadlines, soft_limits,
       unset_length, logprobs, salts, bypasses, pins, cancels, stalls, budgets, shared, follows;
   std::vector<RequestSpec> recipes;  // The budgets that requests choose from; not empty.
-  int64_t branch, alphabet;  // How often a prompt branches off an earlier one; its letters.
+  int64_t branch, alphabet;          // How often a prompt branches off an earlier one; its letters.
 };
 
 int64_t RowsOf(const Config& config, int64_t token) { return token < 0 ? config.image_rows : 1; }
@@ -143,8 +143,8 @@ int64_t DrawSharedPrompt(const Config& config, const Mixture& mix,
   const auto size = static_cast<int64_t>(prompt->size());
   if (sharing.empty() || !draw->Percent(75)) return draw->Percent(85) ? draw->Between(1, size) : 0;
   const RequestSpec& from = *sharing[draw->Between(0, static_cast<int64_t>(sharing.size()) - 1)];
-  const auto image = std::find_if(from.prompt.begin(), from.prompt.end(),
-                                  [](int64_t token) { return token < 0; });
+  const auto image =
+      std::find_if(from.prompt.begin(), from.prompt.end(), [](int64_t token) { return token < 0; });
   int64_t items = from.pin != 0 ? static_cast<int64_t>(from.prompt.size()) : from.prefix;
   if (items == 0 && image != from.prompt.end()) items = image - from.prompt.begin() + 1;
   items = std::min(items, static_cast<int64_t>(from.prompt.size()));

@@ -82,12 +82,17 @@ void World::AuditIndex(const EngineStats& stats) {
                                            "computed under a budget"));
     }
   });
-  int64_t of_snapshots = 0;
+  int64_t snapshot_pages = 0, of_snapshots = 0;
   core_->snapshots().ForEachPage([&](int32_t page, bool pinned) {
     const bool used = claims_[static_cast<size_t>(page)] > 1;
+    ++snapshot_pages;
     of_snapshots += !pinned;
     used_and_evictable += used && !pinned;
   });
+  if (snapshot_pages != stats.retention.snapshot_pages) {
+    report_->Fail("I34", absl::StrCat(snapshot_pages, " pages of snapshots; told ",
+                                      stats.retention.snapshot_pages));
+  }
   if (used_and_evictable > 0) {
     report_->Fail("I10", absl::StrCat(used_and_evictable, " pages in use may be evicted"));
   }
