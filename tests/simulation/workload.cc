@@ -117,7 +117,16 @@ std::vector<int64_t> DrawPrompt(const Config& config, const Mixture& mix,
   };
   if (!earlier.empty() && draw->Percent(mix.branch)) {
     const auto& from = earlier[draw->Between(0, static_cast<int64_t>(earlier.size()) - 1)].prompt;
-    const int64_t shared = draw->Between(1, static_cast<int64_t>(from.size()));
+    const auto size = static_cast<int64_t>(from.size());
+    if (draw->Percent(12)) {  // The same but for one item, an image if there is one.
+      prompt = from;
+      const auto image =
+          std::find_if(prompt.begin(), prompt.end(), [](int64_t t) { return t < 0; });
+      int64_t& item = image != prompt.end() ? *image : prompt[draw->Between(0, size - 1)];
+      item = item < 0 ? -1 - (-item % 3) : item % (config.vocab - 2) + 1;
+      return prompt;
+    }
+    const int64_t shared = draw->Between(1, size);
     for (int64_t i = 0; i < shared && rows < wanted; ++i) add(from[i]);
   }
   const int64_t letters = std::min(mix.alphabet, config.vocab - 2);
