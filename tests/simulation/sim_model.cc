@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 
 namespace prefixd::simulation {
+
 std::string SimModel::NameOf(const Core::Table& table) {
   return absl::StrCat("request ", table.request->spec.id, " choice ", table.choice);
 }
