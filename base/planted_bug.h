@@ -58,7 +58,13 @@
   X(kSnapshotNotCompared, "a snapshot is found by its key although its tokens differ")        \
   X(kUsedSnapshotIsEvicted, "eviction does not look at who uses a snapshot")                  \
   X(kReplaySends, "a replayed token is sent once more")                                       \
-  X(kReplaySkipsDrops, "replayed tokens drop nothing")
+  X(kReplaySkipsDrops, "replayed tokens drop nothing")                                        \
+  X(kRootNotInSnapshotKey, "tenants and salts share snapshots")                               \
+  X(kPieceCrossesBoundary, "a piece of prefill goes on beyond the selection")                 \
+  X(kSuffixIsDropped, "what follows a shared prefix counts towards its budget")               \
+  X(kForkHasNoBudget, "the choices of a request forget its budget")                           \
+  X(kSlotKeepsScore, "a token begins with the score of the one that it replaces")             \
+  X(kMergeDropped, "what is dropped is not averaged into what is kept")
 
 namespace prefixd {
 

@@ -71,6 +71,14 @@ ContentKey ColumnKey(const ContentKey& parent, TokenView tokens, int32_t column)
   return KeyOf(parent, ColumnReader(tokens).Read(column));
 }
 
+ContentKey CutKey(const ContentKey& key, int bits) {
+  ContentKey cut = key;
+  for (int bit = bits; bit < 256; bit = bit / 8 * 8 + 8) {
+    cut[bit / 8] &= static_cast<uint8_t>((1 << (bit % 8)) - 1);
+  }
+  return cut;
+}
+
 std::vector<ContentKey> ColumnKeys(const ContentKey& root, TokenView tokens) {
   std::vector<ContentKey> keys;
   keys.reserve(tokens.ids.size() / kSlotsPerPage);

@@ -53,6 +53,9 @@ ContentKey RootKey(const RootSpec& spec);
 // Requires: the column is full.
 ContentKey ColumnKey(const ContentKey& parent, TokenView tokens, int32_t column);
 
+// The first `bits` bits of a key, 1..256; the others are 0. Tests cut keys to force collisions.
+ContentKey CutKey(const ContentKey& key, int bits);
+
 // The keys of all full columns.
 std::vector<ContentKey> ColumnKeys(const ContentKey& root, TokenView tokens);
 

@@ -18,7 +18,7 @@ KvCache::KvCache(int num_layers, int32_t num_pages, std::vector<TenantPages> ten
       pool_(num_pages),
       index_(std::make_unique<PrefixIndex>(
           PrefixIndex::Options{.num_layers = num_layers, .key_bits = key_bits})),
-      snapshots_(std::make_unique<SnapshotStore>()),
+      snapshots_(std::make_unique<SnapshotStore>(key_bits)),
       own_pages_(tenants_.size()) {
   PREFIXD_CHECK(num_layers > 0 && !tenants_.empty());
 }
@@ -69,7 +69,7 @@ KvSequence KvCache::Fork(const KvSequence& sequence) const {
   fork.num_shared_columns_ = sequence.num_shared_columns_;
   fork.snapshot_ = sequence.snapshot_.Clone();
   fork.compressed_ = sequence.compressed_;
-  fork.budgets_ = sequence.budgets_;
+  if (!PREFIXD_PLANTED(kForkHasNoBudget)) fork.budgets_ = sequence.budgets_;
   return fork;
 }
 

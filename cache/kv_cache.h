@@ -26,7 +26,7 @@ namespace prefixd {
 // What one tenant may have of the pool, in pages.
 struct TenantPages {
   int64_t quota = 0;    // Most pages held by its sequences and pins.
-  int64_t floor = 0;    // Its cached pages up to here are not evicted for others.
+  int64_t floor = 0;    // Its cached columns up to here are not evicted for others.
   double weight = 1.0;  // Others' cached pages are evicted in proportion.
 };
 
@@ -36,7 +36,7 @@ class KvCache {
 
   // One tenant without limits.
   KvCache(int num_layers, int32_t num_pages);
-  // `tenants` is not empty. `key_bits`: see PrefixIndex; for tests.
+  // `tenants` is not empty. `key_bits`: of the keys of columns and snapshots; for tests.
   KvCache(int num_layers, int32_t num_pages, std::vector<TenantPages> tenants, int key_bits = 256);
 
   int num_layers() const { return num_layers_; }
@@ -153,7 +153,7 @@ class KvCache {
     kTenantFull,  // The tenant would exceed its quota.
   };
   // Promises `num_pages` to `tenant` until the next round, evicting cached pages as needed: first
-  // from whoever has most for his weight, never from another tenant below his floor.
+  // from whoever has most for his weight, never columns of another tenant below his floor.
   Room Reserve(int32_t tenant, int64_t num_pages);
   // Pages that Reserve could grant `tenant` but for its quota.
   int64_t available_pages(int32_t tenant) const;
@@ -187,14 +187,13 @@ class KvCache {
 
   int64_t HeldAndCached(int32_t tenant) const;
   int64_t AboveFloor(int32_t victim) const;
-  // Cached pages of `victim` that may be evicted for `tenant`.
+  // Cached pages of `victim` that may be evicted for `tenant`, and those of columns among them.
   int64_t Evictable(int32_t victim, int32_t tenant) const;
-  // Whether his snapshots are among them: where the floor is in reach, only columns are.
-  bool SnapshotsToo(int32_t victim, int32_t tenant) const;
+  int64_t EvictableColumns(int32_t victim, int32_t tenant) const;
   // Whom to evict from for `tenant`, or -1.
   int32_t Victim(int32_t tenant) const;
-  // Evicts a column or a snapshot, whichever has the lower priority.
-  void EvictSome(int32_t victim, bool snapshots_too);
+  // Evicts a column or a snapshot for `tenant`, whichever has the lower priority.
+  void EvictSome(int32_t victim, int32_t tenant);
 
   const int num_layers_;
   const std::vector<TenantPages> tenants_;

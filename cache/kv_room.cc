@@ -103,21 +103,21 @@ int64_t KvCache::HeldAndCached(int32_t tenant) const {
 
 // --- Evicting ------------------------------------------------------------------------------------
 
+// Without snapshots that may go: they are large, and kept ones could take others' last room.
 int64_t KvCache::AboveFloor(int32_t victim) const {
-  return HeldAndCached(victim) - (PREFIXD_PLANTED(kFloorIgnored) ? 0 : tenants_[victim].floor);
+  return HeldAndCached(victim) - snapshots_->evictable_pages(victim) -
+         (PREFIXD_PLANTED(kFloorIgnored) ? 0 : tenants_[victim].floor);
 }
 
-bool KvCache::SnapshotsToo(int32_t victim, int32_t tenant) const {
-  if (victim == tenant) return true;
-  return AboveFloor(victim) >=
-         index_->evictable_pages(victim) + snapshots_->evictable_pages(victim);
+int64_t KvCache::EvictableColumns(int32_t victim, int32_t tenant) const {
+  const int64_t columns = index_->evictable_pages(victim);
+  if (victim == tenant) return columns;
+  // Whole columns go, so that none may reach below the floor.
+  return std::clamp<int64_t>(AboveFloor(victim) / num_layers_ * num_layers_, 0, columns);
 }
 
 int64_t KvCache::Evictable(int32_t victim, int32_t tenant) const {
-  const int64_t columns = index_->evictable_pages(victim);
-  if (SnapshotsToo(victim, tenant)) return columns + snapshots_->evictable_pages(victim);
-  // Whole columns go, so that none may reach below the floor.
-  return std::clamp<int64_t>(AboveFloor(victim) / num_layers_ * num_layers_, 0, columns);
+  return EvictableColumns(victim, tenant) + snapshots_->evictable_pages(victim);
 }
 
 int32_t KvCache::Victim(int32_t tenant) const {
@@ -134,10 +134,10 @@ int32_t KvCache::Victim(int32_t tenant) const {
   return victim;
 }
 
-void KvCache::EvictSome(int32_t victim, bool snapshots_too) {
-  const std::optional<uint64_t> snapshot =
-      snapshots_too ? snapshots_->LowestPriority(victim) : std::nullopt;
-  const std::optional<uint64_t> column = index_->LowestPriority(victim);
+void KvCache::EvictSome(int32_t victim, int32_t tenant) {
+  const std::optional<uint64_t> snapshot = snapshots_->LowestPriority(victim);
+  const std::optional<uint64_t> column =
+      EvictableColumns(victim, tenant) > 0 ? index_->LowestPriority(victim) : std::nullopt;
   PREFIXD_CHECK(snapshot || column);
   if (snapshot && (!column || *snapshot <= *column)) {
     snapshots_->EvictLowest(victim);
@@ -173,7 +173,7 @@ KvCache::Room KvCache::Reserve(int32_t tenant, int64_t num_pages) {
   while (pool_.num_free() - promised_ < num_pages) {
     const int32_t victim = Victim(tenant);
     PREFIXD_CHECK(victim >= 0);
-    EvictSome(victim, SnapshotsToo(victim, tenant));
+    EvictSome(victim, tenant);
   }
   if (!PREFIXD_PLANTED(kPromiseNotKept)) promised_ += num_pages;
   own_pages_[tenant] += num_pages;

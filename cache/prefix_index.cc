@@ -32,13 +32,7 @@ PrefixIndex::~PrefixIndex() {
   for (Node* node : nodes) pool_->Delete(node);
 }
 
-ContentKey PrefixIndex::Cut(const ContentKey& key) const {
-  ContentKey cut = key;
-  for (int bit = options_.key_bits; bit < 256; bit = bit / 8 * 8 + 8) {
-    cut[bit / 8] &= static_cast<uint8_t>((1 << (bit % 8)) - 1);
-  }
-  return cut;
-}
+ContentKey PrefixIndex::Cut(const ContentKey& key) const { return CutKey(key, options_.key_bits); }
 
 uint64_t PrefixIndex::Tag(const ContentKey& key) const {
   uint64_t tag;  // Little-endian where this runs; only equality matters.

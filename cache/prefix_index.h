@@ -104,7 +104,7 @@ class PrefixIndex {
              int32_t max_tokens);
 
   // Takes columns off the end of a match until its last one has scores, down to `min_columns`; the
-  // partial column goes too. A match of everything of which that takes something is kNotCached.
+  // partial column goes too. A match that this takes something of has the reason kNoScores.
   void CutToScores(int32_t min_columns, Match* match);
 
   // The number of tokens that Find would match from the root, without side effects; 0 if the root

@@ -48,7 +48,7 @@ absl::Status KvCompressor::CompressLayer(int layer, const LayerSelection& select
   SlotGather gather{.source_pages = old.page_ids(),
                     .sources = selection.kept,
                     .destination_pages = sequence->layer(layer).page_ids()};
-  if (!selection.merged_into.empty()) {
+  if (!selection.merged_into.empty() && !PREFIXD_PLANTED(kMergeDropped)) {
     PREFIXD_CHECK(selection.merged_into.size() == static_cast<size_t>(old.length()));
     // Positions sorted by what they are averaged into, ascending within.
     const auto into = [&selection](int32_t position) { return selection.merged_into[position]; };

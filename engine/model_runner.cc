@@ -163,7 +163,7 @@ void ModelRunner::AddKv(KvSequence* kv, const SlotScores* scores, int32_t first_
 
 absl::Status ModelRunner::ClearScoreOfFreeSlot(const DecodeRow& decode) {
   const Sequence& sequence = *decode.sequence;
-  if (sequence.scores.empty()) return absl::OkStatus();
+  if (sequence.scores.empty() || PREFIXD_PLANTED(kSlotKeepsScore)) return absl::OkStatus();
   const float zero = 0.0f;
   for (int layer = 0; layer < sequence.kv.num_layers(); ++layer) {
     const int32_t slot = sequence.kv.layer(layer).free_slot();

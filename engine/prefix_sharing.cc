@@ -138,7 +138,8 @@ void PrefixSharing::Abandon(ActiveRequest* request) {
 void PrefixSharing::ExtendColumns(ActiveRequest* request) {
   KvSequence* const kv = &request->first().kv;
   const int32_t before = kv->next_position();
-  const int32_t most = std::max(before, MatchableRows(*request));
+  // It may have computed more columns than it could have taken.
+  const int32_t most = std::max(MatchableRows(*request), before);
   match_ = cache_.Extend(request->tokens(), request->keys, most, ColumnsFor(*request), kv);
   CountAdopted(before, kv->next_position(), request);
 }

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/planted_bug.h"
 #include "cache/content.h"
 #include "cache/retention/policy.h"
 #include "cache/retention/recipe.h"
@@ -48,7 +49,8 @@ struct RetentionState {
 
   // Where a piece of prefill from `row` on ends at the latest.
   int32_t NextStop(int32_t row) const {
-    int32_t stop = !selected && boundary > row ? boundary : INT32_MAX;
+    const bool ends = !selected && boundary > row && !PREFIXD_PLANTED(kPieceCrossesBoundary);
+    int32_t stop = ends ? boundary : INT32_MAX;
     const auto next = std::upper_bound(checkpoints.begin(), checkpoints.end(), row);
     if (!selected && next != checkpoints.end()) stop = std::min(stop, *next);
     return stop;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "base/planted_bug.h"
 #include "cache/kv_sequence.h"
 #include "engine/feature_cache.h"
 #include "engine/models/model.h"
@@ -77,7 +78,7 @@ struct Sequence {
     num_sent = std::max(num_sent, generated.size());
     generated.clear();
     tokens = prompt;
-    scores = {};
+    if (!PREFIXD_PLANTED(kScoresOutliveTheirKv)) scores = {};
     drops = 0;
   }
 };

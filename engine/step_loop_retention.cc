@@ -32,6 +32,11 @@ int32_t FirstDroppable(const RetentionState& retention, int32_t length) {
   return retention.recipe.policy->FirstDroppable(retention.recipe, length);
 }
 
+// Most pages of a snapshot that stay beside their copies: the suffix and drops write to them all.
+int64_t SnapshotPages(const RetentionState& retention) {
+  return retention.snapshot_key ? retention.selection_pages : 0;
+}
+
 // Most slots that a layer ever holds, from `length` at the end of the prompt on.
 int64_t MostSlots(const RetentionState& retention, const LayerBudget& budget, int32_t length,
                   int64_t prompt_rows, int64_t new_tokens) {
@@ -39,7 +44,12 @@ int64_t MostSlots(const RetentionState& retention, const LayerBudget& budget, in
   const int64_t seen = prompt_rows + new_tokens - budget.seen_before;
   const double allowed = budget.offset + static_cast<double>(seen) * (1.0 - budget.forget_ratio);
   int64_t most = std::max<int64_t>(length + 1, static_cast<int64_t>(std::ceil(allowed)) + 2);
-  if (DropsOldest(retention)) most = std::max<int64_t>(most, int64_t{budget.first_droppable} + 1);
+  if (DropsOldest(retention)) {
+    most = std::max(most, int64_t{budget.first_droppable} + 1);
+  } else {
+    most =
+        std::max(most, int64_t{retention.recipe.start_size} + 2);  // Neither those nor the newest.
+  }
   return std::min<int64_t>(most, length + new_tokens);
 }
 
@@ -126,7 +136,7 @@ int64_t StepLoop::PagesUnderBudget(const ActiveRequest& request, int64_t new_tok
   }
   slots = std::min(slots, layers * (request.prompt_rows() + new_tokens));
   const int64_t one = CeilDiv(slots, kSlotsPerPage) + layers;
-  return std::max(selecting, one * request.request.output.num_choices);
+  return std::max(selecting, one * request.request.output.num_choices + SnapshotPages(retention));
 }
 
 // --- Scores --------------------------------------------------------------------------------------
@@ -276,7 +286,8 @@ void StepLoop::BeginDrops(ActiveRequest* request) {
   if (!retention.on()) return;
   PREFIXD_CHECK(retention.selected);
   KvSequence* const kv = &request->first().kv;
-  const bool shared = retention.scope == RetentionScope::kShared;
+  const bool shared =
+      retention.scope == RetentionScope::kShared && !PREFIXD_PLANTED(kSuffixIsDropped);
   std::vector<LayerBudget> budgets;
   int64_t pages = 0;
   for (int i = 0; i < cache_.num_layers(); ++i) {
@@ -291,7 +302,8 @@ void StepLoop::BeginDrops(ActiveRequest* request) {
   }
   if (!NeverDrops(retention)) cache_.BeginDrops(std::move(budgets), kv);
   retention.pages_before = request->max_pages;
-  request->max_pages = std::min(request->max_pages, pages * request->request.output.num_choices);
+  request->max_pages = std::min(
+      request->max_pages, pages * request->request.output.num_choices + SnapshotPages(retention));
 }
 
 absl::Status StepLoop::ForkChoices(ActiveRequest* request) {
@@ -332,7 +344,6 @@ void StepLoop::RewindUnderBudget(ActiveRequest* request) {
   RetentionState& retention = request->retention;
   for (const auto& choice : request->choices) {
     if (!choice->finished) choice->Rewind(request->prompt.token_ids);
-    if (!PREFIXD_PLANTED(kScoresOutliveTheirKv)) choice->scores = {};
   }
   if (retention.pages_before > 0) request->max_pages = retention.pages_before;
   retention.pages_before = 0;

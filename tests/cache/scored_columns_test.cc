@@ -122,7 +122,7 @@ TEST_F(ScoredColumnsTest, SaysThatACutMatchIsNotAll) {
   PrefixIndex::Match match = Find(whole);
   ASSERT_EQ(match.reason, MissReason::kNone);
   index_.CutToScores(0, &match);
-  EXPECT_EQ(match.reason, MissReason::kNotCached) << "columns went";
+  EXPECT_EQ(match.reason, MissReason::kNoScores) << "columns went";
 
   index_.AttachScores(pin, Sums(2, 1.0f));
   match = Find(whole);
@@ -135,7 +135,7 @@ TEST_F(ScoredColumnsTest, SaysThatACutMatchIsNotAll) {
   ASSERT_EQ(match.reason, MissReason::kNone);
   index_.CutToScores(0, &match);
   EXPECT_EQ(match.num_tokens(), 16);
-  EXPECT_EQ(match.reason, MissReason::kNotCached) << "only the partial column went";
+  EXPECT_EQ(match.reason, MissReason::kNoScores) << "only the partial column went";
 }
 
 // --- KvCache -------------------------------------------------------------------------------------

@@ -54,6 +54,10 @@ StepLoopOptions OptionsOf(const Config& config, const std::vector<TenantSpec>& t
                                .page_floor = static_cast<double>(tenant.floor) / 100,
                                .max_running = static_cast<int32_t>(tenant.max_running)});
   }
+  const auto layers = static_cast<int>(config.layers);
+  auto retention = RetentionCatalogue::Create({.retention = "shared"}, layers);
+  PREFIXD_CHECK(retention.ok());
+  options.retention = std::make_shared<const RetentionCatalogue>(*std::move(retention));
   options.check_invariants = true;
   return options;
 }
@@ -72,6 +76,7 @@ Request RequestOf(const LiveRequest& live) {
   request.priority = static_cast<int32_t>(spec.priority);
   request.bypass_prefix_cache = spec.bypass != 0;
   request.cache_salt = SaltOf(spec);
+  request.retention = RetentionOf(spec);
   return request;
 }
 
@@ -127,6 +132,7 @@ void Core::Submit(LiveRequest* request) {
   auto active = std::make_unique<ActiveRequest>();
   active->request = RequestOf(*request);
   active->prompt = PromptOf(config_, *request);
+  active->prefix_rows = request->oracle.prefix_rows();
   active->tenant = static_cast<int32_t>(request->spec.tenant);
   if (request->spec.pin != 0) active->pins = Reserve(*request);
   active->sink = std::make_shared<Sink>(request, &callbacks_, &registry_, active->pins);
@@ -192,6 +198,10 @@ EngineStats Core::Stats() const {
   return stats;
 }
 
+int32_t Core::IndexedRows(const LiveRequest& request) const {
+  return loop_->CountCached(PromptOf(config_, request));
+}
+
 void Core::FindTables(std::vector<Table>* tables) const {
   tables->clear();
   for (const Entry& entry : entries_) {
@@ -210,6 +220,7 @@ void Core::CountClaims(absl::Span<const Table> tables, absl::Span<int32_t> claim
     }
   }
   index().ForEachPage([claims](PageId page, bool) { ++claims[static_cast<size_t>(page)]; });
+  snapshots().ForEachPage([claims](PageId page, bool) { ++claims[static_cast<size_t>(page)]; });
 }
 
 }  // namespace prefixd::simulation

@@ -67,8 +67,11 @@ class Core {
   // Requires: it has not ended.
   Look LookAt(const LiveRequest& request) const;
 
-  // The index of shared prefixes.
+  // The index of shared prefixes, and the compressed ones.
   const PrefixIndex& index() const { return loop_->cache().index(); }
+  const SnapshotStore& snapshots() const { return loop_->cache().snapshots(); }
+  // Rows of the request's prompt that the index holds.
+  int32_t IndexedRows(const LiveRequest& request) const;
 
   // The KV tables of live choices. Pointers are valid until the next call into the core.
   struct Table {
@@ -78,10 +81,14 @@ class Core {
 
     absl::Span<const int32_t> pages(int layer) const { return kv->layer(layer).page_ids(); }
     int32_t length(int layer) const { return kv->layer(layer).length(); }
+    absl::Span<const int32_t> positions(int layer) const { return kv->layer(layer).positions(); }
+    int32_t free_slot(int layer) const { return kv->layer(layer).free_slot(); }
+    bool compressed() const { return kv->compressed(); }
   };
   // Fills `tables`; tables without pages are left out.
   void FindTables(std::vector<Table>* tables) const;
-  // Counts the claims on each page afresh: those of tables and of the index. claims: [pages].
+  // Counts the claims on each page afresh: those of tables, of the index and of
+  // snapshots. claims: [pages].
   void CountClaims(absl::Span<const Table> tables, absl::Span<int32_t> claims) const;
 
  private:

@@ -48,13 +48,29 @@ std::vector<SmallWorld> MakeSmallWorlds() {
   const RequestSpec pin{.id = 2, .pin = 9000, .prompt = Letters(17)};
   RequestSpec important = twin;
   important.priority = 1;
+  // Two sessions of one prefix; their snapshot is two pages.
+  RequestSpec session{
+      .id = 1, .max_tokens = 4, .ignore_eos = 1, .retention = kShared, .budget = 500};
+  session.distance = 0;
+  session.prefix = 17;
+  session.prompt = Letters(18);
+  RequestSpec other_session = session;
+  other_session.id = 2;
+  other_session.prompt = Letters(17, {2});
+  const Config sessions{.layers = 1, .pages = 7, .max_running = 2, .max_batch = 20};
   Config with_features = deep;
   with_features.features = 1000;
-  return {{tiny, two, {plain, foreign}},   {tiny, limited, {plain, foreign}},
-          {tiny, one, {plain, twin}},      {deep, one, {plain, twin}},
-          {tiny, one, {plain, important}}, {tiny, one, {choices, image}},
-          {deep, one, {choices, image}},   {with_features, one, {same_image, image}},
-          {deep, one, {late, twin}},       {tiny, one, {plain, pin}}};
+  return {{tiny, two, {plain, foreign}},
+          {tiny, limited, {plain, foreign}},
+          {tiny, one, {plain, twin}},
+          {deep, one, {plain, twin}},
+          {tiny, one, {plain, important}},
+          {tiny, one, {choices, image}},
+          {deep, one, {choices, image}},
+          {with_features, one, {same_image, image}},
+          {deep, one, {late, twin}},
+          {tiny, one, {plain, pin}},
+          {sessions, one, {session, other_session}}};
 }
 
 enum class Kind { kStep, kSubmit, kAction };
@@ -75,6 +91,9 @@ std::vector<Operation> OperationsOf(const SmallWorld& world) {
   for (const RequestSpec& request : world.requests) {
     if (request.pin == 0) continue;
     operations.push_back({Kind::kAction, 0, {.kind = ActionKind::kRelease, .request = request.id}});
+  }
+  if (world.requests[0].retention != kOff) {
+    operations.push_back({Kind::kAction, 0, {.kind = ActionKind::kGatherFails}});
   }
   for (const ActionKind kind :
        {ActionKind::kFlush, ActionKind::kForwardFails, ActionKind::kCopyFails,

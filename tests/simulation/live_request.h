@@ -2,7 +2,9 @@
 #ifndef PREFIXD_TESTS_SIMULATION_LIVE_REQUEST_H_
 #define PREFIXD_TESTS_SIMULATION_LIVE_REQUEST_H_
 
+#include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -32,6 +34,7 @@ struct LiveRequest {
   bool cancelled = false, drained = false, stalled = false;
   bool must_fail = false;        // A fault hit it: it ends with ENGINE_FAILED in this step.
   bool image_must_fail = false;  // Its tower failed: it ends with the tower's status.
+  bool gather_failed = false;    // A move of its slots failed: it ends with that status.
   bool must_end = false;         // A step began after it was cancelled.
   int64_t stalled_steps = 0;     // Steps until the reader reads again by itself; 0: does not.
   bool was_parked = false;       // In some step.
@@ -50,9 +53,15 @@ struct LiveRequest {
   int32_t hits_when_waiting = 0;
   bool ran_before_step = false;  // It was running when the step began.
 
+  // Under a budget: the order of slots that each row saw, by choice, layer and row.
+  std::map<std::array<int32_t, 3>, uint64_t> slot_orders;
+
   // Pages that it takes at the least when nothing is shared; a pin has whole columns only.
-  int64_t PagesAtLeast() const {
-    return oracle.PagesFor(oracle.max_new_is_open() || spec.pin != 0 ? 1 : oracle.max_new_tokens());
+  int64_t PagesAtLeast() const { return oracle.PagesFor(least_new_tokens()); }
+  // Pages that the core may ask for on its behalf, if it generates as little as it can.
+  int64_t PagesAtMost() const { return oracle.MostPagesFor(least_new_tokens()); }
+  int64_t least_new_tokens() const {
+    return oracle.max_new_is_open() || spec.pin != 0 ? 1 : oracle.max_new_tokens();
   }
   int32_t num_tokens() const {
     int32_t count = 0;

@@ -11,6 +11,7 @@
 
 #include "engine/request.h"
 #include "engine/sampler.h"
+#include "tests/simulation/budget.h"
 #include "tests/simulation/chain.h"
 #include "tests/simulation/scenario.h"
 
@@ -43,8 +44,10 @@ class Oracle {
   int32_t most_new_tokens() const;
   void set_max_new_tokens(int32_t count) { max_new_tokens_ = count; }
 
-  // Pages that all choices hold in the end when nothing is shared with others.
+  // Pages that all choices hold in the end when nothing is shared with others; under a budget, that
+  // it holds at some time, at the least and at the most that the core may count on.
   int64_t PagesFor(int64_t new_tokens) const;
+  int64_t MostPagesFor(int64_t new_tokens) const;
 
   // The chain after position `position` of a choice; a position beyond the prompt is a generated
   // token that was fed.
@@ -52,6 +55,21 @@ class Oracle {
   ChainHash PromptChain(int32_t position) const {
     return prompt_chain_[static_cast<size_t>(position)];
   }
+
+  // --- Under a KV budget. Rows before the boundary see everything.
+  bool budgeted() const { return recipe_.has_value(); }
+  RetentionScope scope() const { return scope_; }  // As it runs.
+  // It must be refused: nothing to share, or nothing after it; or a policy that cannot share.
+  bool cannot_share() const { return cannot_share_; }
+  const RetentionRecipe& recipe() const { return *recipe_; }
+  int32_t boundary() const { return boundary_; }        // All rows: no budget, or the whole prompt.
+  int32_t prefix_rows() const { return prefix_rows_; }  // Of the prefix that it names.
+  // Rows of the prompt, from the first one on, that may come from the prefix index.
+  int32_t MatchableRows() const;
+  // What its layers hold when the row at `row` has run. Requires: budgeted(), row >= boundary().
+  const KeptLists& KeptAt(int choice, int32_t row);
+  // What the selection left.
+  const KeptLists& Selected();
   // The `index`-th token that a choice generates.
   int32_t Token(int choice, int32_t index);
   // Why the choice ends with its `index`-th token; nullopt: it goes on.
@@ -62,10 +80,14 @@ class Oracle {
  private:
   struct Choice {
     std::vector<int32_t> tokens;
-    std::vector<ChainHash> chain;  // After tokens[i] was fed.
+    std::vector<ChainHash> chain;   // After tokens[i] was fed.
+    std::optional<KeptLists> kept;  // When the last of them was; unset: what the prompt left.
     TokenCounter counts;
   };
 
+  void SetRetention();
+  void FinishPrompt();
+  ChainHash Feed(ChainHash before, int32_t token, Choice* choice);
   void Generate(int choice_index, Choice* choice);
   bool IsStopString(const Choice& choice, int32_t index) const;
 
@@ -75,7 +97,13 @@ class Oracle {
   const ChainHash root_;
   std::vector<int32_t> token_ids_;
   std::vector<Image> images_;
-  std::vector<ChainHash> prompt_chain_;
+  std::vector<ChainHash> prompt_chain_;  // Of rows before the boundary, until FinishPrompt.
+  std::vector<int64_t> prompt_values_;   // By row: a token, or -1 - the value of a feature.
+  std::optional<RetentionRecipe> recipe_;
+  RetentionScope scope_ = RetentionScope::kOff;
+  bool cannot_share_ = false;
+  int32_t boundary_ = 0, prefix_rows_ = 0;
+  std::optional<KeptLists> kept_;  // When the prompt is complete.
   std::vector<Choice> choices_;
   int32_t max_new_tokens_ = 0;
   SampleScratch scratch_;

@@ -77,7 +77,21 @@ namespace prefixd::simulation {
   X(kPinExpired, "a pinned prefix expired")                                       \
   X(kQuotaReached, "a tenant held its whole quota of pages")                      \
   X(kFloorKept, "a tenant at rest kept cached pages at or below its floor")       \
-  X(kDrained, "a request was ended by a drain")
+  X(kDrained, "a request was ended by a drain")                                   \
+  X(kSelected, "a budget left less than all of a prompt")                         \
+  X(kSelectedAgain, "a selection was made again after a preemption")              \
+  X(kMerged, "what was dropped was averaged into what was kept")                  \
+  X(kDropped, "a token took the slot of one that was dropped")                    \
+  X(kDropInSharedPage, "a slot was dropped in a page that a fork shares")         \
+  X(kReplayed, "a token was computed again after a preemption under a budget")    \
+  X(kHitCutToScores, "a hit was cut back to the columns that have scores")        \
+  X(kSnapshotHit, "a prompt began in a snapshot")                                 \
+  X(kSnapshotOutlivesColumns, "a snapshot was hit whose columns were evicted")    \
+  X(kSnapshotEvicted, "a snapshot was evicted")                                   \
+  X(kSnapshotCollision, "two snapshots had one key")                              \
+  X(kNothingToShare, "SHARED was refused for want of something to share")         \
+  X(kScopeFellBack, "a default of SHARED ran as EXACT")                           \
+  X(kGatherFailed, "a move of slots failed")
 
 enum class Mark {
 #define PREFIXD_SIMULATION_MARK_NAME(name, sentence) name,

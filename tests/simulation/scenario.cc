@@ -59,6 +59,13 @@ constexpr Field<RequestSpec> kRequestFields[] = {
     {"stop_first", &RequestSpec::stop_first, 0},
     {"stop_second", &RequestSpec::stop_second, 0},
     {"logprobs", &RequestSpec::logprobs, 0},
+    {"retention", &RequestSpec::retention, 0},
+    {"policy", &RequestSpec::policy, 0},
+    {"budget", &RequestSpec::budget, 1000},
+    {"start_size", &RequestSpec::start_size, 1},
+    {"protect", &RequestSpec::protect, 1},
+    {"distance", &RequestSpec::distance, -25},
+    {"prefix", &RequestSpec::prefix, 0},
     {"pin", &RequestSpec::pin, 0},
     {"cancel_at", &RequestSpec::cancel_at, 0},
     {"stall_at", &RequestSpec::stall_at, 0},
@@ -66,8 +73,8 @@ constexpr Field<RequestSpec> kRequestFields[] = {
 };
 
 constexpr absl::string_view kActionNames[] = {
-    "cancel",        "drain",      "stall",      "resume", "clock_jump", "slow_step",
-    "forward_fails", "copy_fails", "logits_nan", "flush",  "release",    "image_fails"};
+    "cancel",     "drain",      "stall", "resume",  "clock_jump",  "slow_step",   "forward_fails",
+    "copy_fails", "logits_nan", "flush", "release", "image_fails", "gather_fails"};
 static_assert(std::size(kActionNames) == static_cast<size_t>(ActionKind::kCount));
 
 template <typename T>
@@ -190,7 +197,16 @@ absl::Status ValidateRequest(const Scenario& scenario, const RequestSpec& reques
   PREFIXD_RETURN_IF_ERROR(Limit("tenant", request.tenant, 0, std::max<int64_t>(0, tenants - 1)));
   PREFIXD_RETURN_IF_ERROR(Limit("salt", request.salt, 0, 3));
   PREFIXD_RETURN_IF_ERROR(Limit("id", request.id, 1, 10000));
+  PREFIXD_RETURN_IF_ERROR(Limit("retention", request.retention, kOff, kByDefault));
+  PREFIXD_RETURN_IF_ERROR(
+      Limit("policy", request.policy, 0, static_cast<int64_t>(std::size(kPolicyNames)) - 1));
+  PREFIXD_RETURN_IF_ERROR(Limit("budget", request.budget, 1, 1000));
+  PREFIXD_RETURN_IF_ERROR(Limit("start_size", request.start_size, 0, 1024));
+  PREFIXD_RETURN_IF_ERROR(Limit("protect", request.protect, 1, 1024));
+  PREFIXD_RETURN_IF_ERROR(Limit("distance", request.distance, -65536, 65536));
+  PREFIXD_RETURN_IF_ERROR(Limit("prefix", request.prefix, 0, 1 << 16));
   if (request.pin != 0) {
+    PREFIXD_RETURN_IF_ERROR(Limit("retention of a pin", request.retention, kOff, kOff));
     PREFIXD_RETURN_IF_ERROR(Limit("choices of a pin", request.choices, 1, 1));
     PREFIXD_RETURN_IF_ERROR(Limit("bypass of a pin", request.bypass, 0, 0));
     PREFIXD_RETURN_IF_ERROR(Limit("cache below a pin", config.cache, 1, 1));

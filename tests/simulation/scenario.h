@@ -14,6 +14,12 @@
 
 namespace prefixd::simulation {
 
+// RequestSpec::retention.
+inline constexpr int64_t kOff = 0, kExact = 1, kShared = 2, kByDefault = 3;
+inline constexpr absl::string_view kPolicyNames[] = {
+    "prefixkv", "local",     "h2o",           "snapkv",          "random",           "full",
+    "elastic",  "pyramidkv", "streaming-llm", "prefixkv-window", "prefixkv-debiased"};
+
 struct Config {
   int64_t layers = 1, pages = 16, context = 64, vocab = 16;
   int64_t max_running = 4, max_batch = 16, chunk = 0, max_output = 64;
@@ -41,6 +47,11 @@ struct RequestSpec {
   int64_t penalty = 0, min_tokens = 0, ignore_eos = 0;      // Penalty in tenths, of all kinds.
   int64_t stop_token = 0, stop_first = 0, stop_second = 0;  // 0: none. Two make a stop string.
   int64_t logprobs = 0;                                     // Alternatives + 1; 0: none.
+  // A KV budget. Scope: kOff and so on, or kByDefault, which means SHARED where it is possible.
+  // Policy: of kPolicyNames. Budget: in thousandths. The named prefix has the first `prefix` items
+  // of the prompt; 0: none is named.
+  int64_t retention = 0, policy = 0, budget = 1000, start_size = 1, protect = 1, distance = -25;
+  int64_t prefix = 0;
   // 0: a request for tokens. Else its prompt is a prefix to pin for so long, and most of the above
   // is without meaning.
   int64_t pin = 0;
@@ -63,6 +74,7 @@ enum class ActionKind : int64_t {
   kFlush,         // Of the tenant `value` - 1, or of all (0).
   kRelease,       // The prefix that `request` pinned.
   kImageFails,    // The next `value` + 1 tower steps fail.
+  kGatherFails,   // The next move of slots fails, and its request with it.
   kCount,
 };
 

@@ -4,13 +4,10 @@
 #define PREFIXD_TESTS_SIMULATION_SIM_MEMORY_H_
 
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 #include "engine/backend/backend.h"
-#include "tests/engine/fake_backend.h"
 #include "tests/simulation/chain.h"
-#include "tests/simulation/report.h"
 
 namespace prefixd::simulation {
 
@@ -27,7 +24,8 @@ class SimPool final : public KvPool {
   explicit SimPool(const KvPoolShape& shape)
       : KvPool(shape),
         slots_(static_cast<size_t>(shape.num_pages) * kPageSlots),
-        poisoned_(static_cast<size_t>(shape.num_pages), true) {}
+        poisoned_(static_cast<size_t>(shape.num_pages), true),
+        compressed_(static_cast<size_t>(shape.num_pages)) {}
 
   Slot* page(int32_t id) { return &slots_[static_cast<size_t>(id) * kPageSlots]; }
   // A page is written again after it was free.
@@ -39,39 +37,23 @@ class SimPool final : public KvPool {
     poisoned_[static_cast<size_t>(id)] = true;
     for (int32_t slot = 0; slot < kPageSlots; ++slot) page(id)[slot] = Slot();
   }
+  // It holds what was kept of a prompt, or was computed from that.
+  bool compressed(int32_t id) const { return compressed_[static_cast<size_t>(id)]; }
+  void set_compressed(int32_t id, bool compressed) {
+    compressed_[static_cast<size_t>(id)] = compressed;
+  }
 
  private:
   std::vector<Slot> slots_;
-  std::vector<bool> poisoned_;
+  std::vector<bool> poisoned_, compressed_;
 };
 
 // Armed by actions, each used up by the next step that it concerns.
 struct Faults {
-  bool forward_fails = false, copy_fails = false;
+  bool forward_fails = false, copy_fails = false, gather_fails = false;
   int64_t nan_row = -1;  // Modulo the number of logits rows; -1: none.
   int64_t image_failures = 0;
   int64_t slow_us = 0;
-};
-
-class SimBackend final : public testing::FakeBackend {
- public:
-  SimBackend(Faults* faults, Report* report) : faults_(faults), report_(report) {}
-  absl::Status CopyPages(absl::Span<const PageCopy> copies, KvPool* pool) override;
-  // Copies of this step.
-  int64_t num_copies() const { return copies_; }
-  // Forgets the last step.
-  void BeginStep() {
-    copies_ = 0;
-    failed_ = false;
-  }
-  // Whether a copy failed in this step.
-  bool failed() const { return failed_; }
-
- private:
-  Faults* const faults_;
-  Report* const report_;
-  int64_t copies_ = 0;
-  bool failed_ = false;
 };
 
 }  // namespace prefixd::simulation

@@ -2,36 +2,15 @@
 
 #include <algorithm>
 #include <limits>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 
 namespace prefixd::simulation {
-namespace {
 
-std::string NameOf(const Core::Table& table) {
+std::string SimModel::NameOf(const Core::Table& table) {
   return absl::StrCat("request ", table.request->spec.id, " choice ", table.choice);
-}
-
-}  // namespace
-
-absl::Status SimBackend::CopyPages(absl::Span<const PageCopy> copies, KvPool* pool) {
-  if (std::exchange(faults_->copy_fails, false)) {
-    failed_ = true;
-    report_->Reach(Mark::kCopyFailed);
-    return absl::InternalError("injected: a copy failed");
-  }
-  auto* const memory = static_cast<SimPool*>(pool);
-  for (const PageCopy& copy : copies) {
-    if (memory->poisoned(copy.source)) {
-      report_->Fail("I26", absl::StrCat("page ", copy.source, " is copied after it was freed"));
-    }
-    std::copy_n(memory->page(copy.source), kPageSlots, memory->page(copy.destination));
-    memory->Revive(copy.destination);
-  }
-  copies_ += static_cast<int64_t>(copies.size());
-  report_->Reach(Mark::kCopyOnWrite);
-  return absl::OkStatus();
 }
 
 // --- Images
@@ -226,26 +205,35 @@ void SimModel::ComputeRows(const Batch& batch, const KvView& kv) {
     }
     if (rows.feature_begin > 0) parts_.report->Reach(Mark::kChunkInsideImage);
   }
+  std::string wrong_row;
   for (size_t i = 0; i < segment_tables_.size(); ++i) {
     const KvSegment& segment = kv.layers[0][i];
-    LiveRequest* const request = segment_tables_[i]->request;
-    const int choice = segment_tables_[i]->choice;
-    const int32_t first = segment.first_visible - 1;
+    const Core::Table& table = *segment_tables_[i];
+    LiveRequest* const request = table.request;
+    const int choice = table.choice;
+    const int32_t first = FirstPosition(segment, table);
+    uint64_t view = table.compressed() ? ViewBefore(kv, i) : 0;
     ChainHash chain =
         first == 0 ? request->oracle.root() : request->oracle.Chain(choice, first - 1);
     for (int32_t r = 0; r < segment.num_rows; ++r) {
       const int32_t row = segment.row_begin + r, position = first + r;
+      if (table.compressed()) chain = ChainOfView(view);
       chain = features[row] >= 0 ? ExtendByFeature(chain, static_cast<int64_t>(features[row]))
                                  : ExtendByToken(chain, batch.token_ids[row]);
       row_chain_[row] = chain;
+      for (int layer = 0; table.compressed() && layer < config_.layers; ++layer) {
+        view += SeenSlot(layer, chain, position);
+      }
       if (chain != request->oracle.Chain(choice, position) || batch.positions[row] != position) {
-        parts_.report->Fail(
-            "input", absl::StrCat(NameOf(*segment_tables_[i]), ": the row of position ", position,
-                                  " holds token ", batch.token_ids[row], ", feature ",
-                                  features[row], ", position ", batch.positions[row]));
+        wrong_row = absl::StrCat(NameOf(table), ": the row of position ", position, " holds token ",
+                                 batch.token_ids[row], ", feature ", features[row], ", position ",
+                                 batch.positions[row]);
+        // Under a budget slots say more of what is wrong.
+        if (!table.compressed()) parts_.report->Fail("input", wrong_row);
       }
       if (position < request->oracle.prompt_rows()) ++request->computed_rows;
     }
+    NoteBudget(first, table);
     if (choice == 0) CountRows(first, first + segment.num_rows, request);
     parts_.serve(*request, segment.num_rows);
     parts_.report->Trace(static_cast<uint64_t>(request->spec.id) << 32 |
@@ -261,6 +249,7 @@ void SimModel::ComputeRows(const Batch& batch, const KvView& kv) {
       ReadSegment(kv.layers[layer][i], index, *segment_tables_[i]);
     }
   }
+  if (!wrong_row.empty()) parts_.report->Fail("input", wrong_row);
 }
 
 // Whatever lies before the first row and was not computed came from the cache.
@@ -291,48 +280,15 @@ void SimModel::NoteHit(int32_t end, const LiveRequest& request) {
   }
 }
 
-void SimModel::WriteSegment(const KvSegment& segment, int layer, const Core::Table& table) {
-  const int32_t first = segment.first_visible - 1;
-  for (int32_t i = 0; i < segment.num_rows; ++i) {
-    const int32_t slot = segment.write_slots[i];
-    if (slot != first + i || slot / kPageSlots >= static_cast<int32_t>(segment.pages.size())) {
-      return parts_.report->Fail("I21", absl::StrCat(NameOf(table), " layer ", layer, ": position ",
-                                                     first + i, " is written to slot ", slot));
-    }
-    const int32_t page = segment.pages[slot / kPageSlots];
-    if (page < 0 || page >= config_.pages || claims_[page] != 1) {
-      return parts_.report->Fail(
-          "I3", absl::StrCat(NameOf(table), " layer ", layer, ": position ", slot,
-                             " is written to page ", page, " with ",
-                             page >= 0 && page < config_.pages ? claims_[page] : -1, " claims"));
-    }
-    parts_.pool->Revive(page);
-    parts_.pool->page(page)[slot % kPageSlots] = {
-        .chain = row_chain_[segment.row_begin + i], .position = slot, .layer = layer};
-    parts_.report->Trace(static_cast<uint64_t>(page));
-  }
-}
-
-// Each slot that the last row sees; the rows before it see a part of them.
-void SimModel::ReadSegment(const KvSegment& segment, int layer, const Core::Table& table) {
-  const int32_t visible = segment.first_visible + segment.num_rows - 1;
-  if ((visible + kPageSlots - 1) / kPageSlots > static_cast<int32_t>(segment.pages.size())) {
-    return parts_.report->Fail("I21", absl::StrCat(NameOf(table), " layer ", layer, ": ", visible,
-                                                   " slots in ", segment.pages.size(), " pages"));
-  }
-  for (int32_t slot = 0; slot < visible; ++slot) {
-    const int32_t page = segment.pages[slot / kPageSlots];
-    const Slot& found = parts_.pool->page(page)[slot % kPageSlots];
-    const Slot expected{
-        .chain = table.request->oracle.Chain(table.choice, slot), .position = slot, .layer = layer};
-    if (found == expected) continue;
-    return parts_.report->Fail(
-        "KV",
-        absl::StrCat(NameOf(table), " layer ", layer, " position ", slot, ", page ", page,
-                     parts_.pool->poisoned(page) ? " (free)" : "", ": holds layer ", found.layer,
-                     " position ", found.position,
-                     found.chain == expected.chain ? " of" : " of other than", " this chain"));
-  }
+// Whether a token is sampled from this row. Under a budget those that were sent before preemption
+// are taken as they are.
+bool SimModel::YieldsNew(const Core::Table& table, int32_t position) {
+  const LiveRequest& request = *table.request;
+  if (!request.oracle.budgeted()) return true;
+  const int32_t index = position - request.oracle.prompt_rows() + 1;
+  if (index > 0) return request.choices[static_cast<size_t>(table.choice)].tokens <= index;
+  return std::any_of(request.choices.begin(), request.choices.end(),
+                     [](const auto& choice) { return choice.tokens == 0; });
 }
 
 void SimModel::WriteLogits(const Batch& batch, const Tensor& logits) {
@@ -343,7 +299,9 @@ void SimModel::WriteLogits(const Batch& batch, const Tensor& logits) {
     FillLogits(row_chain_[row], absl::MakeSpan(row_logits_));
     if (nan_row >= 0 && static_cast<size_t>(nan_row) % count == i) {
       row_logits_[row_logits_.size() / 2] = std::numeric_limits<float>::quiet_NaN();
-      row_tables_[row]->request->must_fail = true;
+      if (YieldsNew(*row_tables_[row], batch.positions[row])) {
+        row_tables_[row]->request->must_fail = true;
+      }
       if (count > 1) parts_.report->Reach(Mark::kNotFinite);
     }
     (void)parts_.backend->Upload(row_logits_, logits.Rows(static_cast<int64_t>(i), 1));

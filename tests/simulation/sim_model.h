@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "base/clock.h"
@@ -14,6 +15,7 @@
 #include "tests/simulation/core_adapter.h"
 #include "tests/simulation/report.h"
 #include "tests/simulation/scenario.h"
+#include "tests/simulation/sim_backend.h"
 #include "tests/simulation/sim_memory.h"
 
 namespace prefixd::simulation {
@@ -52,11 +54,19 @@ class SimModel final : public Model {
   void CheckBatch(const Batch& batch, const KvView& kv);
   void CheckRequest(const LiveRequest& request, int32_t num_rows);
   void ComputeRows(const Batch& batch, const KvView& kv);
+  static std::string NameOf(const Core::Table& table);
+  static int32_t FirstPosition(const KvSegment& segment, const Core::Table& table);
+  uint64_t ViewBefore(const KvView& kv, size_t segment_index) const;
+  Slot& SlotAt(const KvSegment& segment, int32_t slot) const;
+  void NoteBudget(int32_t first, const Core::Table& table);
+  bool CheckKept(const KvSegment& segment, int layer, const Core::Table& table, int32_t visible);
+  void AddScores(const KvSegment& segment, int layer, const Core::Table& table);
   void CountRows(int32_t begin, int32_t end, LiveRequest* request);
   void NoteHit(int32_t end, const LiveRequest& request);
   void WriteSegment(const KvSegment& segment, int layer, const Core::Table& table);
   void ReadSegment(const KvSegment& segment, int layer, const Core::Table& table);
   const Core::Table* TableOf(const KvSegment& segment) const;
+  static bool YieldsNew(const Core::Table& table, int32_t position);
   void WriteLogits(const Batch& batch, const Tensor& logits);
   absl::Status FailForward();
 
@@ -76,6 +86,7 @@ class SimModel final : public Model {
   std::vector<ChainHash> row_chain_;                // By row.
   std::vector<const Core::Table*> row_tables_;      // By row.
   std::vector<float> row_logits_;
+  std::vector<bool> seen_positions_;  // Scratch of CheckKept.
 };
 
 }  // namespace prefixd::simulation

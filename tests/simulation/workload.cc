@@ -1,9 +1,12 @@
 #include "tests/simulation/workload.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
+#include <vector>
 
 #include "tests/simulation/choices.h"
+#include "tests/simulation/oracle.h"
 
 namespace prefixd::simulation {
 namespace {
@@ -51,6 +54,19 @@ std::vector<TenantSpec> DrawTenants(uint64_t seed) {
   return tenants;
 }
 
+// Only what makes a recipe is set.
+RequestSpec DrawRecipe(Choices* draw) {
+  RequestSpec recipe;
+  if (draw->Percent(65)) {
+    recipe.policy = draw->Between(0, static_cast<int64_t>(std::size(kPolicyNames)) - 1);
+  }
+  recipe.budget = draw->Percent(80) ? 50 * draw->Between(1, 19) : draw->OneOf({1, 50, 1000, 1000});
+  recipe.start_size = draw->OneOf({1, 1, 1, 0, 4, 17});
+  recipe.protect = draw->OneOf({1, 1, 1, 3, 8});
+  recipe.distance = draw->OneOf({-25, -25, -2, -6, 0, 3, 20});
+  return recipe;
+}
+
 // Which features a seed uses, and how much of each, in percent.
 struct Mixture {
   explicit Mixture(Choices* draw) {
@@ -72,12 +88,17 @@ struct Mixture {
     pins = maybe(10);
     cancels = maybe(20);
     stalls = maybe(30);
+    budgets = maybe(95);
+    shared = draw->Between(10, 90);
+    follows = maybe(40);
     branch = draw->Between(20, 95);
     alphabet = draw->Between(1, 4);
+    for (int64_t i = draw->Between(1, 3); i > 0; --i) recipes.push_back(DrawRecipe(draw));
   }
   int64_t images, choices, priorities, sampled, penalties, stops, deadlines, soft_limits,
-      unset_length, logprobs, salts, bypasses, pins, cancels, stalls;
-  int64_t branch, alphabet;  // How often a prompt branches off an earlier one; its letters.
+      unset_length, logprobs, salts, bypasses, pins, cancels, stalls, budgets, shared, follows;
+  std::vector<RequestSpec> recipes;  // The budgets that requests choose from; not empty.
+  int64_t branch, alphabet;          // How often a prompt branches off an earlier one; its letters.
 };
 
 int64_t RowsOf(const Config& config, int64_t token) { return token < 0 ? config.image_rows : 1; }
@@ -96,7 +117,16 @@ std::vector<int64_t> DrawPrompt(const Config& config, const Mixture& mix,
   };
   if (!earlier.empty() && draw->Percent(mix.branch)) {
     const auto& from = earlier[draw->Between(0, static_cast<int64_t>(earlier.size()) - 1)].prompt;
-    const int64_t shared = draw->Between(1, static_cast<int64_t>(from.size()));
+    const auto size = static_cast<int64_t>(from.size());
+    if (draw->Percent(12)) {  // The same but for one item, an image if there is one.
+      prompt = from;
+      const auto image =
+          std::find_if(prompt.begin(), prompt.end(), [](int64_t t) { return t < 0; });
+      int64_t& item = image != prompt.end() ? *image : prompt[draw->Between(0, size - 1)];
+      item = item < 0 ? -1 - (-item % 3) : item % (config.vocab - 2) + 1;
+      return prompt;
+    }
+    const int64_t shared = draw->Between(1, size);
     for (int64_t i = 0; i < shared && rows < wanted; ++i) add(from[i]);
   }
   const int64_t letters = std::min(mix.alphabet, config.vocab - 2);
@@ -109,17 +139,86 @@ std::vector<int64_t> DrawPrompt(const Config& config, const Mixture& mix,
   return prompt;
 }
 
+// A prompt that begins with what an earlier one shares: its named prefix, its first image, or what
+// it pins. Returns the number of items of a prefix to name; 0: none.
+int64_t DrawSharedPrompt(const Config& config, const Mixture& mix,
+                         const std::vector<RequestSpec>& earlier, Choices* draw,
+                         std::vector<int64_t>* prompt) {
+  *prompt = DrawPrompt(config, mix, earlier, draw);
+  std::vector<const RequestSpec*> sharing;
+  for (const RequestSpec& request : earlier) {
+    if (request.pin != 0 || request.retention > kExact) sharing.push_back(&request);
+  }
+  const auto size = static_cast<int64_t>(prompt->size());
+  if (sharing.empty() || !draw->Percent(75)) return draw->Percent(85) ? draw->Between(1, size) : 0;
+  const RequestSpec& from = *sharing[draw->Between(0, static_cast<int64_t>(sharing.size()) - 1)];
+  const auto image =
+      std::find_if(from.prompt.begin(), from.prompt.end(), [](int64_t token) { return token < 0; });
+  int64_t items = from.pin != 0 ? static_cast<int64_t>(from.prompt.size()) : from.prefix;
+  if (items == 0 && image != from.prompt.end()) items = image - from.prompt.begin() + 1;
+  items = std::min(items, static_cast<int64_t>(from.prompt.size()));
+  // What it goes on with is new.
+  std::vector<int64_t> joined(from.prompt.begin(), from.prompt.begin() + items);
+  int64_t rows = 0;
+  for (const int64_t token : joined) rows += RowsOf(config, token);
+  for (const int64_t token : *prompt) {
+    rows += RowsOf(config, token);
+    if (rows > config.context - 1) break;
+    joined.push_back(token);
+  }
+  *prompt = std::move(joined);
+  return from.prefix > 0 || from.pin != 0 ? items : 0;
+}
+
+// The next turn of an earlier request's conversation: its prompt, its answer, and more.
+std::vector<int64_t> DrawFollowUp(const Config& config, const RequestSpec& before, Choices* draw) {
+  std::vector<int64_t> prompt = before.prompt;
+  Oracle oracle(config, before);
+  int64_t rows = oracle.prompt_rows();
+  const int64_t most = before.max_tokens > 0 ? std::min<int64_t>(before.max_tokens, 24) : 24;
+  const auto add = [&](int64_t token) {
+    if (++rows < config.context) prompt.push_back(token);
+  };
+  for (int32_t i = 0; i < most && !oracle.cannot_share(); ++i) {
+    const int32_t token = oracle.Token(0, i);
+    if (token == kEos) break;
+    add(token);
+  }
+  for (int64_t i = draw->Between(1, 6); i > 0; --i) add(1);
+  return prompt;
+}
+
 RequestSpec DrawRequest(const Config& config, const Mixture& mix, size_t num_tenants,
                         const std::vector<RequestSpec>& earlier, Choices* draw) {
   RequestSpec request;
-  request.prompt = DrawPrompt(config, mix, earlier, draw);
+  const bool budget = draw->Percent(mix.budgets);
+  const bool shared = budget && draw->Percent(mix.shared);
+  if (shared) {
+    request.prefix = DrawSharedPrompt(config, mix, earlier, draw, &request.prompt);
+  } else {
+    request.prompt = DrawPrompt(config, mix, earlier, draw);
+  }
   const auto tenants = static_cast<int64_t>(num_tenants);
   if (tenants > 1) request.tenant = draw->Between(0, tenants - 1);
   if (draw->Percent(mix.salts)) request.salt = draw->Between(1, 2);
   if (draw->Percent(mix.deadlines)) request.deadline = draw->Logarithmic(1, 200 * kStepUs);
   if (config.cache != 0 && draw->Percent(mix.pins)) {
     request.pin = draw->Logarithmic(kStepUs, 1000 * kStepUs);
+    request.prefix = 0;
     return request;
+  }
+  if (budget) {
+    const auto last = static_cast<int64_t>(mix.recipes.size()) - 1;
+    const RequestSpec& recipe = mix.recipes[draw->Between(0, last)];
+    request.retention = !shared ? kExact : draw->Percent(80) ? kShared : kByDefault;
+    request.policy = recipe.policy;
+    request.budget = recipe.budget;
+    request.start_size = recipe.start_size;
+    request.protect = recipe.protect;
+    request.distance = recipe.distance;
+    // It goes on scoring, so it cannot share.
+    const bool h2o = kPolicyNames[request.policy] == "h2o";
+    if (shared && h2o && !draw->Percent(5)) request.policy = 0;
   }
   if (draw->Percent(mix.bypasses)) request.bypass = 1;
   request.max_tokens = draw->Percent(mix.unset_length) ? 0 : draw->Logarithmic(1, 48);
@@ -163,6 +262,17 @@ void DrawRequests(uint64_t seed, Scenario* scenario) {
         DrawRequest(scenario->config, mix, scenario->tenants.size(), scenario->requests, &draw);
     request.id = id;
     request.at = at;
+    if (!scenario->requests.empty() && draw.Percent(mix.follows)) {
+      const auto count = static_cast<int64_t>(scenario->requests.size());
+      const RequestSpec& before =
+          scenario->requests[draw.Between(std::max<int64_t>(0, count - 8), count - 1)];
+      if (before.pin == 0) {
+        request.prompt = DrawFollowUp(scenario->config, before, &draw);
+        request.tenant = before.tenant;
+        request.salt = before.salt;
+        if (request.retention > kExact) request.prefix = before.prefix;
+      }
+    }
     scenario->requests.push_back(std::move(request));
     if (!draw.Percent(30)) at += draw.Between(0, most_apart);
   }
@@ -203,6 +313,7 @@ void DrawActions(uint64_t seed, Scenario* scenario) {
   sprinkle(ActionKind::kCopyFails, 6, 0);
   sprinkle(ActionKind::kLogitsNan, 6, 15);
   sprinkle(ActionKind::kImageFails, 6, 2);
+  sprinkle(ActionKind::kGatherFails, 4, 0);
   // Stably, so that a stall stays before its resume.
   std::stable_sort(scenario->actions.begin(), scenario->actions.end(),
                    [](const Action& a, const Action& b) { return a.at < b.at; });

@@ -40,6 +40,7 @@ World::World(const Config& config, std::vector<TenantSpec> tenants, std::vector<
                       .on_event = [this](LiveRequest* request,
                                          Event event) { OnEvent(request, std::move(event)); }});
   model_->set_core(core_.get());
+  backend_.set_core(core_.get());
 }
 
 int64_t World::NowUs() const { return absl::ToInt64Microseconds(clock_.Now() - start_); }
@@ -91,6 +92,12 @@ void World::Submit(const RequestSpec& spec) {
   if (spec.choices > MaxChoices(spec.tenant)) {
     Fail("admission", *request, "has more choices than may run and was taken");
   }
+  if (request->oracle.cannot_share()) {
+    Fail("admission", *request, "has nothing to share and was taken");
+  }
+  if (spec.retention == kByDefault && request->oracle.scope() == RetentionScope::kExact) {
+    report_->Reach(Mark::kScopeFellBack);
+  }
 }
 
 // Floors of others are kept for them; whole columns are evicted, so one may be missed by less.
@@ -141,6 +148,9 @@ void World::Apply(const Action& action) {
       return;
     case ActionKind::kLogitsNan:
       faults_.nan_row = action.value;
+      return;
+    case ActionKind::kGatherFails:
+      faults_.gather_fails = true;
       return;
     case ActionKind::kImageFails:
       faults_.image_failures = action.value + 1;
@@ -195,6 +205,8 @@ void World::BeginStep() {
   }
   shares_begun_ = false;
   index_before_ = core_->index().counters();
+  snapshots_before_ = core_->snapshots().counters();
+  prompts_in_step_.clear();
   ended_in_last_step_ = std::exchange(ended_in_step_, false);
   model_->BeginStep();
 }
@@ -241,6 +253,7 @@ void World::OnServed(const LiveRequest& request, int64_t rows) {
 }
 
 void World::OnPrompt(const LiveRequest& request) {
+  prompts_in_step_.push_back(&request);
   prompt_tokens_ += static_cast<uint64_t>(request.oracle.prompt_rows());
   images_ += request.oracle.images().size();
   if (request.oracle.images().size() > 1) report_->Reach(Mark::kSeveralImages);
@@ -274,10 +287,15 @@ uint64_t World::StateHash() const {
     for (int layer = 0; layer < table.kv->num_layers(); ++layer) {
       add(table.length(layer));
       for (const int32_t page : table.pages(layer)) add(page);
+      add(table.compressed());
+      if (!table.compressed()) continue;
+      add(table.free_slot(layer));
+      for (const int32_t position : table.positions(layer)) add(position);
     }
   }
   core_->index().ForEachPage([&](int32_t page, bool pinned) { add(page * 2 + pinned); });
-  add(faults_.forward_fails | faults_.copy_fails << 1);
+  core_->snapshots().ForEachPage([&](int32_t page, bool used) { add(page * 2 + used); });
+  add(faults_.forward_fails | faults_.copy_fails << 1 | faults_.gather_fails << 2);
   add(faults_.nan_row);
   add(faults_.image_failures);
   return hash;

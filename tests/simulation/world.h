@@ -16,6 +16,7 @@
 #include "tests/simulation/live_request.h"
 #include "tests/simulation/report.h"
 #include "tests/simulation/scenario.h"
+#include "tests/simulation/sim_backend.h"
 #include "tests/simulation/sim_memory.h"
 #include "tests/simulation/sim_model.h"
 
@@ -64,6 +65,7 @@ class World {
 
   void CheckPinnedHit(const LiveRequest& request, int32_t hit_tokens);
   void CheckReceipt(const LiveRequest& request, const FinishedEvent& event);
+  void CheckRetention(LiveRequest* request, const FinishedEvent& event);
 
   void BeginStep();
   void AuditEnds(absl::Time step_begin);
@@ -80,6 +82,7 @@ class World {
   void CheckTurn(const LiveRequest& request);
   void NoteWaitsAndPreemptions();
   void NoteEvictions();
+  void NoteDrops(const Core::Table& table);
   void CheckNothingLeft();
   std::string DescribeLive() const;
   // Most pages that one request of the tenant can have, while nothing is pinned.
@@ -128,6 +131,8 @@ class World {
   bool pinned_ever_ = false, uncounted_ever_ = false, stalled_ever_ = false, flushed_ = false;
   bool ended_in_last_step_ = false, ended_in_step_ = false;
   PrefixIndex::Counters index_before_;
+  SnapshotStore::Counters snapshots_before_;
+  std::vector<const LiveRequest*> prompts_in_step_;  // That were complete for the first time.
 };
 
 }  // namespace prefixd::simulation

@@ -39,12 +39,23 @@ void World::AuditPages(const EngineStats& stats) {
                                      stats.free_pages, " of ", stats.total_pages, " are free"));
   }
   for (const Core::Table& table : tables_) {
-    for (int layer = 1; layer < table.kv->num_layers(); ++layer) {
+    if (table.compressed()) NoteDrops(table);
+    for (int layer = 1; layer < table.kv->num_layers() && !table.compressed(); ++layer) {
       if (table.length(layer) == table.length(0)) continue;
       Fail("I21", *table.request,
            absl::StrCat("layer ", layer, " has ", table.length(layer), " slots, layer 0 has ",
                         table.length(0)));
     }
+  }
+}
+
+void World::NoteDrops(const Core::Table& table) {
+  for (int layer = 0; layer < table.kv->num_layers(); ++layer) {
+    const int32_t slot = table.free_slot(layer);
+    if (slot < 0) continue;
+    report_->Reach(Mark::kDropped);
+    const int32_t page = table.pages(layer)[slot / kPageSlots];
+    if (claims_[static_cast<size_t>(page)] > 1) report_->Reach(Mark::kDropInSharedPage);
   }
 }
 
@@ -66,7 +77,22 @@ void World::AuditIndex(const EngineStats& stats) {
     unused += !used;
     evictable += !pinned;
     used_and_evictable += used && !pinned;
+    if (pool_->compressed(page)) {
+      report_->Fail("budget", absl::StrCat("page ", page, " of the prefix index holds KV that was ",
+                                           "computed under a budget"));
+    }
   });
+  int64_t snapshot_pages = 0, of_snapshots = 0;
+  core_->snapshots().ForEachPage([&](int32_t page, bool pinned) {
+    const bool used = claims_[static_cast<size_t>(page)] > 1;
+    ++snapshot_pages;
+    of_snapshots += !pinned;
+    used_and_evictable += used && !pinned;
+  });
+  if (snapshot_pages != stats.retention.snapshot_pages) {
+    report_->Fail("I34", absl::StrCat(snapshot_pages, " pages of snapshots; told ",
+                                      stats.retention.snapshot_pages));
+  }
   if (used_and_evictable > 0) {
     report_->Fail("I10", absl::StrCat(used_and_evictable, " pages in use may be evicted"));
   }
@@ -74,6 +100,7 @@ void World::AuditIndex(const EngineStats& stats) {
     report_->Fail("I34", absl::StrCat(unused, " cached pages are used by nobody, ", evictable,
                                       " may be evicted"));
   }
+  evictable += of_snapshots;
   if (evictable != stats.cache.evictable_pages || pages != stats.cache.columns * config_.layers) {
     report_->Fail("I34", absl::StrCat(pages, " cached pages, ", evictable, " evictable; told ",
                                       stats.cache.columns * config_.layers, " and ",
@@ -290,6 +317,11 @@ void World::NoteEvictions() {
   }
   if (now.duplicates > index_before_.duplicates) report_->Reach(Mark::kDuplicate);
   if (now.collisions > index_before_.collisions) report_->Reach(Mark::kCollision);
+  const SnapshotStore::Counters& snapshots = core_->snapshots().counters();
+  if (snapshots.evicted > snapshots_before_.evicted) report_->Reach(Mark::kSnapshotEvicted);
+  if (snapshots.collisions > snapshots_before_.collisions) {
+    report_->Reach(Mark::kSnapshotCollision);
+  }
 }
 
 }  // namespace prefixd::simulation

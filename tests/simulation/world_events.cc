@@ -95,6 +95,11 @@ void World::OnStarted(LiveRequest* request, const StartedEvent& event) {
   request->started = true;
   Oracle& oracle = request->oracle;
   CheckPinnedHit(*request, event.cached_prompt_tokens);
+  if (oracle.budgeted() && oracle.recipe().policy->needs().prompt) {
+    const int32_t indexed = std::min(core_->IndexedRows(*request), oracle.MatchableRows());
+    const int32_t columns = event.cached_prompt_tokens / kPageSlots;
+    if (columns < indexed / kPageSlots) report_->Reach(Mark::kHitCutToScores);
+  }
   if (request->spec.pin != 0) {
     oracle.set_max_new_tokens(event.max_tokens);
   } else if (oracle.max_new_is_open()) {
@@ -207,6 +212,7 @@ void World::OnFinished(LiveRequest* request, const FinishedEvent& event) {
     Fail("usage", *request, "its timings do not add up");
   }
   CheckReceipt(*request, event);
+  CheckRetention(request, event);
   if (event.cache.preemptions > 0) report_->Reach(Mark::kPreemptedFinished);
   if (request->spec.pin == 0) return;
   pinned_ever_ = true;
@@ -220,52 +226,16 @@ void World::OnFinished(LiveRequest* request, const FinishedEvent& event) {
   }
 }
 
-// A receipt tells where each row of the prompt came from, as forward passes have shown it.
-void World::CheckReceipt(const LiveRequest& request, const FinishedEvent& event) {
-  const CacheReceipt& cache = event.cache;
-  counted_[static_cast<size_t>(request.spec.tenant)].hits +=
-      static_cast<uint64_t>(cache.hit_tokens);
-  if (event.usage.cached_prompt_tokens != cache.hit_tokens) {
-    Fail("receipt", request, "usage and receipt tell different hits");
-  }
-  if (cache.miss == CacheMiss::kEvicted) report_->Reach(Mark::kMissEvicted);
-  if (cache.miss == CacheMiss::kDiverged) report_->Reach(Mark::kMissDiverged);
-  if (cache.feature_hits > 0) report_->Reach(Mark::kFeatureHit);
-  if (cache.images_encoded > request.images_encoded) {
-    Fail("receipt", request, "more images are told than were encoded");
-  }
-  const bool shares = config_.cache != 0 && request.spec.bypass == 0;
-  if (!shares && (cache.hit_tokens > 0 || cache.feature_hits > 0)) {
-    Fail("receipt", request, "bypasses the cache and has hits");
-  }
-  if (!request.any_token()) return;  // Not all of the prompt was computed.
-  const auto images = static_cast<int32_t>(request.oracle.images().size());
-  if (cache.images != images ||
-      cache.images_in_prefix + cache.feature_hits + cache.images_encoded != images) {
-    Fail("receipt", request,
-         absl::StrCat(images, " images came from ", cache.images_in_prefix, " + ",
-                      cache.feature_hits, " + ", cache.images_encoded));
-  }
-  // What was taken from the cache and given back before it was used shows in no forward pass.
-  const bool as_seen = cache.preemptions > 0 ? cache.hit_tokens >= request.hit_rows
-                                             : cache.hit_tokens == request.hit_rows;
-  if (!as_seen || cache.hit_tokens + cache.computed_tokens != request.oracle.prompt_rows()) {
-    Fail("receipt", request,
-         absl::StrCat("is told of ", cache.hit_tokens, " hits and ", cache.computed_tokens,
-                      " computed rows; counted ", request.hit_rows, " and ",
-                      request.first_computed_rows, " of ", request.oracle.prompt_rows()));
-  }
-}
-
 // What is pinned in its namespace is there for whoever begins with it.
 void World::CheckPinnedHit(const LiveRequest& request, int32_t hit_tokens) {
   if (config_.cache == 0 || request.spec.bypass != 0 || request.spec.pin != 0) return;
   if (TimePassed(request.soft_limit)) return;  // It starts only to end.
+  if (request.oracle.budgeted() && request.oracle.recipe().policy->needs().prompt) return;
   for (const auto& [id, pin] : requests_) {
     if (pin->spec.pin == 0 || !core_->IsPinned(*pin)) continue;
     const int32_t pinned = core_->PinnedTokens(*pin) / kPageSlots;
     int32_t same = 0;
-    while (same < std::min(pinned, (request.oracle.prompt_rows() - 1) / kPageSlots) &&
+    while (same < std::min(pinned, request.oracle.MatchableRows() / kPageSlots) &&
            request.oracle.PromptChain(same * kPageSlots + kPageSlots - 1) ==
                pin->oracle.PromptChain(same * kPageSlots + kPageSlots - 1)) {
       ++same;
@@ -318,6 +288,13 @@ void World::OnFailed(LiveRequest* request, const absl::Status& status) {
                                                              : Mark::kDeadlineRunning);
   } else if (reason == reason::kEngineFailed) {
     expect(request->must_fail || (backend_.failed() && request->started), "ENGINE_FAILED");
+  } else if (request->gather_failed) {
+    report_->Reach(Mark::kGatherFailed);
+    // A prompt whose selection failed is not complete.
+    if (std::count(prompts_in_step_.begin(), prompts_in_step_.end(), request) > 0) {
+      prompt_tokens_ -= static_cast<uint64_t>(request->oracle.prompt_rows());
+      images_ -= request->oracle.images().size();
+    }
   } else if (request->image_must_fail) {
     if (num_live_ > 0) report_->Reach(Mark::kImageFailed);
   } else if (reason == reason::kTenantQuota && request->spec.pin != 0) {
@@ -333,14 +310,18 @@ void World::OnFailed(LiveRequest* request, const absl::Status& status) {
 void World::CheckRefusal(const LiveRequest& request, absl::string_view reason) {
   if (reason == reason::kKvCacheFull) {
     report_->Reach(Mark::kNeverFits);
-    if (request.PagesAtLeast() <= LonelyPages(request.spec.tenant) && !pinned_ever_) {
+    if (request.PagesAtMost() <= LonelyPages(request.spec.tenant) && !pinned_ever_) {
       Fail("admission", request, "is refused although it fits into the cache");
     }
   } else if (reason == reason::kParameterOutOfRange) {
-    report_->Reach(Mark::kTooManyChoices);
-    if (request.spec.choices <= MaxChoices(request.spec.tenant)) {
+    const bool h2o = request.oracle.cannot_share();
+    if (!h2o) report_->Reach(Mark::kTooManyChoices);
+    if (request.spec.choices <= MaxChoices(request.spec.tenant) && !h2o) {
       Fail("admission", request, "is refused although its choices may run");
     }
+  } else if (reason == reason::kFeatureUnsupported) {
+    report_->Reach(Mark::kNothingToShare);
+    if (!request.oracle.cannot_share()) Fail("admission", request, "has something to share");
   } else if (reason == reason::kDeadlineUnreachable) {
     report_->Reach(Mark::kDeadlineRefused);
     if (request.spec.deadline == 0) Fail("admission", request, "has no deadline to miss");
