@@ -34,12 +34,12 @@ bool StepLoop::ReplaySome() {
     return true;
   }
   if (!comparison->has_value()) return true;
-  const double before = guard_.budget(), agreement = guard_.agreement(), drift = guard_.drift();
+  const double before = guard_.budget();
   if (guard_.Add(**comparison)) {
     replays_dropped_ += replay_.Clear();  // The same goes for those.
     PREFIXD_LOG(kWarn, "the quality guard raises default KV budgets, the lowest from ", before,
-                " to ", guard_.budget(), ": agreement was ", agreement, ", log-probs were off by ",
-                drift, " nats a token");
+                " to ", guard_.budget(), ": agreement was ", guard_.judged_agreement(),
+                ", log-probs were off by ", guard_.judged_drift(), " nats a token");
   }
   return true;
 }
