@@ -368,6 +368,7 @@ RetentionReceipt StepLoop::RetentionReceiptOf(const ActiveRequest& request) cons
 }
 
 void StepLoop::AddToRetentionTotals(const ActiveRequest& request) {
+  if (!request.started) return;  // It was refused: nothing ran.
   const RetentionReceipt receipt = RetentionReceiptOf(request);
   RetentionStats& totals = retention_totals_;
   ++totals.requests[static_cast<size_t>(receipt.scope)];

@@ -65,6 +65,8 @@ TEST_F(RetentionErrors, NameTheFieldTheValueAndTheRange) {
   // Where nothing is kept back the rest is checked all the same.
   params = {.scope = RetentionScope::kOff, .policy = "prefix"};
   ExpectOutOfRange(params, "retention.policy");
+  // Of what was refused nothing ran.
+  EXPECT_THAT(Stats().retention.requests, ::testing::Each(0u));
 }
 
 TEST_F(RetentionErrors, AProfileEndsAtItsHighestForgetRatio) {

@@ -63,6 +63,7 @@ class RetentionLoopTest : public ::testing::Test {
     options.check_invariants = true;
     options.page_bytes = parts_->page_bytes;
     options.retention = parts_->retention;
+    options.prefixes = parts_->prefixes.get();
     options.tenants = parts_->options.tenants;
     options.feature_cache_memory = 1 << 20;
     options.guard = {.sample_rate = parts_->options.guard_sample_rate,
@@ -85,7 +86,9 @@ class RetentionLoopTest : public ::testing::Test {
     loop_ = *std::move(loop);
   }
 
-  std::shared_ptr<ByteSink> Submit(const Request& request, int32_t tenant = 0) {
+  // `pins`: the prefix that the request computes and pins, if any.
+  std::shared_ptr<ByteSink> Submit(const Request& request, int32_t tenant = 0,
+                                   std::shared_ptr<PrefixEntry> pins = nullptr) {
     auto sink = std::make_shared<ByteSink>();
     auto active = std::make_unique<ActiveRequest>();
     active->request = request;
@@ -99,6 +102,7 @@ class RetentionLoopTest : public ::testing::Test {
     EXPECT_TRUE(prompt.ok()) << prompt.status();
     active->prompt = *std::move(prompt);
     active->tenant = tenant;
+    active->pins = std::move(pins);
     active->sink = sink;
     active->handle = std::make_shared<RequestHandle>();
     active->submitted = clock_.Now();

@@ -240,6 +240,26 @@ TEST_F(RetentionGuard, ReplaysRunWhenIdleAndYield) {
   EXPECT_EQ(loop_->NextTimer(), absl::InfiniteFuture());
 }
 
+TEST_F(RetentionGuard, PrefixesExpireWhileItReplays) {
+  OpenDemo(Guarded(0.3, "prefixkv"));
+  Build();
+  const Request prefix = Chat("", "How are you? I hope that you are well.");
+  const auto entry =
+      parts_->prefixes->Reserve({.id = "short", .input = prefix.input, .ttl = absl::Seconds(1)},
+                                {.total = 1, .per_tenant = 1});
+  ASSERT_TRUE(entry.ok()) << entry.status();
+  Submit(prefix, 0, *entry);
+  RunToEnd();
+  EXPECT_GT(Stats().cache.pinned_pages, 0);
+  const auto sink = Submit(Ask(0));
+  while (!sink->ended) ASSERT_TRUE(loop_->Step());
+  ASSERT_TRUE(loop_->Step());
+  clock_.Advance(absl::Seconds(2));
+  ASSERT_TRUE(loop_->Step());
+  EXPECT_EQ(Stats().retention.guard_replayed, 0u);
+  EXPECT_EQ(Stats().cache.pinned_pages, 0);
+}
+
 TEST_F(RetentionGuard, ReplaysPublishNothing) {
   OpenDemo(Guarded(0.3, "random"));
   Build();
