@@ -269,7 +269,8 @@ void StepLoop::NoteSnapshot(ActiveRequest* request) {
   const KvSequence& kv = request->first().kv;
   if (!retention.selected || !kv.snapshot()) return;
   retention.forget_ratios = kv.snapshot()->forget_ratios;
-  retention.receipt.snapshot_hit = true;
+  // After preemption it may be its own.
+  if (retention.receipt.selected_from == 0) retention.receipt.snapshot_hit = true;
   retention.receipt.selected_from = retention.boundary;
   retention.receipt.score_mass = kv.snapshot()->score_mass;
   retention.receipt.kept_tokens.clear();

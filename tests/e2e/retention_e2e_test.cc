@@ -217,6 +217,39 @@ TEST(RetentionTest, DefaultsOfTheServerAndTheCommandLine) {
   }
 }
 
+TEST(RetentionTest, TheGuardRaisesAWrongDefault) {
+  const TemporaryDirectory folder;
+  Daemon daemon({"--retention", "exact", "--retention-budget", "0.1", "--retention-policy",
+                 "random", "--guard-sample-rate", "1", "--metrics-listen", "127.0.0.1:0",
+                 "--metrics-port-file", folder.File("port")});
+  int requests = 0;
+  v1::RetentionStats stats;
+  while (stats.guard().raises() == 0 && requests < 100) {
+    v1::GenerateRequest request = Ask(kFirst, Picture());
+    request.mutable_sampling()->set_seed(static_cast<uint64_t>(requests));
+    ASSERT_EQ(ReceiptOf(daemon.Generate(request)).budget(), 0.1);
+    ++requests;
+    for (int i = 0; i < 400; ++i) {
+      stats = StatsOf(&daemon);
+      if (stats.guard().replayed() >= static_cast<uint64_t>(requests)) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  }
+  EXPECT_EQ(stats.guard().raises(), 1u);
+  EXPECT_DOUBLE_EQ(stats.default_budget(), 0.2);
+  EXPECT_DOUBLE_EQ(ReceiptOf(daemon.Generate(Ask(kFirst, Picture()))).budget(), 0.2);
+  const v1::GenerateRequest named = AskUnder(kFirst, v1::RETENTION_SCOPE_EXACT, 0.1);
+  EXPECT_EQ(ReceiptOf(daemon.Generate(named)).budget(), 0.1);
+  int port = 0;
+  std::ifstream(folder.File("port")) >> port;
+  const std::string body = HttpGet(port, "/metrics").body;
+  EXPECT_THAT(body, HasSubstr("\nprefixd_guard_raises_total 1\n"));
+  EXPECT_THAT(body, HasSubstr("\nprefixd_retention_default_budget_ratio 0.2\n"));
+  // The last replay over, the daemon sleeps.
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  EXPECT_LE(daemon.QuietCpuTime(), 0.01 * kQuietWindow);
+}
+
 // The daemon refuses to start: status 78, one line.
 std::string RefusedWith(const std::vector<std::string>& flags) {
   std::vector<std::string> command = {

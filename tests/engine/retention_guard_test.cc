@@ -3,12 +3,16 @@
 #include <bit>
 #include <cmath>
 
+#include <gmock/gmock.h>
+
 #include "absl/strings/str_split.h"
 #include "engine/shadow_replay.h"
 #include "tests/engine/retention_fixture.h"
 
 namespace prefixd::testing {
 namespace {
+
+using ::testing::HasSubstr;
 
 EngineOptions Guarded(double budget, const std::string& policy) {
   EngineOptions options;
@@ -119,7 +123,11 @@ TEST_F(RetentionGuard, AWrongSettingIsFoundWithinAHundredRequests) {
   OpenDemo(Guarded(0.1, "random"));
   Build();
   int requests = 0;
+  ::testing::internal::CaptureStderr();
   while (Stats().retention.guard_raises == 0 && requests < 100) Run(Ask(requests++));
+  const std::string log = ::testing::internal::GetCapturedStderr();
+  EXPECT_THAT(log, HasSubstr("the quality guard raises default KV budgets, the lowest from 0.1 to "
+                             "0.2: agreement was 0."));
   RetentionStats stats = Stats().retention;
   EXPECT_EQ(stats.guard_raises, 1u);
   EXPECT_EQ(requests, 8);  // The fewest that decide anything.

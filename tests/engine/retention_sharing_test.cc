@@ -278,6 +278,28 @@ TEST_F(RetentionSharing, SessionsAtOnceComputeThePrefixOnce) {
   EXPECT_EQ(encoded, 1);
 }
 
+// Who made a snapshot and starts from it again after preemption did not find it there.
+TEST_F(RetentionSharing, PreemptionIsNoHit) {
+  std::vector<Request> requests = {Ask(1, Shared("prefixkv", 0.7)),
+                                   Ask(2, Shared("prefixkv", 0.7))};
+  std::get<TokenInput>(requests[1].input).images[0].bytes = other_picture_;
+  std::vector<ByteSink> alone;
+  for (Request& request : requests) {
+    request.stopping.max_tokens = 200;
+    alone.push_back(RunAlone(request));
+  }
+  Build(/*num_pages=*/44);
+  const auto first = Submit(requests[0]), second = Submit(requests[1]);
+  RunToEnd();
+  ASSERT_TRUE(first->finished.has_value() && second->finished.has_value());
+  EXPECT_EQ(first->finished->cache.preemptions, 0);
+  EXPECT_GT(second->finished->cache.preemptions, 0);
+  ExpectSame(*first, alone[0]);
+  ExpectSame(*second, alone[1]);
+  EXPECT_GT(Stats().retention.snapshot_hits, 0u);  // Of the store: it was looked up again.
+  EXPECT_FALSE(second->finished->retention.snapshot_hit);
+}
+
 // --- Turn 2 (docs/decisions.md, rule 20)
 // ----------------------------------------------------------
 
