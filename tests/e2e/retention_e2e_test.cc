@@ -53,6 +53,17 @@ v1::RetentionStats StatsOf(Daemon* daemon) {
   return stats.retention();
 }
 
+// Statistics are published a moment after an answer ends.
+v1::RetentionStats StatsWhen(Daemon* daemon,
+                             const std::function<bool(const v1::RetentionStats&)>& done) {
+  v1::RetentionStats stats = StatsOf(daemon);
+  for (int i = 0; i < 400 && !done(stats); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    stats = StatsOf(daemon);
+  }
+  return stats;
+}
+
 TEST(RetentionTest, ReceiptsSayWhatWasKept) {
   Daemon daemon;
   const Answer off = daemon.Generate(Ask(kFirst, Picture()));
@@ -99,7 +110,8 @@ TEST(RetentionTest, ASecondSessionStartsFromTheSnapshot) {
   EXPECT_EQ(second.finished.receipt().cache().images_encoded(), 0);
   request.set_bypass_prefix_cache(true);
   EXPECT_EQ(daemon.Generate(request).text(), second.text());
-  const v1::RetentionStats stats = StatsOf(&daemon);
+  const v1::RetentionStats stats =
+      StatsWhen(&daemon, [](const auto& s) { return s.shared_requests() == 3; });
   EXPECT_EQ(stats.shared_requests(), 3u);
   EXPECT_EQ(stats.snapshot_hits(), 1u);
   EXPECT_EQ(stats.snapshots(), 1);
@@ -191,10 +203,9 @@ TEST(RetentionTest, DefaultsOfTheServerAndTheCommandLine) {
   EXPECT_EQ(models.models(0).retention_defaults().budget(), 0.5);
 
   // By the metrics and by the statistics: two answers by default, the command line's three.
-  for (int i = 0; i < 400 && StatsOf(&daemon).guard().replayed() < 3; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  const v1::RetentionStats stats = StatsOf(&daemon);
+  const v1::RetentionStats stats = StatsWhen(&daemon, [](const auto& s) {
+    return s.guard().replayed() == 3 && s.exact_requests() == 3 && s.shared_requests() == 2;
+  });
   EXPECT_EQ(stats.exact_requests(), 3u);
   EXPECT_EQ(stats.shared_requests(), 2u);
   EXPECT_EQ(stats.default_budget(), 0.5);
@@ -229,11 +240,9 @@ TEST(RetentionTest, TheGuardRaisesAWrongDefault) {
     request.mutable_sampling()->set_seed(static_cast<uint64_t>(requests));
     ASSERT_EQ(ReceiptOf(daemon.Generate(request)).budget(), 0.1);
     ++requests;
-    for (int i = 0; i < 400; ++i) {
-      stats = StatsOf(&daemon);
-      if (stats.guard().replayed() >= static_cast<uint64_t>(requests)) break;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
+    stats = StatsWhen(&daemon, [requests](const auto& s) {
+      return s.guard().replayed() == static_cast<uint64_t>(requests);
+    });
   }
   EXPECT_EQ(stats.guard().raises(), 1u);
   EXPECT_DOUBLE_EQ(stats.default_budget(), 0.2);
