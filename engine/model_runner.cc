@@ -8,6 +8,14 @@
 #include "engine/prefix_sharing.h"
 
 namespace prefixd {
+namespace {
+
+// A slot that the next token takes over holds nothing any more.
+int32_t LiveSlots(const LayerTable& layer) {
+  return layer.length() - (layer.free_slot() >= 0 ? 1 : 0);
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Create(
     Backend* backend, Model* model, KvPool* pool, KvCache* cache, const ModelLimits& limits,
@@ -93,9 +101,9 @@ void ModelRunner::AddDecode(const DecodeRow& decode) {
   const int32_t row = static_cast<int32_t>(token_ids_.size());
   const InputToken& input = sequence->next_input;
   token_ids_.push_back(input.sample_row >= 0 ? sample_buffer_[input.sample_row] : input.token);
-  const RetentionRecipe& recipe = decode.request->retention.recipe;
-  positions_.push_back(recipe.reference_positions ? sequence->kv.layer(0).length()
-                                                  : sequence->kv.next_position());
+  positions_.push_back(decode.request->retention.recipe.reference_positions
+                           ? LiveSlots(sequence->kv.layer(0))
+                           : sequence->kv.next_position());
   AddKv(&sequence->kv, sequence->scores.empty() ? nullptr : &sequence->scores, 0, row, 1);
   sources_.push_back({decode.request, sequence, static_cast<int32_t>(logit_rows_.size())});
   logit_rows_.push_back(row);

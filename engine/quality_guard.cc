@@ -28,9 +28,12 @@ bool QualityGuard::Add(const GuardComparison& comparison) {
   ++replayed_;
   window_.push_back(comparison);
   if (window_.size() > kWindow) window_.pop_front();
+  judged_agreement_ = agreement();
+  judged_drift_ = drift();
   if (window_.size() < kMinReplays || budget_ >= 1.0) return false;
   // Written so that a drift that is not a number counts as too large.
-  const bool good = agreement() >= options_.min_agreement && drift() <= options_.max_drift;
+  const bool good =
+      judged_agreement_ >= options_.min_agreement && judged_drift_ <= options_.max_drift;
   if (good) return false;
   budget_ += options_.budget_step;
   if (budget_ > 1.0 - kRounding) budget_ = 1.0;

@@ -43,6 +43,9 @@ class QualityGuard {
   double budget() const { return budget_; }
   double agreement() const;  // Of the window, by tokens; 1 if it is empty.
   double drift() const;      // Of the window, nats a token; 0 if it is empty.
+  // The same of the window that the last Add judged, also if it is empty again.
+  double judged_agreement() const { return judged_agreement_; }
+  double judged_drift() const { return judged_drift_; }
   uint64_t sampled() const { return sampled_; }
   uint64_t replayed() const { return replayed_; }
   uint64_t raises() const { return raises_; }
@@ -52,6 +55,7 @@ class QualityGuard {
   double budget_;
   double due_ = 0;  // Requests to be sampled, in part.
   std::deque<GuardComparison> window_;
+  double judged_agreement_ = 1.0, judged_drift_ = 0.0;
   uint64_t sampled_ = 0, replayed_ = 0, raises_ = 0;
 };
 

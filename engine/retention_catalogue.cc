@@ -25,12 +25,6 @@ absl::Status CheckRange(absl::string_view field, int32_t value, int32_t low, int
   return Refused(field, absl::StrCat(value), absl::StrCat("the range is [", low, ", ", high, "]"));
 }
 
-std::string PolicyNames() {
-  return absl::StrJoin(RetentionPolicies(), ", ", [](std::string* out, const auto* policy) {
-    absl::StrAppend(out, policy->name());
-  });
-}
-
 // The first of the three that says something.
 template <typename T>
 const T& FirstOf(const std::optional<T>& request, const std::optional<T>& tenant,
@@ -96,7 +90,7 @@ absl::StatusOr<RetentionState> RetentionCatalogue::Resolve(const RetentionParams
   recipe.policy = FindRetentionPolicy(policy);
   if (recipe.policy == nullptr) {
     return Refused("policy", absl::StrCat("\"", policy, "\""),
-                   absl::StrCat("known are ", PolicyNames()));
+                   absl::StrCat("known are ", RetentionPolicyNames()));
   }
   recipe.budget = FirstOf(request.budget, tenant.budget, defaults_.budget);
   if (!(recipe.budget >= kMinRetentionBudget && recipe.budget <= 1.0)) {

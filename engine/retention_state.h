@@ -21,6 +21,7 @@ struct RetentionState {
   RetentionScope scope = RetentionScope::kOff;
   RetentionRecipe recipe;
   bool default_budget = false;  // The request named none.
+  uint64_t raises_before = 0;   // Of default budgets, when it was accepted.
 
   // The selection is made from rows [0, boundary), once they are computed: the whole prompt, or the
   // prefix that a snapshot is made of.

@@ -22,6 +22,13 @@ bool ShadowReplay::Add(ServedOutput output) {
   return true;
 }
 
+size_t ShadowReplay::Clear() {
+  Yield();
+  const size_t dropped = queue_.size();
+  queue_.clear();
+  return dropped;
+}
+
 void ShadowReplay::Yield() {
   kv_.reset();
   features_.clear();

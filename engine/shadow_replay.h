@@ -47,6 +47,8 @@ class ShadowReplay {
   // Returns false if the queue is full.
   bool Add(ServedOutput output);
   bool has_work() const { return !queue_.empty(); }
+  // Drops what is queued. Returns the number.
+  size_t Clear();
 
   // Computes one more piece: a few tower steps or rows. Returns the comparison when a replay is
   // complete, nullopt before. Errors: the replay is given up; also for want of pages.

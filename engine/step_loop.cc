@@ -75,6 +75,14 @@ SchedulerOptions SchedulerOptionsFrom(const StepLoopOptions& options) {
   return scheduler;
 }
 
+double LowestDefaultBudget(const StepLoopOptions& options) {
+  double lowest = *options.retention->defaults().budget;
+  for (const TenantOptions& tenant : options.tenants) {
+    lowest = std::min(lowest, tenant.retention.budget.value_or(lowest));
+  }
+  return lowest;
+}
+
 std::vector<double> WeightsOf(const std::vector<TenantOptions>& tenants) {
   std::vector<double> weights;
   for (const TenantOptions& tenant : tenants) weights.push_back(tenant.weight);
@@ -121,7 +129,8 @@ StepLoop::StepLoop(const StepLoopOptions& options, Backend* backend, std::unique
       shares_(WeightsOf(options_.tenants)),
       scheduler_(SchedulerOptionsFrom(options_), &cache_, &shares_),
       compressor_(backend, pool_.get(), &cache_),
-      guard_(options_.guard, *options_.retention->defaults().budget),
+      lowest_default_(LowestDefaultBudget(options_)),
+      guard_(options_.guard, lowest_default_),
       replay_(backend, model_.get(), pool_.get(), &cache_, LimitsFor(options_)),
       pinned_pages_(options_.tenants.size()),
       tenant_totals_(options_.tenants.size()) {}
@@ -133,9 +142,9 @@ StepLoop::~StepLoop() = default;
 
 bool StepLoop::Step() {
   const absl::Time arrived = clock_->Now();
+  DropReleasedPins();
   if (ReplaySome()) return true;
   EndExpired();
-  DropReleasedPins();
   for (const auto& request : running_) request->parked = !request->sink->Writable();
   // One that was preempted does not start again while its reader is behind.
   for (const auto& request : waiting_) {
@@ -153,8 +162,8 @@ bool StepLoop::Step() {
     return false;
   }
   const absl::Time begin = clock_->Now();
-  absl::Status status = PrepareScores();
-  if (status.ok()) status = runner_->Run(plan_, &result_);
+  PrepareScores();
+  const absl::Status status = runner_->Run(plan_, &result_);
   ++steps_;
   if (status.ok()) {
     ObserveStep(clock_->Now() - begin);
@@ -263,9 +272,8 @@ void StepLoop::AfterForward() {
   cache_time_ += clock_->Now() - begin;
   DropAfterDecode();
   for (const PrefillPiece& piece : plan_.prefills) {
-    absl::Status after = AfterPiece(piece);
-    if (!after.ok()) {
-      Fail(piece.request, std::move(after));
+    if (const absl::Status after = AfterPiece(piece); !after.ok()) {
+      FailBudget(piece.request, after);
     } else if (piece.ends_prompt) {
       EndPrefill(piece.request);
     }
@@ -297,8 +305,8 @@ void StepLoop::EndPrefill(ActiveRequest* request) {
     return;
   }
   BeginDrops(request);
-  if (absl::Status status = ForkChoices(request); !status.ok()) {
-    Fail(request, std::move(status));
+  if (const absl::Status status = ForkChoices(request); !status.ok()) {
+    FailBudget(request, status);
     return;
   }
   request->phase = ActiveRequest::Phase::kDecode;

@@ -152,8 +152,8 @@ class StepLoop {
   void ObserveStep(absl::Duration elapsed);
 
   // Retention.
-  // By how much the quality guard has raised default budgets.
-  double budget_raise() const;
+  // By how much the quality guard has raised default budgets, the engine's and those of tenants.
+  double budget_raise() const { return guard_.budget() - lowest_default_; }
   // Hands a request that finished to the quality guard.
   void Guard(ActiveRequest* request);
   // One piece of a replay, if nothing else is to be done. Returns false if there is none.
@@ -163,7 +163,10 @@ class StepLoop {
   void SetCheckpoints(ActiveRequest* request) const;
   int64_t PagesUnderBudget(const ActiveRequest& request, int64_t new_tokens) const;
   absl::Status EnsureScores(ActiveRequest* request);
-  absl::Status PrepareScores();
+  // Ends what lacks memory for its scores, and takes it out of the plan.
+  void PrepareScores();
+  // Ends a request whose budget could not be carried out.
+  void FailBudget(ActiveRequest* request, const absl::Status& status);
   absl::Status AfterPiece(const PrefillPiece& piece);
   absl::Status StoreScores(ActiveRequest* request);
   absl::Status Select(ActiveRequest* request);
@@ -218,6 +221,7 @@ class StepLoop {
   const Scheduler scheduler_;
   std::unique_ptr<ModelRunner> runner_;
   KvCompressor compressor_;
+  const double lowest_default_;  // Of the default budgets; the guard starts from it.
   QualityGuard guard_;
   ShadowReplay replay_;
   uint64_t replays_dropped_ = 0;

@@ -7,12 +7,12 @@
 
 namespace prefixd {
 
-double StepLoop::budget_raise() const {
-  return guard_.budget() - *options_.retention->defaults().budget;
-}
-
 void StepLoop::Guard(ActiveRequest* request) {
   if (!request->guarded || request->first().served.empty()) return;
+  if (request->retention.raises_before != guard_.raises()) {
+    ++replays_dropped_;  // It says nothing about the budget that is in force by now.
+    return;
+  }
   ServedOutput output{.tenant = request->tenant,
                       .prompt = std::move(request->prompt),
                       .tokens = std::move(request->first().served)};
@@ -34,11 +34,12 @@ bool StepLoop::ReplaySome() {
     return true;
   }
   if (!comparison->has_value()) return true;
-  const double before = guard_.budget(), agreement = guard_.agreement(), drift = guard_.drift();
+  const double before = guard_.budget();
   if (guard_.Add(**comparison)) {
-    PREFIXD_LOG(kWarn, "the quality guard raises the default KV budget from ", before, " to ",
-                guard_.budget(), ": agreement was ", agreement, ", log-probs were off by ", drift,
-                " nats a token");
+    replays_dropped_ += replay_.Clear();  // The same goes for those.
+    PREFIXD_LOG(kWarn, "the quality guard raises default KV budgets, the lowest from ", before,
+                " to ", guard_.budget(), ": agreement was ", guard_.judged_agreement(),
+                ", log-probs were off by ", guard_.judged_drift(), " nats a token");
   }
   return true;
 }

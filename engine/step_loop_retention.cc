@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/planted_bug.h"
 #include "base/status_macros.h"
 #include "engine/error_reasons.h"
@@ -65,6 +66,7 @@ absl::Status StepLoop::PrepareRetention(ActiveRequest* request) {
                                   options_.tenants[request->tenant].retention, budget_raise()));
   RetentionState& retention = request->retention;
   if (!retention.on()) return absl::OkStatus();
+  retention.raises_before = guard_.raises();
   request->guarded = retention.default_budget && retention.recipe.budget < 1.0 && guard_.Sample();
   PREFIXD_RETURN_IF_ERROR(SetBoundary(request));
   SetCheckpoints(request);
@@ -141,12 +143,21 @@ int64_t StepLoop::PagesUnderBudget(const ActiveRequest& request, int64_t new_tok
 
 // --- Scores --------------------------------------------------------------------------------------
 
-absl::Status StepLoop::PrepareScores() {
+void StepLoop::PrepareScores() {
   for (const PrefillPiece& piece : plan_.prefills) {
     if (!piece.request->retention.scores_prompt()) continue;
-    PREFIXD_RETURN_IF_ERROR(EnsureScores(piece.request));
+    const absl::Status status = EnsureScores(piece.request);
+    if (!status.ok()) FailBudget(piece.request, status);
   }
-  return absl::OkStatus();
+  const auto ended = [](const auto& piece) { return piece.request->ended; };
+  std::erase_if(plan_.prefills, ended);
+  std::erase_if(plan_.images, ended);
+}
+
+void StepLoop::FailBudget(ActiveRequest* request, const absl::Status& status) {
+  PREFIXD_LOG(kError, "the KV budget of a request failed: ", status.message());
+  Fail(request, MakeError(absl::StatusCode::kInternal, reason::kEngineFailed,
+                          "the KV budget of the request could not be carried out"));
 }
 
 // Those of the rows that are in the KV; where rows came from the index, as they are stored there.
@@ -268,7 +279,8 @@ void StepLoop::NoteSnapshot(ActiveRequest* request) {
   const KvSequence& kv = request->first().kv;
   if (!retention.selected || !kv.snapshot()) return;
   retention.forget_ratios = kv.snapshot()->forget_ratios;
-  retention.receipt.snapshot_hit = true;
+  // After preemption it may be its own.
+  if (retention.receipt.selected_from == 0) retention.receipt.snapshot_hit = true;
   retention.receipt.selected_from = retention.boundary;
   retention.receipt.score_mass = kv.snapshot()->score_mass;
   retention.receipt.kept_tokens.clear();
@@ -333,7 +345,7 @@ void StepLoop::DropAfterDecode() {
     if (dropped.ok()) {
       sequence->drops += *dropped;
     } else {
-      Fail(decode.request, dropped.status());
+      FailBudget(decode.request, dropped.status());
     }
   }
 }
@@ -368,6 +380,7 @@ RetentionReceipt StepLoop::RetentionReceiptOf(const ActiveRequest& request) cons
 }
 
 void StepLoop::AddToRetentionTotals(const ActiveRequest& request) {
+  if (!request.started) return;  // It was refused: nothing ran.
   const RetentionReceipt receipt = RetentionReceiptOf(request);
   RetentionStats& totals = retention_totals_;
   ++totals.requests[static_cast<size_t>(receipt.scope)];
@@ -400,7 +413,7 @@ void StepLoop::FillRetentionStats(RetentionStats* stats) const {
   stats->guard_agreement = guard_.agreement();
   stats->guard_logprob_drift = guard_.drift();
   stats->guard_raises = guard_.raises();
-  stats->default_budget = guard_.budget();
+  stats->default_budget = std::min(1.0, *options_.retention->defaults().budget + budget_raise());
 }
 
 }  // namespace prefixd

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
 #include "base/status_macros.h"
+#include "cache/retention/policy.h"
 #include "engine/error_reasons.h"
 #include "engine/retention_limits.h"
 
@@ -40,9 +41,8 @@ class Place {
                 absl::StrCat("the range is [", number.low, ", ", number.high, "]"));
   }
   absl::Status CheckPolicy(absl::string_view name) const {
-    // Which policies there are is known to the engine (Engine::Open); here the form alone.
-    if (IsPolicyName(name)) return absl::OkStatus();
-    return Fail("policy", Quoted(name), "the name of a policy has 1..64 characters of [a-z0-9-]");
+    if (FindRetentionPolicy(name) != nullptr) return absl::OkStatus();
+    return Fail("policy", Quoted(name), absl::StrCat("known are ", RetentionPolicyNames()));
   }
   absl::Status CheckProfile(absl::string_view name, const EngineOptions& options) const {
     if (name.empty()) return absl::OkStatus();

@@ -18,8 +18,8 @@ void AddSelections(const RetentionStats& stats, MetricList* list) {
                   "Requests that ended, by the scope of retention that ran.", stats.requests[i],
                   {{"scope", kScopeNames[i]}});
   }
-  list->Counter("prefixd_retention_selections_total", "Times that the tokens to keep were chosen.",
-                stats.selections);
+  list->Counter("prefixd_retention_selections_total",
+                "Requests that ran on a compressed prompt or prefix.", stats.selections);
   constexpr char kRatio[] = "prefixd_retention_kept_ratio";
   constexpr char kRatioHelp[] =
       "Share of the tokens that a layer kept, over all selections since start.";
@@ -73,8 +73,8 @@ void AddGuard(const RetentionStats& stats, MetricList* list) {
   list->Counter("prefixd_guard_raises_total", "Times that the guard raised the default budget.",
                 stats.guard_raises);
   list->Gauge("prefixd_guard_agreement_ratio",
-              "Share of output tokens that are the most likely ones with everything kept, over "
-              "the last replays; 1 without any.",
+              "Share of places in the outputs where the most likely token is the same with "
+              "everything kept, over the last replays; 1 without any.",
               stats.guard_agreement);
   list->Gauge("prefixd_guard_drift_nats",
               "Mean absolute difference of log-probabilities to those with everything kept, nats "

@@ -18,8 +18,8 @@ void AddGuardOptions(std::vector<OptionSpec>* table) {
        .field = PREFIXD_FIELD(engine.guard_min_agreement),
        .low = 0,
        .high = 1,
-       .help = "Share of output tokens that must be the most likely ones with everything kept; "
-               "below it the default budget is raised."},
+       .help = "Share of places in the outputs where the most likely token must be the same with "
+               "everything kept; below it the default budget is raised."},
       {.name = "guard-max-drift",
        .group = "Quality guard",
        .field = PREFIXD_FIELD(engine.guard_max_drift),

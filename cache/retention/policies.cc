@@ -3,6 +3,7 @@
 #include <array>
 #include <bit>
 #include <cstddef>
+#include <string>
 
 #include "cache/retention/policy.h"
 #include "cache/retention/policy_list.h"
@@ -23,6 +24,15 @@ const RetentionPolicy* FindRetentionPolicy(absl::string_view name) {
     if (policy->name() == name) return policy;
   }
   return nullptr;
+}
+
+std::string RetentionPolicyNames() {
+  std::string names;
+  for (const RetentionPolicy* policy : RetentionPolicies()) {
+    if (!names.empty()) names += ", ";
+    names += std::string(policy->name());
+  }
+  return names;
 }
 
 int32_t RetentionPolicy::FirstDroppable(const RetentionRecipe& recipe, int32_t kept) const {

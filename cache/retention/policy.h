@@ -7,6 +7,7 @@
 #define PREFIXD_CACHE_RETENTION_POLICY_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -89,6 +90,9 @@ absl::Span<const RetentionPolicy* const> RetentionPolicies();
 
 // The policy of this name; null if there is none.
 const RetentionPolicy* FindRetentionPolicy(absl::string_view name);
+
+// The names of all, for messages: "full, prefixkv, ...".
+std::string RetentionPolicyNames();
 
 // --- What policies have in common
 

@@ -75,6 +75,8 @@ TEST(QualityGuard, ForgetsWhatAnotherBudgetDid) {
   for (int i = 0; i < 8; ++i) guard.Add(kWrong);
   EXPECT_EQ(guard.agreement(), 1.0);
   EXPECT_EQ(guard.drift(), 0.0);
+  EXPECT_DOUBLE_EQ(guard.judged_agreement(), 0.3);
+  EXPECT_DOUBLE_EQ(guard.judged_drift(), 2.0);
   for (int i = 0; i < 7; ++i) EXPECT_FALSE(guard.Add(kWrong));
   EXPECT_TRUE(guard.Add(kWrong));
   EXPECT_EQ(guard.budget(), 0.75);
