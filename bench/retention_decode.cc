@@ -20,54 +20,58 @@ constexpr int kSequences = 16, kNewTokens = 128;
 // round computes the prompts.
 constexpr int kPromptTokens = 648, kShortPromptTokens = 8;
 
+struct Cost {
+  double wall = 0, cpu = 0;  // Seconds.
+};
+
 // Notes when tokens came.
 class TokenTimes final : public EventSink {
  public:
   void OnEvent(Event event) override {
     std::lock_guard lock(mutex_);
     if (auto* delta = std::get_if<DeltaEvent>(&event)) {
-      seconds_.insert(seconds_.end(), delta->token_ids.size(), NowSeconds());
+      times_.insert(times_.end(), delta->token_ids.size(), {NowSeconds(), CpuSeconds()});
     }
     PREFIXD_CHECK(!std::holds_alternative<FailedEvent>(event));
     if (std::holds_alternative<FinishedEvent>(event)) ended_ = true;
     changed_.notify_all();
   }
-  std::vector<double> Wait() {
+  std::vector<Cost> Wait() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return ended_; });
-    return seconds_;
+    return times_;
   }
 
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
   bool ended_ = false;
-  std::vector<double> seconds_;
+  std::vector<Cost> times_;
 };
 
-// Seconds of a step while all of `requests` decode and none is in prefill.
-double StepSeconds(EngineClient* client, std::vector<Request> requests) {
+// Of a step while all of `requests` decode and none is in prefill: medians over these steps, which
+// pauses of the machine leave alone.
+Cost StepCost(EngineClient* client, std::vector<Request> requests) {
   std::vector<std::shared_ptr<TokenTimes>> sinks;
   for (Request& request : requests) {
     sinks.push_back(std::make_shared<TokenTimes>());
     PREFIXD_CHECK(client->engine().Submit(std::move(request), sinks.back()).ok());
   }
-  std::vector<std::vector<double>> times;
-  double begin = 0, end = 1e300;
+  double end = 1e300;
+  std::vector<Cost> last;  // Of the stream that began last; one token a step.
   for (const auto& sink : sinks) {
-    times.push_back(sink->Wait());
-    PREFIXD_CHECK(times.back().size() == kNewTokens);
-    begin = std::max(begin, times.back().front());
-    end = std::min(end, times.back().back());
+    std::vector<Cost> times = sink->Wait();
+    PREFIXD_CHECK(times.size() == kNewTokens);
+    end = std::min(end, times.back().wall);
+    if (last.empty() || times.front().wall > last.front().wall) last = std::move(times);
   }
-  // Steps from the first in which all decode; one stream has a token in each.
-  const auto& last =
-      *std::max_element(times.begin(), times.end(),
-                        [](const auto& a, const auto& b) { return a.front() < b.front(); });
-  const auto steps =
-      std::count_if(last.begin(), last.end(), [&](double t) { return t > begin && t <= end; });
-  PREFIXD_CHECK(steps >= kNewTokens / 4);
-  return (end - begin) / static_cast<double>(steps);
+  std::vector<double> wall, cpu;
+  for (size_t i = 1; i < last.size() && last[i].wall <= end; ++i) {
+    wall.push_back(last[i].wall - last[i - 1].wall);
+    cpu.push_back(last[i].cpu - last[i - 1].cpu);
+  }
+  PREFIXD_CHECK(wall.size() >= kNewTokens / 4);
+  return {Median(std::move(wall)), Median(std::move(cpu))};
 }
 
 }  // namespace
@@ -92,30 +96,33 @@ void MeasureDecode(EngineClient* client, const std::string& name, const std::str
       if (variant == kFifth) request = WithBudget(std::move(request), RetentionScope::kExact, 0.2);
       requests.push_back(std::move(request));
     }
-    return StepSeconds(client, std::move(requests));
+    return StepCost(client, std::move(requests));
   };
-  std::vector<double> ratios, shares, full_ms, fifth_ms, small_shares;
+  std::vector<double> ratios, cpu_ratios, shares, small_shares, full_ms, small_ms;
   for (int round = -1; round < rounds; ++round) {
-    std::array<double, kNumVariants> seconds{};
+    std::array<Cost, kNumVariants> costs;
     for (int i = 0; i < kNumVariants; ++i) {
       // The first round, which is not counted, computes the prompts, with scores.
       const int variant = round < 0 ? (kFifth + i) % kNumVariants : (round + i) % kNumVariants;
-      seconds[static_cast<size_t>(variant)] = run(variant);
+      costs[static_cast<size_t>(variant)] = run(variant);
     }
     if (round < 0) continue;
-    ratios.push_back(seconds[kFull] / seconds[kFifth]);
-    shares.push_back(100 * (1 - seconds[kShort] / seconds[kFull]));
-    small_shares.push_back(100 * (1 - seconds[kShort] / seconds[kFifth]));
-    full_ms.push_back(seconds[kFull] * 1e3);
-    fifth_ms.push_back(seconds[kFifth] * 1e3);
+    const Cost &full = costs[kFull], &small = costs[kFifth];
+    ratios.push_back(full.wall / small.wall);
+    cpu_ratios.push_back(full.cpu / small.cpu);
+    shares.push_back(100 * (1 - costs[kShort].cpu / full.cpu));
+    small_shares.push_back(100 * (1 - costs[kShort].cpu / small.cpu));
+    full_ms.push_back(full.wall * 1e3);
+    small_ms.push_back(small.wall * 1e3);
   }
   std::printf(
       "%s, decode, %d x %d tokens: a step takes %.2f ms at full KV, %.2f ms at 20 %%; %.0f %% and "
-      "%.0f %% of it for the prompt's KV\n",
-      name.c_str(), kSequences, kPromptTokens, Median(full_ms), Median(fifth_ms), Median(shares),
+      "%.0f %% of its CPU time for the prompt's KV\n",
+      name.c_str(), kSequences, kPromptTokens, Median(full_ms), Median(small_ms), Median(shares),
       Median(small_shares));
   const std::string what =
       absl::StrCat(name, ", decode: tokens/s, 20 % / full, median of ", rounds);
+  std::printf("%-64s %10.4g  (CPU time)\n", what.c_str(), Median(cpu_ratios));
   if (least > 0) {
     bars->AtLeast(what, Median(ratios), least);
   } else {

@@ -25,7 +25,7 @@ namespace {
 
 constexpr int kPromptTokens = 624;
 constexpr int kNewTokens = 256;
-constexpr int kMaxSessions = 128;
+constexpr int kMaxSessions = 256;
 constexpr double kBudget = 0.2;
 // Without a new session for so many steps the pool is full.
 constexpr uint64_t kQuietSteps = 12;
@@ -110,9 +110,12 @@ class SessionBench {
       requests.push_back(shape(std::move(request)));
     }
     const Filled filled = Fill(&client_, std::move(requests));
-    std::printf("%s: %-46s %4d sessions, %7.1f pages each, %3d wait, %.0f s\n", name_.c_str(),
-                what.c_str(), filled.sessions, static_cast<double>(filled.pages) / filled.sessions,
-                filled.waiting, filled.seconds);
+    const double sessions = filled.sessions;
+    std::printf(
+        "%s: %-30s %4d sessions, %6.1f pages of the pool each, %6.1f held then; %d wait, %.0f s\n",
+        name_.c_str(), what.c_str(), filled.sessions,
+        client_.engine().Stats()->total_pages / sessions, filled.pages / sessions, filled.waiting,
+        filled.seconds);
     std::fflush(stdout);
     return filled;
   }
@@ -128,7 +131,8 @@ absl::StatusOr<std::unique_ptr<EngineClient>> OpenPool(const EngineOpener& open,
   EngineOptions options;
   options.admission = "reserve";
   options.max_running = kMaxSessions;
-  options.max_batch_tokens = 1024;
+  // Large steps: the first sessions still decode when the last prompt is computed.
+  options.max_batch_tokens = 8192;
   options.kv_memory_bytes = uint64_t{256} << 20;
   uint64_t session_bytes = 0;
   {
