@@ -16,8 +16,8 @@ namespace prefixd {
 namespace {
 
 constexpr int kSequences = 16, kNewTokens = 128;
-// A column's worth over 640: the columns before the last are found again, so that only the first
-// round computes the prompts.
+// A little over 640: whole columns are found again, so that only the first round computes the
+// prompts.
 constexpr int kPromptTokens = 648, kShortPromptTokens = 8;
 
 struct Cost {

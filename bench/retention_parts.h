@@ -25,7 +25,7 @@ Request WithBudget(Request request, RetentionScope scope, double budget);
 
 // How many sessions fit in one pool: a budget of 20 % against full KV, each with a picture of its
 // own (EXACT) and all on one picture (SHARED). `full_sessions`: of full KV that the pool is sized
-// for. `least`: bar and `goal` of EXACT; the goal is printed only.
+// for; half of them for the second. `goal`: of EXACT; printed only.
 absl::Status MeasureSessionsThatFit(const EngineOpener& open, const std::string& name,
                                     const std::string& picture, int full_sessions, double goal,
                                     Bars* bars);
@@ -39,11 +39,14 @@ void MeasureFreedPages(EngineClient* client, const std::string& picture, const s
 void MeasureSecondSession(EngineClient* client, const std::string& name, const std::string& picture,
                           int rounds, Bars* bars);
 
-// What the scores cost a prefill, beside one without retention. `picture` empty: text alone.
+// What the scores cost a prefill of 640 tokens, beside one without retention. `picture` empty: text
+// alone.
 void MeasureImportance(EngineClient* client, const std::string& name, const std::string& picture,
                        int rounds, Bars* bars);
 
-// Decoding of 16 sequences under a budget of 20 % against full KV. `least` 0: no bar.
+// Decoding of 16 sequences of 648 tokens under a budget of 20 % against full KV, and the part of a
+// step that is for the prompt's KV: what it takes more than one after prompts of 8 tokens. `least`:
+// the bar; 0: none.
 void MeasureDecode(EngineClient* client, const std::string& name, const std::string& picture,
                    int rounds, double least, Bars* bars);
 
