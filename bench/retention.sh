@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What KV budgets give and cost, on random models and the demo model. Fails if a bar is missed.
-# Arguments go to retention_bench, for example: --only decode --rounds 3
+# Arguments go to retention_bench, for example: --only decode --decode-rounds 3
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cmake --build --preset release --target retention_bench make_random_model > /dev/null

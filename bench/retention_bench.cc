@@ -22,6 +22,8 @@ struct Flags {
   std::string only;
   int threads = 0;
   int rounds = 9;
+  int prefill_rounds = 15;
+  int decode_rounds = 5;
   int full_sessions = 16;
   bool check = false;
 };
@@ -107,7 +109,8 @@ absl::Status RetentionBench::Shared() {
 absl::Status RetentionBench::Importance() {
   for (const std::string shape : {"llava-135m", "135m"}) {
     PREFIXD_ASSIGN_OR_RETURN(const auto client, Open(Random(shape), uint64_t{1} << 30));
-    MeasureImportance(client.get(), shape, shape == "135m" ? "" : picture_, flags_.rounds, &bars_);
+    MeasureImportance(client.get(), shape, shape == "135m" ? "" : picture_, flags_.prefill_rounds,
+                      &bars_);
   }
   return absl::OkStatus();
 }
@@ -120,7 +123,7 @@ absl::Status RetentionBench::Decode() {
   } cases[] = {{"many-kv-heads", false, 1.3}, {"135m", false, 1.3}, {"llava-135m", true, 0}};
   for (const auto& of : cases) {
     PREFIXD_ASSIGN_OR_RETURN(const auto client, Open(Random(of.shape), uint64_t{2} << 30));
-    MeasureDecode(client.get(), of.shape, of.picture ? picture_ : "", (flags_.rounds + 1) / 2,
+    MeasureDecode(client.get(), of.shape, of.picture ? picture_ : "", flags_.decode_rounds,
                   of.least, &bars_);
   }
   return absl::OkStatus();
@@ -166,7 +169,13 @@ int main(int argc, char** argv) {
   app.add_option("--threads", flags.threads, "Threads; 0: all")->capture_default_str();
   app.add_option("--only", flags.only, "One part")
       ->check(CLI::IsMember({"sessions", "freed", "shared", "importance", "decode"}));
-  app.add_option("--rounds", flags.rounds, "Rounds")
+  app.add_option("--rounds", flags.rounds, "Rounds of second sessions, demo model")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--prefill-rounds", flags.prefill_rounds, "Rounds of prefills")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--decode-rounds", flags.decode_rounds, "Rounds of decoding")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   app.add_option("--full-sessions", flags.full_sessions, "Sessions of full KV in the pool")
