@@ -5,8 +5,6 @@
 //
 //   importance_bench [--level avx512] [--threads 2] [--repetitions 9] [--tokens 640] [--chunk 256]
 //   [--check]
-#include <time.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -44,12 +42,6 @@ struct Options {
 struct Span {
   int begin = 0, count = 0;
 };
-
-double CpuSeconds() {
-  timespec t{};
-  PREFIXD_CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) == 0);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
 
 class Model {
  public:

@@ -27,6 +27,8 @@ class Probes {
 
 // Seconds on the monotonic clock.
 double NowSeconds();
+// Seconds of CPU time of all threads of this process.
+double CpuSeconds();
 
 double Median(std::vector<double> values);
 

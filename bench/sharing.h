@@ -4,22 +4,10 @@
 
 #include <string>
 
+#include "bench/bars.h"
 #include "bench/engine_client.h"
 
 namespace prefixd {
-
-// Prints a value beside its bar, and remembers whether any was missed.
-class Bars {
- public:
-  void AtMost(const std::string& what, double value, double bar);
-  void AtLeast(const std::string& what, double value, double bar);
-  bool missed() const { return missed_; }
-
- private:
-  void Print(const std::string& what, double value, const char* relation, double bar, bool kept);
-
-  bool missed_ = false;
-};
 
 // Later questions about a cached picture: no tower, only its own tokens, about the time of a text
 // of that length, and the bytes of an engine that knows nothing.

@@ -1,5 +1,3 @@
-#include <time.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -24,13 +22,6 @@ int64_t PagesIn(const PageMap& map, PageMap::State state) {
 
 int64_t LivePages(const PageMap& map) {
   return PagesIn(map, PageMap::kActive) + PagesIn(map, PageMap::kShared);
-}
-
-// Seconds that all threads of this process have run for: on a busy machine time passes without.
-double CpuSeconds() {
-  timespec now{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
 }
 
 double Quantile(std::vector<double> values, double q) {

@@ -42,6 +42,16 @@ const RandomModelShape kTinyText = {.name = "tiny-llama",
                                     .vocab_size = 320,
                                     .max_positions = 2048};
 
+// As many kv heads as heads and little else: decoding over a long context is mostly attention.
+const RandomModelShape kManyKvHeads = {.name = "many-kv-heads",
+                                       .hidden_size = 512,
+                                       .intermediate_size = 512,
+                                       .num_layers = 8,
+                                       .num_heads = 8,
+                                       .num_kv_heads = 8,
+                                       .vocab_size = 320,
+                                       .max_positions = 4096};
+
 RandomModelShape WithVision(RandomModelShape shape, std::string name, RandomVisionShape vision) {
   shape.name = std::move(name);
   shape.vision = vision;
@@ -192,6 +202,7 @@ const std::vector<RandomModelShape>& RandomModelShapes() {
                   .num_heads = 4,
                   .image_size = 336,
                   .patch_size = 14}),
+      kManyKvHeads,
       kTinyText,
       WithVision(kTinyText, "tiny-llava",
                  {.hidden_size = 32,

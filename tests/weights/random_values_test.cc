@@ -43,8 +43,8 @@ TEST(RandomModel, NamesTheShapesThatExist) {
   const TemporaryDirectory directory;
   const absl::Status status = WriteRandomModel({.shape = "7b"}, directory.path());
   EXPECT_EQ(status.message(),
-            "there is no shape \"7b\"; known: 135m, llava-135m, llava-7b-profile, tiny-llama, "
-            "tiny-llava");
+            "there is no shape \"7b\"; known: 135m, llava-135m, llava-7b-profile, many-kv-heads, "
+            "tiny-llama, tiny-llava");
 }
 
 }  // namespace
