@@ -114,6 +114,8 @@ void StepLoop::SetCheckpoints(ActiveRequest* request) const {
     if (image.row_end() <= retention.boundary) checkpoints.push_back(FloorToPage(image.row_end()));
   }
   checkpoints.push_back(FloorToPage(retention.boundary));
+  // The last row is computed even when the same prompt comes again.
+  checkpoints.push_back(FloorToPage(retention.boundary - 1));
   std::sort(checkpoints.begin(), checkpoints.end());
   checkpoints.erase(std::unique(checkpoints.begin(), checkpoints.end()), checkpoints.end());
   std::erase(checkpoints, 0);
