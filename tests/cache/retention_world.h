@@ -85,7 +85,6 @@ class RetentionWorld {
   Text RandomText();
   Value RootValue(const Stream& stream);
   std::string Identity(const Stream& stream) const;
-  ContentKey CutSnapshotKey(const SnapshotSpec& spec) const;
   SnapshotSpec SpecOf(const Stream& stream) const;
   // What layer `layer` keeps of the first `boundary` tokens.
   static std::vector<int32_t> Kept(const Stream& stream, int layer, Value choice);
@@ -97,7 +96,6 @@ class RetentionWorld {
   const int num_layers_;
   const int32_t num_pages_;
   const int key_bits_;
-  const bool cut_snapshot_keys_;
   const uint32_t fork_odds_, end_odds_, preempt_odds_, evict_odds_, score_odds_;
   std::unique_ptr<KvCache> cache_;
   const std::vector<ContentKey> roots_ = NamespaceRoots();

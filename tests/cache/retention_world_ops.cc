@@ -64,14 +64,6 @@ std::string RetentionWorld::Identity(const Stream& stream) const {
   return absl::StrCat(stream.recipe, "/", stream.boundary, "/", stream.chain[stream.boundary - 1]);
 }
 
-ContentKey RetentionWorld::CutSnapshotKey(const SnapshotSpec& spec) const {
-  ContentKey key = SnapshotKey(spec);
-  if (!cut_snapshot_keys_) return key;
-  ContentKey cut{};
-  cut[0] = key[0] & 7;
-  return cut;
-}
-
 std::vector<const KvSequence*> RetentionWorld::Sequences() const {
   std::vector<const KvSequence*> sequences;
   for (const auto& stream : streams_) sequences.push_back(&stream->kv);
@@ -169,7 +161,7 @@ bool RetentionWorld::StartFromSnapshot(Stream* stream) {
       (stored != stored_.end() && stored->second == cache_->snapshots().counters().evicted) ||
       std::any_of(streams_.begin(), streams_.end(),
                   [&](const auto& other) { return other->stands_on == identity; });
-  const bool started = cache_->StartFromSnapshot(CutSnapshotKey(spec), spec, &stream->kv);
+  const bool started = cache_->StartFromSnapshot(SnapshotKey(spec), spec, &stream->kv);
   EXPECT_TRUE(started || !must) << "it was not evicted";
   if (!started) {
     After("no snapshot");

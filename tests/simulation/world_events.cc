@@ -286,15 +286,15 @@ void World::OnFailed(LiveRequest* request, const absl::Status& status) {
     report_->Reach(!request->started                         ? Mark::kDeadlineWaiting
                    : request->stalled && request->was_parked ? Mark::kDeadlineParked
                                                              : Mark::kDeadlineRunning);
-  } else if (reason == reason::kEngineFailed) {
-    expect(request->must_fail || (backend_.failed() && request->started), "ENGINE_FAILED");
-  } else if (request->gather_failed) {
+  } else if (reason == reason::kEngineFailed && request->gather_failed) {
     report_->Reach(Mark::kGatherFailed);
     // A prompt whose selection failed is not complete.
     if (std::count(prompts_in_step_.begin(), prompts_in_step_.end(), request) > 0) {
       prompt_tokens_ -= static_cast<uint64_t>(request->oracle.prompt_rows());
       images_ -= request->oracle.images().size();
     }
+  } else if (reason == reason::kEngineFailed) {
+    expect(request->must_fail || (backend_.failed() && request->started), "ENGINE_FAILED");
   } else if (request->image_must_fail) {
     if (num_live_ > 0) report_->Reach(Mark::kImageFailed);
   } else if (reason == reason::kTenantQuota && request->spec.pin != 0) {
