@@ -14,12 +14,12 @@ namespace prefixd {
 
 // One tenant's share of the engine. Without tenants there is one, named "", without caps.
 struct TenantOptions {
-  std::string name;             // 1..64 of [A-Za-z0-9._-].
-  double weight = 1.0;          // (0, 1000]. Work is shared in proportion while tenants compete.
-  double page_share = 0.5;      // (0, 1]: most of the pool that its requests and prefixes hold.
-  double page_floor = 0.05;     // [0, page_share]: cached pages below it are safe from the others.
-  int32_t max_running = 64;     // Choices that run at once.
-  int32_t max_queue = 256;      // Requests waiting.
+  std::string name;          // 1..64 of [A-Za-z0-9._-].
+  double weight = 1.0;       // (0, 1000]. Work is shared in proportion while tenants compete.
+  double page_share = 0.5;   // (0, 1]: most of the pool that its requests and prefixes hold.
+  double page_floor = 0.05;  // [0, page_share]: cached columns below it are safe from the others.
+  int32_t max_running = 64;  // Choices that run at once.
+  int32_t max_queue = 256;   // Requests waiting.
   int32_t max_prefixes = 1000;  // Pinned prefixes.
   int32_t max_priority = 100;   // Higher priorities are lowered to it.
   RetentionParams retention;    // Defaults of its requests; what is unset is the engine's.
