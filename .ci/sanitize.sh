@@ -21,8 +21,9 @@ targets=()
 selection=()
 if [ "${1:-}" = --short ]; then
   if [ "$preset" = asan ]; then
-    targets=(base_test cache_test sampler_test step_loop_test text_streamer_test tokenizer_test
-      chat_template_test vision_test weights_test model_config_test)
+    targets=(base_test cache_test cache_retention_test retention_test sampler_test step_loop_test
+      schedule_bits_test text_streamer_test tokenizer_test chat_template_test vision_test
+      weights_test model_config_test)
   else
     targets=(thread_pool_test step_loop_test engine_test)
   fi
