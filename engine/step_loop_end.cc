@@ -59,8 +59,8 @@ void StepLoop::FinishRequest(ActiveRequest* request) {
     if (later > 0) histograms_.time_per_output_token_seconds.Observe(seconds / later);
   }
   ++finished_;
-  Guard(request);
   End(request, event);
+  Guard(request);  // Takes the prompt.
 }
 
 CacheReceipt StepLoop::ReceiptOf(const ActiveRequest& request) const {

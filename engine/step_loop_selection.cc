@@ -64,8 +64,9 @@ absl::Status StepLoop::StoreScores(ActiveRequest* request) {
   const std::vector<int32_t>& checkpoints = request->retention.checkpoints;
   const int32_t rows = kv.next_position();
   if (!std::binary_search(checkpoints.begin(), checkpoints.end(), rows)) return absl::OkStatus();
+  // A choice that had finished carries the prompt for the others unpublished.
+  if (kv.num_shared_columns() * kSlotsPerPage != rows) return absl::OkStatus();
   if (cache_.index().scores(kv.pin().node()) != nullptr) return absl::OkStatus();
-  PREFIXD_CHECK(kv.num_shared_columns() * kSlotsPerPage == rows);
   PREFIXD_ASSIGN_OR_RETURN(std::vector<float> sums,
                            compressor_.Read(request->first().scores, rows));
   cache_.AttachScores(kv, std::make_shared<const std::vector<float>>(std::move(sums)));

@@ -117,6 +117,7 @@ TEST_F(RetentionGuard, FullKvAgreesWithItselfToTheBit) {
   EXPECT_EQ(Stats().retention.guard_agreement, 1.0);
   EXPECT_EQ(Stats().retention.guard_logprob_drift, 0.0);
   EXPECT_EQ(Stats().retention.guard_raises, 0u);
+  EXPECT_EQ(Stats().cache.image_query_tokens, 9u * 144u) << "a prompt counts before it is taken";
 }
 
 TEST_F(RetentionGuard, AWrongSettingIsFoundWithinAHundredRequests) {
