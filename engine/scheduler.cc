@@ -153,6 +153,8 @@ ActiveRequest* Scheduler::VictimToStart(const ActiveRequest& request, Start why,
   return FirstVictim(running, [&](const ActiveRequest& other) {
     if (places && other.parked) return false;  // It has no place to give.
     if (lower(other)) return true;
+    // Two that cannot run together would put each other aside for ever.
+    if (other.catches_up() && !other.parked) return false;
     return below && other.tenant != request.tenant &&
            held(other.tenant) > shares_.ShareOf(other.tenant, total);
   });

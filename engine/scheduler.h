@@ -72,8 +72,9 @@ class Scheduler {
   // Whether `request`, which holds what it shares and nothing else, may start beside `running`.
   Start CanStart(const ActiveRequest& request, const RequestList& running) const;
 
-  // Whom to preempt so that `request` may start; null: it waits. Never one that would in turn be
-  // allowed to preempt `request`.
+  // Whom to preempt so that `request` may start; null: it waits. Of another tenant nobody
+  // who was preempted before and has not generated a token since, unless parked: so two that cannot
+  // run together both get on.
   ActiveRequest* VictimToStart(const ActiveRequest& request, Start why,
                                const RequestList& running) const;
 

@@ -116,6 +116,7 @@ struct ActiveRequest {
   bool parked = false;             // The reader is too far behind; nothing is computed for it, and
                                    // after preemption it does not start.
   bool ended = false;              // The terminal event was sent.
+  size_t tokens_at_start = 0;      // That it had when it started last.
   uint64_t last_decode = 0;        // The step that decoded it last.
   uint64_t last_prefill = 0;       // The step that computed a part of its prompt last.
 
@@ -149,6 +150,16 @@ struct ActiveRequest {
     if (retention.on()) return prompt_rows();
     return choices.size() == 1 ? static_cast<int32_t>(first().tokens.size()) : prompt_rows();
   }
+  // Tokens that it has generated, all choices; what is computed again counts once.
+  size_t num_tokens() const {
+    size_t tokens = 0;
+    for (const auto& choice : choices) {
+      tokens += std::max(choice->generated.size(), choice->num_sent);
+    }
+    return tokens;
+  }
+  // Whether it was preempted and has got nowhere since: what it generated is computed again.
+  bool catches_up() const { return receipt.preemptions > 0 && num_tokens() == tokens_at_start; }
   void DropEncoding() {
     encoding.reset();
     encoding_begun = absl::Time();

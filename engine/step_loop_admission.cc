@@ -68,6 +68,7 @@ bool StepLoop::Admit(ActiveRequest* request, std::vector<bool>* blocked) {
 void StepLoop::Start(ActiveRequest* request) {
   request->phase = ActiveRequest::Phase::kPrefill;
   request->last_prefill = steps_;  // Its patience begins now.
+  request->tokens_at_start = request->num_tokens();
   const auto at = std::find_if(waiting_.begin(), waiting_.end(),
                                [request](const auto& other) { return other.get() == request; });
   running_.push_back(std::move(*at));
