@@ -33,11 +33,9 @@ void KvCache::BeginDrops(std::vector<LayerBudget> budgets, KvSequence* sequence)
 
 int32_t KvCache::DropsDue(const KvSequence& sequence, int layer) {
   const LayerBudget& budget = sequence.budgets_[layer];
-  const double allowed =
-      budget.offset + static_cast<double>(sequence.next_position_ - budget.seen_before) *
-                          (1.0 - budget.forget_ratio);
-  const double over = static_cast<double>(sequence.layers_[layer].length()) - allowed;
-  return over >= 1.0 ? static_cast<int32_t>(over) : 0;
+  return prefixd::DropsDue(sequence.layers_[layer].length(),
+                           sequence.next_position_ - budget.seen_before, budget.forget_ratio,
+                           budget.offset);
 }
 
 int32_t KvCache::DropOldest(KvSequence* sequence) {

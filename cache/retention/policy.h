@@ -104,11 +104,12 @@ int64_t RoundHalfEven(double x);
 std::vector<int32_t> KeepHighest(absl::Span<const float> scores, int32_t begin, int32_t end,
                                  int32_t forget);
 
-// How many entries a layer is over its budget when it holds `length` of `seen` tokens: the number
-// of the published code, in double, truncated towards zero, at least 0.
-inline int32_t DropsDue(int32_t length, int32_t seen, double forget_ratio) {
-  const double over =
-      static_cast<double>(length) - static_cast<double>(seen) * (1.0 - forget_ratio);
+// How many entries a layer is over its budget when it holds `length` tokens, of `seen` that count
+// towards it and `offset` that do not: the number of the published code, in double, truncated
+// towards zero, at least 0.
+inline int32_t DropsDue(int32_t length, int32_t seen, double forget_ratio, double offset = 0.0) {
+  const double allowed = offset + static_cast<double>(seen) * (1.0 - forget_ratio);
+  const double over = static_cast<double>(length) - allowed;
   return over >= 1.0 ? static_cast<int32_t>(over) : 0;
 }
 
