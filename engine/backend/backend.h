@@ -1,4 +1,4 @@
-// The only door between models and machines: memory and about fifteen coarse ops on an in-order
+// The only door between models and machines: memory and about twenty coarse ops on an in-order
 // queue. Ops check their shapes and return an error of the machine (out of memory, a lost device);
 // a wrong shape is a bug of the caller and fails a check.
 //
@@ -8,18 +8,26 @@
 // Attention keeps one softmax state per block of 256 slots counted from slot 0 and merges the
 // blocks in ascending order.
 //
+// A CUDA backend keeps to it within rounding; in its deterministic mode, bit for bit.
+//
 // Threads: one caller at a time (the engine thread after start-up). A call may return before its
-// work is done; Synchronize and Download wait.
+// work is done; what it was given in host memory is its own copy by then, tensors must live on until
+// later calls. Synchronize, Download and TakeDraws wait.
+//
+// Errors: RESOURCE_EXHAUSTED when memory lacks (later calls are not affected); UNAVAILABLE when the
+// device is lost, and for every call afterwards.
 #ifndef PREFIXD_ENGINE_BACKEND_BACKEND_H_
 #define PREFIXD_ENGINE_BACKEND_BACKEND_H_
 
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "engine/backend/token_draw.h"
 #include "engine/tensor/dtype.h"
 #include "engine/tensor/tensor.h"
 
@@ -33,6 +41,11 @@ struct BackendInfo {
   std::string level;  // CPU: "portable", "avx2", "avx512", "avx512bf16". Else empty.
   int num_threads = 1;
   DType activation_dtype = DType::kF32;
+  DType default_kv_dtype = DType::kF32;
+  // Steps that may be queued before the first of them is waited for: 1, or 2 on a device that works
+  // beside the host (docs/decisions.md, rule 22).
+  int in_flight = 1;
+  std::string device;  // "NVIDIA H100 80GB HBM3, compute capability 9.0". Empty: none but the CPU.
 };
 
 // A weight matrix [rows = outputs, cols = inputs] in the backend's own layout.
@@ -57,8 +70,8 @@ struct KvPoolShape {
   int32_t num_pages = 0;
   int32_t num_kv_heads = 0;
   int32_t head_dim = 0;
-  DType dtype =
-      DType::kF32;  // kF32, kBF16; the reference backend stores kF64 whatever is asked for.
+  // kF32, kBF16; on CUDA also kF16. The reference backend stores kF64 whatever is asked for.
+  DType dtype = DType::kF32;
 };
 class KvPool {
  public:
@@ -113,11 +126,30 @@ struct SlotGather {
   absl::Span<const int32_t> first_source;       // Empty, or [number of destinations + 1].
 };
 
+// A step as far as a backend can prepare for it: everything its forward pass will be given in host
+// memory, told before the first op of the pass. The spans that the ops get are these very spans.
+struct ForwardInputs {
+  absl::Span<const int32_t> token_ids;  // [T], as for Embed.
+  absl::Span<const int32_t> positions;  // [T].
+  absl::Span<const absl::Span<const KvSegment>> layers;
+  const KvPool* pool = nullptr;
+  // Every segment has one row, none has sums, and no row takes image features: the pass is the same
+  // for every step of T rows but for these inputs.
+  bool decodes_only = false;
+};
+
 class Backend {
  public:
+  // Work of an image tower runs beside that of the decoder where a backend can.
+  enum class Queue { kMain, kImage };
+
   virtual ~Backend() = default;
 
   virtual const BackendInfo& info() const = 0;
+
+  // Bytes that pages may take of the device's own memory, after weights; 0: it has none but the
+  // host's.
+  virtual uint64_t AvailableMemory() const { return 0; }
 
   // --- Memory
   // -------------------------------------------------------------------------------------
@@ -133,6 +165,11 @@ class Backend {
   // (float64). Upload and Download take it; rows start at multiples of 64 bytes.
   virtual absl::StatusOr<OwnedTensor> NewScores(int64_t layers, int64_t slots) {
     return NewTensor(layers, slots);
+  }
+
+  // A zeroed matrix for RotaryAngles, float32 on every backend but `ref` (float64).
+  virtual absl::StatusOr<OwnedTensor> NewAngles(int64_t rows, int64_t head_dim) {
+    return NewTensor(rows, head_dim);
   }
 
   // A weight matrix; its rows are undefined until written.
@@ -153,12 +190,41 @@ class Backend {
   // Waits until all earlier work is done.
   virtual absl::Status Synchronize() = 0;
 
+  // --- Steps
+  // -------------------------------------------------------------------------------------
+
+  // Rows to which a pass of `num_rows` decodes is padded so that it can be recorded once and played
+  // again; num_rows: it is not. A padding row belongs to no segment, has token 0 and position 0;
+  // what becomes of it is undefined and influences no other row.
+  virtual int32_t PaddedRows(int32_t num_rows) const { return num_rows; }
+
+  // Begins a forward pass. Returns true if the backend played the whole pass from a recording, so
+  // that no op is to be called; else the caller calls the ops, then EndForward, also when one
+  // failed.
+  virtual absl::StatusOr<bool> BeginForward(const ForwardInputs& inputs);
+  // Ends the pass that BeginForward began (false): `status` is what became of it. Returns `status`,
+  // or why the pass failed after all.
+  virtual absl::Status EndForward(absl::Status status) { return status; }
+
+  // The queue of the calls that follow. Rows of features that CopyRows takes on the main queue are
+  // waited for there.
+  virtual void SelectQueue(Queue) {}
+
+  // Draws one token for each of `draws` from rows of `logits`, in the order given, and keeps them as
+  // the rows that FromDraw names until the next call. Returns a ticket for TakeDraws. At most
+  // info().in_flight tickets are out at a time.
+  virtual absl::StatusOr<uint64_t> DrawTokens(const Tensor& logits,
+                                              absl::Span<const TokenDraw> draws);
+  // Waits for the draws of a ticket; each ticket is taken once, in order.
+  virtual absl::Status TakeDraws(uint64_t ticket, std::vector<DrawnToken>* drawn);
+
   // --- Ops
   // ---------------------------------------------------------------------------------------- Unless
   // said otherwise tensors have the activation dtype, outputs must not overlap inputs, and sums are
   // taken in float32 (double on `ref`).
 
-  // y[t, :] = table[ids[t], :]. y: [T, table.cols]. Requires 0 <= ids[t] < table.rows.
+  // y[t, :] = table[ids[t], :]. y: [T, table.cols]. Requires 0 <= ids[t] < table.rows, or an id
+  // made by FromDraw: the token that was drawn there.
   virtual absl::Status Embed(const Matrix& table, absl::Span<const int32_t> ids,
                              const Tensor& y) = 0;
 
@@ -239,6 +305,20 @@ class Backend {
 
   // Copies whole pages. No page is both a source and a destination.
   virtual absl::Status CopyPages(absl::Span<const PageCopy> copies, KvPool* pool) = 0;
+
+  // y[i] = log(softmax(logits[rows[i], :])[columns[i]]) for every i, in host memory; the same row may
+  // come many times, best in a run. Waits.
+  virtual absl::Status GatherLogprobs(const Tensor& logits, absl::Span<const int32_t> rows,
+                                      absl::Span<const int32_t> columns, absl::Span<float> y);
+
+ protected:
+  // The token that id stands for: itself, or what was drawn (host memory).
+  int32_t ResolveId(int32_t id) const;
+
+ private:
+  // What DrawTokens of a backend without an own one has drawn.
+  struct HostDraws;
+  std::shared_ptr<HostDraws> host_draws_;
 };
 
 }  // namespace prefixd
