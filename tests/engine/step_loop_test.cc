@@ -271,6 +271,7 @@ TEST_F(StepLoopTest, ASoftTimeLimitKeepsWhatThereIs) {
   const auto sink = Submit(std::move(request));
   for (int i = 0; i < 5; ++i) loop_->Step();
   clock_.Advance(absl::Milliseconds(25));
+  TakeStepInFlight();
   loop_->Step();
   ASSERT_TRUE(sink->finished.has_value());
   EXPECT_EQ(sink->finishes[0].reason, FinishReason::kTimeLimit);
@@ -326,6 +327,7 @@ TEST_F(StepLoopTest, ASlowReaderIsParkedAndGoesOnWhereItWas) {
   loop_->Step();
   loop_->Step();
   sink->writable = false;
+  TakeStepInFlight();
   EXPECT_FALSE(loop_->Step());
   EXPECT_EQ(Stats().requests[0].state, "parked");
   EXPECT_LT(Stats().free_pages, 1000);
