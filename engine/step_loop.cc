@@ -153,6 +153,7 @@ StepLoop::~StepLoop() = default;
 // ----------------------------------------------------------------------------------------
 
 bool StepLoop::Step() {
+  if (!failure_.ok()) return false;
   const absl::Time arrived = clock_->Now();
   DropReleasedPins();
   if (StepsInFlight()) {

@@ -217,7 +217,7 @@ class FakeModel final : public Model {
     }
     largest_batch = std::max(largest_batch, ids.size());
     if (on_forward) on_forward(static_cast<int>(ids.size()));
-    return fail_forward ? absl::InternalError("injected") : absl::OkStatus();
+    return forward_status;
   }
 
   absl::StatusOr<std::unique_ptr<ImageEncoding>> StartImage(
@@ -226,7 +226,8 @@ class FakeModel final : public Model {
     return std::make_unique<FakeEncoding>(backend_, pixels[0]);
   }
 
-  bool fail_forward = false, fail_logits = false, fail_image = false;
+  absl::Status forward_status;  // Of every forward pass.
+  bool fail_logits = false, fail_image = false;
   size_t largest_batch = 0;
   std::function<void(int num_rows)> on_forward;
 

@@ -339,10 +339,10 @@ TEST_F(StepLoopTest, ASlowReaderIsParkedAndGoesOnWhereItWas) {
 TEST_F(StepLoopTest, AFailedStepFailsItsRequestsOnly) {
   Build({}, 1000);
   const auto sink = Submit(MakeRequest(PromptOf(12, 8), 20));
-  model_->fail_forward = true;
+  model_->forward_status = absl::InternalError("injected");
   loop_->Step();
   EXPECT_EQ(sink->status.code(), absl::StatusCode::kInternal);
-  model_->fail_forward = false;
+  model_->forward_status = absl::OkStatus();
   const auto next = Submit(MakeRequest(PromptOf(12, 8), 20));
   RunToEnd();
   EXPECT_EQ(next->tokens[0], LonelyRun(PromptOf(12, 8), 20));
