@@ -140,11 +140,11 @@ std::vector<DrawResult> DrawAs(const std::vector<DrawCase>& cases, Element type,
 }
 
 std::string DifferenceOf(const char* what, const RankedToken& host, const Ranked& device) {
-  const bool same_logprob = std::isnan(host.logprob)
-                                ? std::isnan(device.logprob)
-                                : host.logprob == device.logprob ||
-                                      std::abs(host.logprob - device.logprob) <=
-                                          1e-5f * std::max(1.0f, std::abs(host.logprob));
+  const bool same_logprob =
+      std::isnan(host.logprob)
+          ? std::isnan(device.logprob)
+          : host.logprob == device.logprob || std::abs(host.logprob - device.logprob) <=
+                                                  1e-5f * std::max(1.0f, std::abs(host.logprob));
   if (host.id == device.id && host.rank == device.rank && same_logprob) return "";
   return absl::StrCat(what, ": host ", host.id, " #", host.rank, " ", host.logprob, ", device ",
                       device.id, " #", device.rank, " ", device.logprob, "\n");
@@ -232,7 +232,8 @@ std::string Difference(const DrawnToken& host, const DrawResult& device, int num
   return difference;
 }
 
-std::string Differences(const std::vector<DrawCase>& cases, const std::vector<DrawResult>& results) {
+std::string Differences(const std::vector<DrawCase>& cases,
+                        const std::vector<DrawResult>& results) {
   std::string all;
   for (size_t i = 0; i < cases.size(); ++i) {
     const std::string difference =

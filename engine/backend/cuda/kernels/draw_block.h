@@ -125,8 +125,8 @@ __device__ void WarpPick(const uint64_t (&masses)[N], uint64_t unit, DrawMemory*
   }
 }
 
-// The inverse of the distribution over ids < cols: the id in which unit unit_of(total) of the masses
-// lies, laid out by ascending id. Requires: unit_of(total) < total.
+// The inverse of the distribution over ids < cols: the id in which unit unit_of(total) of the
+// masses lies, laid out by ascending id. Requires: unit_of(total) < total.
 template <typename MassOf, typename UnitOf>
 __device__ int32_t FindInIdOrder(int32_t cols, const MassOf& mass_of, const UnitOf& unit_of,
                                  DrawMemory* memory) {
@@ -248,8 +248,8 @@ __device__ Selection SelectScore(const float* scores, int32_t cols, const MassOf
   return selection;
 }
 
-// The least Rank that holds `selection`: ids with its score are taken by ascending id, each with the
-// mass `each`, up to the one in which its unit lies.
+// The least Rank that holds `selection`: ids with its score are taken by ascending id, each with
+// the mass `each`, up to the one in which its unit lies.
 __device__ inline uint64_t LeastRank(const float* scores, int32_t cols, const Selection& selection,
                                      uint64_t each, DrawMemory* memory) {
   const uint64_t last = selection.unit / each;

@@ -29,8 +29,8 @@ __device__ double LogSumExp(int32_t cols, const ScoreOf& score_of, DrawMemory* m
 }
 
 // Fills `sampled` (for `token`) and `top`, unused places with id -1. num_top <= kMaxRanked.
-__device__ inline void RankTokens(const float* scores, int32_t cols, int32_t token,
-                                  int32_t num_top, DrawResult* result, DrawMemory* memory) {
+__device__ inline void RankTokens(const float* scores, int32_t cols, int32_t token, int32_t num_top,
+                                  DrawResult* result, DrawMemory* memory) {
   const double log_sum = LogSumExp(
       cols, [scores](int32_t id) { return scores[id]; }, memory);
   const uint64_t sampled = Rank(scores[token], token);

@@ -25,7 +25,8 @@ struct DrawCall {
   double fixed_point = 0;  // A power of 2: as many times the largest weight are below 2^62.
 };
 
-// What the draw is from: ids whose rank is at least `least_rank` and whose weight is at least min_p.
+// What the draw is from: ids whose rank is at least `least_rank` and whose weight is at least
+// min_p.
 struct Nucleus {
   const float* scores = nullptr;
   float largest = 0;
@@ -69,7 +70,8 @@ __device__ bool AdjustScores(const DrawRow& draw, const DrawLists& lists, int32_
     const int32_t id = lists.suppressed[draw.suppressed_begin + i];
     if (!is_id(id)) continue;
     nan |= scores[id] != scores[id];
-    if (!PREFIXD_KERNEL_BUG(kDrawSuppressed)) scores[id] = dev::FromOrderedBits(dev::kMinusInfinity);
+    if (!PREFIXD_KERNEL_BUG(kDrawSuppressed))
+      scores[id] = dev::FromOrderedBits(dev::kMinusInfinity);
   }
   __syncthreads();
   return nan;

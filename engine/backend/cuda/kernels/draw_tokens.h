@@ -1,6 +1,6 @@
-// Draws tokens from rows of logits, as engine/backend/token_draw.h says: penalties, top-k, top-p and
-// min-p, inverse CDF over integer masses with Philox4x32-10. One block a row; no atomics on floats,
-// so the result is the same in every run and whatever the batch.
+// Draws tokens from rows of logits, as engine/backend/token_draw.h says: penalties, top-k, top-p
+// and min-p, inverse CDF over integer masses with Philox4x32-10. One block a row; no atomics on
+// floats, so the result is the same in every run and whatever the batch.
 #ifndef PREFIXD_ENGINE_BACKEND_CUDA_KERNELS_DRAW_TOKENS_H_
 #define PREFIXD_ENGINE_BACKEND_CUDA_KERNELS_DRAW_TOKENS_H_
 

@@ -25,8 +25,8 @@ __global__ void __launch_bounds__(dev::kMaxDrawThreads, 1)
     const uint64_t cut = dev::BlockMax(uint64_t{other ? blockDim.x - threadIdx.x : 0u}, memory);
     run_ends = cut > 0;
     if (i < count && threadIdx.x < blockDim.x - cut) {
-      y[i] = static_cast<float>(
-          static_cast<double>(dev::LoadScore(logits, row, columns[i])) - log_sum);
+      y[i] = static_cast<float>(static_cast<double>(dev::LoadScore(logits, row, columns[i])) -
+                                log_sum);
     }
   }
 }
