@@ -122,7 +122,9 @@ std::vector<DrawResult> DrawAs(const std::vector<DrawCase>& cases, Element type,
   emu::DeviceArray<int32_t> device_bias_ids(bias_ids), device_count_ids(count_ids),
       device_generated(generated), device_suppressed(suppressed);
   emu::DeviceArray<float> device_bias_values(bias_values);
-  emu::DeviceArray<float> scratch(std::vector<float>(rows * cols, std::nanf("")));
+  // Room for what a planted bug writes beyond the last row.
+  const int64_t spare = planted_kernel_bug == KernelBug::kDrawTailNotMasked ? 64 : 0;
+  emu::DeviceArray<float> scratch(rows * cols + spare);
   emu::DeviceArray<int32_t> tokens(std::vector<int32_t>(rows, -7));
   emu::DeviceArray<DrawResult> results(std::vector<DrawResult>(rows, DrawResult{.token = -7}));
   const DeviceMatrix matrix{device_logits.data() + 1, type, rows, cols, stride};

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/backend/cuda/kernel_bug.h"
 #include "engine/backend/cuda/kernels/draw_tokens.h"
 #include "engine/backend/token_draw.h"
 
@@ -22,6 +23,13 @@ struct DrawCase {
   std::vector<int32_t> suppressed;
 
   TokenDraw draw() const;
+};
+
+// A mistake in the kernels for as long as this lives.
+class PlantedBug {
+ public:
+  explicit PlantedBug(KernelBug bug) { planted_kernel_bug = bug; }
+  ~PlantedBug() { planted_kernel_bug = KernelBug::kNone; }
 };
 
 // Values that `type` holds.
