@@ -134,6 +134,7 @@ __device__ int32_t FindInIdOrder(int32_t cols, const MassOf& mass_of, const Unit
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warps = static_cast<int>(blockDim.x) / 32;
   int32_t begin = 0, end = cols;
+  uint64_t unit = 0;
   // The ids are shared out once, and then those of the warp that has the unit, until they are few.
   do {
     const int32_t segment = SegmentSize(end - begin);
@@ -147,13 +148,13 @@ __device__ int32_t FindInIdOrder(int32_t cols, const MassOf& mass_of, const Unit
         warp_mass[0] += memory->words[lane * 32 + (lane + i) % 32];  // No two lanes in one bank.
       }
       const uint64_t total = WarpSum(warp_mass[0]);
-      WarpPick(warp_mass, end - begin == cols ? unit_of(total) : memory->unit, memory);
+      WarpPick(warp_mass, end - begin == cols ? unit_of(total) : unit, memory);
     }
     __syncthreads();
     begin += memory->index * segment;
     end = min(begin + segment, end);
+    unit = memory->unit;
   } while (end - begin > 32 * kEach);
-  const uint64_t unit = memory->unit;
   __syncthreads();
   if (threadIdx.x < 32) {
     uint64_t masses[kEach];
