@@ -6,7 +6,8 @@
 #include <string>
 
 #include "engine/backend/cuda/kernels/row_ops.h"
-#include "tests/cuda_emulation/emulator/orders.h"
+#include "tests/cuda_emulation/emulator/reports.h"
+#include "tests/cuda_emulation/emulator/testing.h"
 #include "tests/cuda_emulation/test_matrix.h"
 
 namespace prefixd::cuda {
@@ -114,7 +115,7 @@ TEST(BiasActivationTest, AllActivationsAndOptions) {
 
 // More columns than one block takes.
 TEST(BiasActivationTest, LongRowsInAllOrders) {
-  emu::ForAllOrders([] {
+  emu::ForAllOrders(kSeeds, [] {
     for (const Placement placement : kPlacements) {
       EXPECT_EQ(RunBiasActivation({.y_type = Element::kBF16,
                                    .activation = KernelActivation::kGelu,
@@ -180,7 +181,7 @@ TEST(GatedActivationTest, AllTypesSizesAndPlacements) {
 }
 
 TEST(GatedActivationTest, AllOrders) {
-  emu::ForAllOrders([] {
+  emu::ForAllOrders(kSeeds, [] {
     EXPECT_EQ(RunGated(Element::kF16, KernelActivation::kGeluTanh, 577, Placement::kColumn5), "");
   });
 }

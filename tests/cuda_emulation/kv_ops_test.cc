@@ -7,7 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "tests/cuda_emulation/emulator/orders.h"
+#include "tests/cuda_emulation/emulator/reports.h"
+#include "tests/cuda_emulation/emulator/testing.h"
 #include "tests/cuda_emulation/sparse_pages.h"
 #include "tests/cuda_emulation/test_matrix.h"
 #include "tests/cuda_emulation/test_pages.h"
@@ -57,7 +58,7 @@ std::string RunCopyPages(const PageShape& shape, Placement placement) {
     CopySlot(pages, before, 5 * 16 + s, 6 * 16 + s, &expected);
     CopySlot(pages, before, 3 * 16 + s, 2 * 16 + s, &expected);
   }
-  const emu::DeviceArray<int32_t> pairs({3, 1, 5, 6, 3, 2});
+  const emu::DeviceArray<int32_t> pairs(std::vector<int32_t>{3, 1, 5, 6, 3, 2});
   if (LaunchCopyPages(pairs.data(), 3, pages.view(), nullptr) != cudaSuccess) {
     return "launch failed";
   }
@@ -80,7 +81,8 @@ std::string RunStagePages(const PageShape& shape, Placement placement) {
       CopySlot(pages, before, from[i] * 16 + s, to[i] * 16 + s, &expected);
     }
   }
-  const emu::DeviceArray<int32_t> sources({5, 0, 3}), destinations({2, 6, 4});
+  const emu::DeviceArray<int32_t> sources(std::vector<int32_t>{5, 0, 3}),
+      destinations(std::vector<int32_t>{2, 6, 4});
   if (LaunchStagePages(pages.view(), sources.data(), 3, staged.view().data, nullptr) !=
           cudaSuccess ||
       LaunchUnstagePages(staged.view().data, destinations.data(), 3, pages.view(), nullptr) !=
@@ -101,7 +103,7 @@ TEST(MovePagesTest, AllTypesAndShapes) {
 }
 
 TEST(MovePagesTest, AllOrders) {
-  emu::ForAllOrders([] {
+  emu::ForAllOrders(kSeeds, [] {
     EXPECT_EQ(RunCopyPages(kShapes[1], Placement::kColumn5), "");
     EXPECT_EQ(RunStagePages(kShapes[5], Placement::kAligned), "");
   });
@@ -120,7 +122,8 @@ std::string RunGather(const PageShape& shape, Placement placement) {
   for (int i = 0; i < 6; ++i) {
     CopySlot(pages, before, kSources[i], kDestinations[i], &expected);
   }
-  const emu::DeviceArray<int64_t> sources({std::begin(kSources), std::end(kSources)});
+  const emu::DeviceArray<int64_t> sources(
+      std::vector<int64_t>{std::begin(kSources), std::end(kSources)});
   const emu::DeviceArray<int64_t> destinations(
       {std::begin(kDestinations), std::end(kDestinations)});
   if (LaunchGatherSlots(sources.data(), nullptr, destinations.data(), 6, pages.view(), nullptr) !=
@@ -154,7 +157,8 @@ std::string RunGatherMeans(const PageShape& shape, Placement placement) {
     }
     means.push_back(mean);
   });
-  const emu::DeviceArray<int64_t> sources({std::begin(kSources), std::end(kSources)});
+  const emu::DeviceArray<int64_t> sources(
+      std::vector<int64_t>{std::begin(kSources), std::end(kSources)});
   const emu::DeviceArray<int64_t> destinations(
       {std::begin(kDestinations), std::begin(kDestinations) + 3});
   const emu::DeviceArray<int32_t> first_source(first);
@@ -185,7 +189,7 @@ TEST(GatherSlotsTest, AllTypesAndShapes) {
 }
 
 TEST(GatherSlotsTest, AllOrders) {
-  emu::ForAllOrders([] {
+  emu::ForAllOrders(kSeeds, [] {
     EXPECT_EQ(RunGather(kShapes[4], Placement::kAligned), "");
     EXPECT_EQ(RunGatherMeans(kShapes[1], Placement::kColumn5), "");
   });
@@ -218,10 +222,12 @@ TEST(FarPagesTest, PagesBeyond32BitsOfElements) {
     pages.Set(last * int64_t{16} + 15, kValue, 7, c, FloatToF16(static_cast<float>(c)));
     pages.Set(last * int64_t{16} + 14, kValue, 7, c, FloatToF16(static_cast<float>(c + 2)));
   }
-  const emu::DeviceArray<int32_t> pairs({last, last - 1}), first_source({0, 2});
-  const emu::DeviceArray<int64_t> sources({last * int64_t{16} + 15, last * int64_t{16} + 14});
-  const emu::DeviceArray<int64_t> slot({(last - 2) * int64_t{16} + 1});
-  const emu::DeviceArray<int64_t> mean({(last - 2) * int64_t{16} + 2});
+  const emu::DeviceArray<int32_t> pairs(std::vector<int32_t>{last, last - 1}),
+      first_source(std::vector<int32_t>{0, 2});
+  const emu::DeviceArray<int64_t> sources(
+      std::vector<int64_t>{last * int64_t{16} + 15, last * int64_t{16} + 14});
+  const emu::DeviceArray<int64_t> slot(std::vector<int64_t>{(last - 2) * int64_t{16} + 1});
+  const emu::DeviceArray<int64_t> mean(std::vector<int64_t>{(last - 2) * int64_t{16} + 2});
   ASSERT_EQ(LaunchCopyPages(pairs.data(), 1, pages.view(), nullptr), cudaSuccess);
   ASSERT_EQ(LaunchGatherSlots(sources.data(), nullptr, slot.data(), 1, pages.view(), nullptr),
             cudaSuccess);
@@ -254,7 +260,7 @@ std::string RunApplyDeltas(int32_t count) {
 }
 
 TEST(ApplyDeltasTest, WordsGoToTheirPlaces) {
-  emu::ForAllOrders([] {
+  emu::ForAllOrders(kSeeds, [] {
     for (const int32_t count : {1, 2, 255, 256, 257, 700}) EXPECT_EQ(RunApplyDeltas(count), "");
   });
   EXPECT_EQ(LaunchApplyDeltas(nullptr, nullptr, 0, nullptr, nullptr), cudaSuccess);

@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "engine/backend/cuda/kernels/row_ops.h"
-#include "tests/cuda_emulation/emulator/orders.h"
+#include "tests/cuda_emulation/emulator/reports.h"
+#include "tests/cuda_emulation/emulator/testing.h"
 #include "tests/cuda_emulation/test_matrix.h"
 
 namespace prefixd::cuda {
@@ -114,7 +115,7 @@ TEST_P(NormsTest, InPlace) {
 
 // Longer than 512 threads take at once, in every order of threads.
 TEST_P(NormsTest, LongRowsInAllOrders) {
-  emu::ForAllOrders([&] {
+  emu::ForAllOrders(kSeeds, [&] {
     for (const Placement placement : kPlacements) {
       const NormCase c{.norm = GetParam(), .rows = 1, .cols = 4203, .placement = placement};
       EXPECT_EQ(RunNorm(c), "") << Name(c);
@@ -154,7 +155,7 @@ TEST_P(NormsTest, BitsOfARowDependOnThatRowAlone) {
 
 TEST_P(NormsTest, FindsAReductionWithoutBarrier) {
   const PlantedBug bug(KernelBug::kReductionWithoutBarrier);
-  emu::ForAllOrders([&] {
+  emu::ForAllOrders(kSeeds, [&] {
     const std::string mismatch = RunNorm({.norm = GetParam(), .cols = 577});
     EXPECT_TRUE(mismatch != "" || !emu::TakeReports().empty());
   });

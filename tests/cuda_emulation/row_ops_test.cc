@@ -8,7 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "tests/cuda_emulation/emulator/orders.h"
+#include "tests/cuda_emulation/emulator/reports.h"
+#include "tests/cuda_emulation/emulator/testing.h"
 #include "tests/cuda_emulation/test_matrix.h"
 
 namespace prefixd::cuda {
@@ -35,7 +36,8 @@ std::string RunEmbed(Element type, int64_t cols, Placement placement) {
   std::mt19937 random(static_cast<uint32_t>(cols));
   TestMatrix table(type, 7, cols, placement), y(type, 5, cols, placement);
   table.Fill(&random, 1);
-  const emu::DeviceArray<int32_t> ids({6, -1, 0, -3, -2}), drawn({4, -1, 2});
+  const emu::DeviceArray<int32_t> ids(std::vector<int32_t>{6, -1, 0, -3, -2}),
+      drawn(std::vector<int32_t>{4, -1, 2});
   const int64_t rows[] = {6, 4, 0, 2, 0};  // Nothing was drawn for the last.
   if (LaunchEmbedRows(table.view(), ids.data(), drawn.data(), y.view(), nullptr) != cudaSuccess) {
     return "launch failed";
@@ -63,7 +65,8 @@ std::string RunCopyRows(Element type, int64_t cols, Placement placement) {
     for (int64_t r = 0; r < 6; ++r) joined.Set(r, c, x.Get(r, c));
     for (int64_t r = 0; r < 5; ++r) joined.Set(6 + r, c, y.Get(r, c));
   }
-  const emu::DeviceArray<int32_t> x_rows({5, 0, 5}), y_rows({1, 4, 0});
+  const emu::DeviceArray<int32_t> x_rows(std::vector<int32_t>{5, 0, 5}),
+      y_rows(std::vector<int32_t>{1, 4, 0});
   const int64_t rows[] = {5, 5, 6 + 2, 6 + 3, 0};
   if (LaunchCopyRows(x.view(), x_rows.data(), y_rows.data(), 3, y.view(), nullptr) != cudaSuccess) {
     return "launch failed";
@@ -82,7 +85,7 @@ TEST(CopyRowsTest, AllTypesSizesAndPlacements) {
 }
 
 TEST(RowCopiesTest, AllOrders) {
-  emu::ForAllOrders([] {
+  emu::ForAllOrders(kSeeds, [] {
     EXPECT_EQ(RunEmbed(Element::kBF16, 577, Placement::kColumn5), "");
     EXPECT_EQ(RunCopyRows(Element::kF32, 64, Placement::kAligned), "");
   });

@@ -22,8 +22,8 @@
 
 namespace prefixd::cuda {
 
+inline constexpr int kSeeds = 20;  // Random orders of threads.
 inline constexpr Element kElements[] = {Element::kF32, Element::kF16, Element::kBF16};
-inline constexpr uint32_t kGuard32 = 0x7FC5A5A5, kGuard16 = 0x7FE5;  // NaN in all types.
 
 inline double ToDouble(Element type, uint32_t bits) {
   if (type == Element::kF32) return std::bit_cast<float>(bits);
@@ -59,7 +59,10 @@ inline std::string Name(Element type) {
 class TestElements {
  public:
   TestElements(Element type, int64_t count)
-      : type_(type), bits_(static_cast<size_t>(count), Guard()), device_(Bytes()) {}
+      : type_(type),
+        guard_(NewGuard(type)),
+        bits_(static_cast<size_t>(count), guard_),
+        device_(Bytes()) {}
 
   Element type() const { return type_; }
   int64_t size() const { return static_cast<int64_t>(bits_.size()); }
@@ -70,7 +73,7 @@ class TestElements {
   // The values that were set, exactly; after Download those that are there.
   double Get(int64_t i) const { return ToDouble(type_, Bits(i)); }
   uint32_t Bits(int64_t i) const { return bits_[static_cast<size_t>(i)]; }
-  bool IsGuard(int64_t i) const { return Bits(i) == Guard(); }
+  bool IsGuard(int64_t i) const { return Bits(i) == guard_; }
 
   void Upload() { device_.Upload(Bytes()); }
   void Download() {
@@ -83,7 +86,11 @@ class TestElements {
   }
 
  private:
-  uint32_t Guard() const { return type_ == Element::kF32 ? kGuard32 : kGuard16; }
+  static uint32_t NewGuard(Element type) {
+    static uint32_t count = 0;
+    const uint32_t payload = ++count % 63 + 1;
+    return (type == Element::kF32 ? 0x7F800000 : type == Element::kF16 ? 0x7C00 : 0x7F80) | payload;
+  }
   std::vector<uint8_t> Bytes() const {
     const size_t size = static_cast<size_t>(ElementSize(type_));
     std::vector<uint8_t> bytes(bits_.size() * size);
@@ -92,6 +99,7 @@ class TestElements {
   }
 
   const Element type_;
+  const uint32_t guard_;
   std::vector<uint32_t> bits_;
   emu::DeviceArray<uint8_t> device_;
 };
