@@ -180,12 +180,6 @@ TEST(GatedActivationTest, AllTypesSizesAndPlacements) {
   }
 }
 
-TEST(GatedActivationTest, AllOrders) {
-  emu::ForAllOrders(kSeeds, [] {
-    EXPECT_EQ(RunGated(Element::kF16, KernelActivation::kGeluTanh, 577, Placement::kColumn5), "");
-  });
-}
-
 std::string RunAdd(Element type, int64_t x_rows, int64_t cols, Placement placement) {
   std::mt19937 random(static_cast<uint32_t>(cols));
   TestMatrix x(type, x_rows, cols, placement), y(type, 3, cols, placement);
@@ -207,6 +201,38 @@ TEST(AddTest, AllTypesSizesAndPlacements) {
         }
       }
     }
+  }
+}
+
+TEST(ActivationsTest, AllOrders) {
+  emu::ForAllOrders(kSeeds, [] {
+    EXPECT_EQ(RunGated(Element::kF16, KernelActivation::kGeluTanh, 577, Placement::kColumn5), "");
+    EXPECT_EQ(RunAdd(Element::kBF16, 1, 577, Placement::kAligned), "");
+  });
+}
+
+TEST(ActivationsTest, BitsOfARowDependOnThatRowAlone) {
+  constexpr int64_t kCols = 200;
+  std::mt19937 random(1);
+  TestMatrix x(Element::kBF16, 5, 2 * kCols, Placement::kAligned);
+  TestMatrix batch(Element::kBF16, 5, kCols, Placement::kAligned);
+  TestMatrix alone(Element::kBF16, 5, kCols, Placement::kColumn5);
+  TestMatrix added(Element::kBF16, 1, kCols, Placement::kAligned);
+  x.Fill(&random, 6);
+  added.Fill(&random, 2);
+  const auto launch = [&](const DeviceMatrix& in, const DeviceMatrix& out) {
+    const DeviceMatrix bias = added.view();
+    ASSERT_EQ(LaunchGatedActivation(in, KernelActivation::kSilu, out, nullptr), cudaSuccess);
+    ASSERT_EQ(LaunchBiasActivation(out, &bias, KernelActivation::kGelu, true, out, nullptr),
+              cudaSuccess);
+    ASSERT_EQ(LaunchAdd(bias, out, nullptr), cudaSuccess);
+  };
+  launch(x.view(), batch.view());
+  for (int64_t r = 0; r < 5; ++r) launch(x.Rows(r, 1), alone.Rows(r, 1));
+  batch.Download();
+  alone.Download();
+  for (int64_t r = 0; r < 5; ++r) {
+    for (int64_t c = 0; c < kCols; ++c) ASSERT_EQ(alone.Bits(r, c), batch.Bits(r, c));
   }
 }
 

@@ -2,30 +2,23 @@
 #ifndef PREFIXD_TESTS_CUDA_EMULATION_SPARSE_PAGES_H_
 #define PREFIXD_TESTS_CUDA_EMULATION_SPARSE_PAGES_H_
 
-#include <sys/mman.h>
-
 #include <cstddef>
 #include <cstdint>
 
-#include "base/check.h"
 #include "engine/backend/cuda/kernels/types.h"
+#include "tests/cuda_emulation/emulator/device_array.h"
 #include "tests/cuda_emulation/test_pages.h"
 
 namespace prefixd::cuda {
 
 class SparsePages {
  public:
+  // `shape.type` is not kF32.
   explicit SparsePages(const PageShape& shape)
       : view_{nullptr, shape.type, shape.num_pages, shape.num_kv_heads, shape.head_dim},
-        bytes_(static_cast<size_t>(shape.num_pages * view_.page_elements()) * 2) {
-    PREFIXD_CHECK(shape.type != Element::kF32);
-    view_.data = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    PREFIXD_CHECK(view_.data != MAP_FAILED);
+        memory_(static_cast<size_t>(shape.num_pages * view_.page_elements())) {
+    view_.data = memory_.data();
   }
-  ~SparsePages() { munmap(view_.data, bytes_); }
-  SparsePages(const SparsePages&) = delete;
-  SparsePages& operator=(const SparsePages&) = delete;
 
   const KvPages& view() const { return view_; }
   uint16_t Get(int64_t slot, int part, int64_t head, int64_t c) const {
@@ -42,7 +35,7 @@ class SparsePages {
   }
 
   KvPages view_;
-  const size_t bytes_;
+  emu::DeviceArray<uint16_t> memory_;
 };
 
 }  // namespace prefixd::cuda

@@ -7,25 +7,27 @@
 namespace prefixd::cuda {
 namespace {
 
+template <KernelActivation kActivation>
+__device__ __forceinline__ void ActivateAll(float (&v)[kPacket]) {
+  PREFIXD_UNROLL for (int i = 0; i < kPacket; ++i) v[i] = Activate<kActivation>(v[i]);
+}
+
 // v = activation(v). One branch for the packet, the same in all threads.
 __device__ __forceinline__ void ActivatePacket(KernelActivation activation, float (&v)[kPacket]) {
-  const auto apply = [&v](auto fn) {
-    PREFIXD_UNROLL for (int i = 0; i < kPacket; ++i) v[i] = fn(v[i]);
-  };
   using enum KernelActivation;
   switch (activation) {
     case kNone:
       return;
     case kRelu:
-      return apply(Activate<kRelu>);
+      return ActivateAll<kRelu>(v);
     case kSilu:
-      return apply(Activate<kSilu>);
+      return ActivateAll<kSilu>(v);
     case kQuickGelu:
-      return apply(Activate<kQuickGelu>);
+      return ActivateAll<kQuickGelu>(v);
     case kGelu:
-      return apply(Activate<kGelu>);
+      return ActivateAll<kGelu>(v);
     case kGeluTanh:
-      return apply(Activate<kGeluTanh>);
+      return ActivateAll<kGeluTanh>(v);
   }
 }
 
