@@ -246,9 +246,10 @@ std::string RunApplyDeltas(int32_t count) {
   std::vector<int32_t> indices, values, target(static_cast<size_t>(3 * count + 5), -1);
   std::vector<int32_t> expected = target;
   for (int32_t i = 0; i < count; ++i) {
-    indices.push_back((count - 1 - i) * 3 + 2);
+    const bool skipped = i % 5 == 4;
+    indices.push_back(skipped ? -1 - i : (count - 1 - i) * 3 + 2);
     values.push_back(1000 + i);
-    expected[static_cast<size_t>(indices.back())] = values.back();
+    if (!skipped) expected[static_cast<size_t>(indices.back())] = values.back();
   }
   const emu::DeviceArray<int32_t> device_indices(indices), device_values(values);
   emu::DeviceArray<int32_t> device_target(target);
