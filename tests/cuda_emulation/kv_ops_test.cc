@@ -214,21 +214,25 @@ TEST(GatherSlotsTest, FindsATailThatIsNotMasked) {
   emu::TakeReports();
 }
 
-// Page to page, slot to slot and mean of two slots in a pool of more than 2^32 elements.
-TEST(FarPagesTest, PagesBeyond32BitsOfElements) {
-  SparsePages pages({Element::kF16, (1 << 17) + 4, 8, 128});
+// Page to page, to a run and back, slot to slot and mean of two slots in a pool of more than 2^32
+// elements; where it is not aligned, elements are what offsets count.
+void RunFarPages(Placement placement) {
+  SparsePages pages({Element::kF16, (1 << 17) + 4, 8, 128}, placement);
   const int32_t last = (1 << 17) + 3;
+  const int64_t source = last * int64_t{16} + 15, to = (last - 2) * int64_t{16};
   for (int64_t c = 0; c < 128; ++c) {
-    pages.Set(last * int64_t{16} + 15, kValue, 7, c, FloatToF16(static_cast<float>(c)));
-    pages.Set(last * int64_t{16} + 14, kValue, 7, c, FloatToF16(static_cast<float>(c + 2)));
+    pages.Set(source, kValue, 7, c, FloatToF16(static_cast<float>(c)));
+    pages.Set(source - 1, kValue, 7, c, FloatToF16(static_cast<float>(c + 2)));
   }
+  TestPages run({Element::kF16, 1, 8, 128}, placement);
   const emu::DeviceArray<int32_t> pairs(std::vector<int32_t>{last, last - 1}),
-      first_source(std::vector<int32_t>{0, 2});
-  const emu::DeviceArray<int64_t> sources(
-      std::vector<int64_t>{last * int64_t{16} + 15, last * int64_t{16} + 14});
-  const emu::DeviceArray<int64_t> slot(std::vector<int64_t>{(last - 2) * int64_t{16} + 1});
-  const emu::DeviceArray<int64_t> mean(std::vector<int64_t>{(last - 2) * int64_t{16} + 2});
+      first_source(std::vector<int32_t>{0, 2}), back(std::vector<int32_t>{last - 3});
+  const emu::DeviceArray<int64_t> sources(std::vector<int64_t>{source, source - 1}),
+      slot(std::vector<int64_t>{to + 1}), mean(std::vector<int64_t>{to + 2});
   ASSERT_EQ(LaunchCopyPages(pairs.data(), 1, pages.view(), nullptr), cudaSuccess);
+  ASSERT_EQ(LaunchStagePages(pages.view(), pairs.data(), 1, run.view().data, nullptr), cudaSuccess);
+  ASSERT_EQ(LaunchUnstagePages(run.view().data, back.data(), 1, pages.view(), nullptr),
+            cudaSuccess);
   ASSERT_EQ(LaunchGatherSlots(sources.data(), nullptr, slot.data(), 1, pages.view(), nullptr),
             cudaSuccess);
   ASSERT_EQ(
@@ -236,10 +240,15 @@ TEST(FarPagesTest, PagesBeyond32BitsOfElements) {
       cudaSuccess);
   for (int64_t c = 0; c < 128; ++c) {
     const auto x = static_cast<float>(c);
-    EXPECT_EQ(pages.Get((last - 1) * int64_t{16} + 15, kValue, 7, c), FloatToF16(x));
-    EXPECT_EQ(pages.Get((last - 2) * int64_t{16} + 1, kValue, 7, c), FloatToF16(x));
-    EXPECT_EQ(pages.Get((last - 2) * int64_t{16} + 2, kValue, 7, c), FloatToF16(x + 1));
+    EXPECT_EQ(pages.Get(source - 16, kValue, 7, c), FloatToF16(x));
+    EXPECT_EQ(pages.Get(source - 3 * 16, kValue, 7, c), FloatToF16(x));
+    EXPECT_EQ(pages.Get(to + 1, kValue, 7, c), FloatToF16(x));
+    EXPECT_EQ(pages.Get(to + 2, kValue, 7, c), FloatToF16(x + 1));
   }
+}
+
+TEST(FarPagesTest, PagesBeyond32BitsOfElements) {
+  for (const Placement placement : kPlacements) RunFarPages(placement);
 }
 
 std::string RunApplyDeltas(int32_t count) {

@@ -30,7 +30,7 @@ struct NormCase {
 
 std::string Name(const NormCase& c) {
   return (c.norm == Norm::kRms ? "rms " : "layer ") + Name(c.type) + " " + std::to_string(c.cols) +
-         (c.placement == Placement::kAligned ? " aligned" : " column 5");
+         " " + Name(c.placement);
 }
 
 struct Inputs {

@@ -25,7 +25,7 @@ class TestPages {
   // With Placement::kColumn5 the first page begins at element 5.
   TestPages(const PageShape& shape, Placement placement)
       : shape_(shape),
-        begin_(kMargin + (placement == Placement::kAligned ? 0 : 5)),
+        begin_(kMargin + (placement == Placement::kColumn5 ? 5 : 0)),
         elements_(shape.type, 2 * kMargin + shape.num_pages * PageElements()) {}
 
   const PageShape& shape() const { return shape_; }
