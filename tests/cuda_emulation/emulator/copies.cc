@@ -3,8 +3,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "tests/cuda_emulation/emulator/memory_arena.h"
 #include "tests/cuda_emulation/emulator/device_state.h"
+#include "tests/cuda_emulation/emulator/memory_arena.h"
 #include "tests/cuda_emulation/emulator/stream.h"
 
 namespace prefixd::emu {
@@ -54,10 +54,10 @@ cudaError_t CheckBlock(ApiCall& call, const Block& block, cudaMemcpyKind kind) {
   if (kind != cudaMemcpyDefault &&
       (to_device != (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice) ||
        from_device != (kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice))) {
-    return call.Misuse(cudaErrorInvalidValue,
-                       absl::StrCat("direction ", static_cast<int>(kind), ", but from ",
-                                    from_device ? "device" : "host", " to ",
-                                    to_device ? "device" : "host"));
+    return call.Misuse(
+        cudaErrorInvalidValue,
+        absl::StrCat("direction ", static_cast<int>(kind), ", but from ",
+                     from_device ? "device" : "host", " to ", to_device ? "device" : "host"));
   }
   const auto good = [&](const void* pointer, size_t pitch) {
     const size_t bytes = Extent(pitch, block);
@@ -137,8 +137,8 @@ cudaError_t Copy(ApiCall& call, Block block, cudaMemcpyKind kind, cudaStream_t h
   return call.Return(WaitFor([&] { return RunTo(tail); }, call.lock()));
 }
 
-cudaError_t Fill(ApiCall& call, void* pointer, size_t pitch, int value, size_t width,
-                 size_t height, cudaStream_t handle) {
+cudaError_t Fill(ApiCall& call, void* pointer, size_t pitch, int value, size_t width, size_t height,
+                 cudaStream_t handle) {
   if (call.refusal() != cudaSuccess) return call.Return(call.refusal());
   CUstream_st* const stream = FindStream(handle, call.name());
   if (stream == nullptr) return call.Return(cudaErrorInvalidResourceHandle);
@@ -152,11 +152,12 @@ cudaError_t Fill(ApiCall& call, void* pointer, size_t pitch, int value, size_t w
   }
   ++DeviceState::Get().counters.memsets;
   return call.Return(Enqueue(stream, {.name = call.name(), .run = [=] {
-    if (!CheckAtRun(pointer, bytes, "a fill's target")) return;
-    for (size_t row = 0; row < height; ++row) {
-      std::memset(static_cast<char*>(pointer) + row * pitch, value, width);
-    }
-  }}));
+                                        if (!CheckAtRun(pointer, bytes, "a fill's target")) return;
+                                        for (size_t row = 0; row < height; ++row) {
+                                          std::memset(static_cast<char*>(pointer) + row * pitch,
+                                                      value, width);
+                                        }
+                                      }}));
 }
 
 }  // namespace

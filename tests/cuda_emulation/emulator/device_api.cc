@@ -2,9 +2,9 @@
 #include <cstdio>
 #include <cstring>
 
-#include "tests/cuda_emulation/emulator/memory_arena.h"
 #include "tests/cuda_emulation/emulator/device_state.h"
 #include "tests/cuda_emulation/emulator/launch.h"
+#include "tests/cuda_emulation/emulator/memory_arena.h"
 #include "tests/cuda_emulation/emulator/stream.h"
 
 using prefixd::emu::ApiCall;
@@ -26,7 +26,8 @@ struct ErrorText {
   const char* name;
   const char* text;
 };
-#define PREFIXD_EMU_ERROR(error, text) {error, #error, text}
+#define PREFIXD_EMU_ERROR(error, text) \
+  { error, #error, text }
 constexpr ErrorText kErrorTexts[] = {
     PREFIXD_EMU_ERROR(cudaSuccess, "no error"),
     PREFIXD_EMU_ERROR(cudaErrorInvalidValue, "invalid argument"),
@@ -52,8 +53,7 @@ constexpr ErrorText kErrorTexts[] = {
                       "operation failed due to a previous error during capture"),
     PREFIXD_EMU_ERROR(cudaErrorStreamCaptureMerge,
                       "operation would result in a merge of separate capture sequences"),
-    PREFIXD_EMU_ERROR(cudaErrorStreamCaptureUnjoined,
-                      "capturing stream has unjoined work"),
+    PREFIXD_EMU_ERROR(cudaErrorStreamCaptureUnjoined, "capturing stream has unjoined work"),
     PREFIXD_EMU_ERROR(cudaErrorStreamCaptureIsolation,
                       "dependency created on uncaptured work in another stream"),
     PREFIXD_EMU_ERROR(cudaErrorStreamCaptureImplicit,

@@ -1,6 +1,9 @@
 #include "tests/cuda_emulation/emulator/device_state.h"
 
+#include <cstring>
+
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "tests/cuda_emulation/emulator/memory_arena.h"
 #include "tests/cuda_emulation/emulator/reports.h"
 #include "tests/cuda_emulation/emulator/runtime.h"
@@ -104,7 +107,7 @@ void ResetDevice() {
   DropPending();
   ForgetGraphs();
   ForgetStreams();
-  MemoryArena::Get().CheckGuards();
+  MemoryArena::Get().GuardsHold("at a reset", /*quick=*/false);
   MemoryArena::Get().FreeAll();
   state.options = {};
   state.faults = {};
@@ -122,10 +125,33 @@ void ForgiveLaunchFailures() {
   state.lost = state.last_error = cudaSuccess;
 }
 
-void PeekDevice(void* to, const void* from, size_t bytes) {
+void* AllocateDevice(size_t bytes) {
   std::lock_guard<std::mutex> lock(DeviceState::Get().mutex);
+  void* const pointer = MemoryArena::Get().Allocate(bytes);
+  PREFIXD_CHECK(pointer != nullptr);
+  return pointer;
+}
+
+void FreeDevice(void* pointer) {
+  std::lock_guard<std::mutex> lock(DeviceState::Get().mutex);
+  for (const auto& stream : AllStreams()) RunAll(stream.get());
+  MemoryArena::Get().Free(pointer);
+}
+
+void WriteDevice(void* to, const void* from, size_t bytes) {
+  std::lock_guard<std::mutex> lock(DeviceState::Get().mutex);
+  for (const auto& stream : AllStreams()) RunAll(stream.get());
   OpenMemory open;
-  if (MemoryArena::Get().Check(from, bytes, "PeekDevice")) __builtin_memcpy(to, from, bytes);
+  PREFIXD_CHECK(MemoryArena::Get().Check(to, bytes, "WriteDevice"));
+  if (bytes > 0) std::memcpy(to, from, bytes);
+}
+
+void ReadDevice(void* to, const void* from, size_t bytes) {
+  std::lock_guard<std::mutex> lock(DeviceState::Get().mutex);
+  for (const auto& stream : AllStreams()) RunAll(stream.get());
+  OpenMemory open;
+  PREFIXD_CHECK(MemoryArena::Get().Check(from, bytes, "ReadDevice"));
+  if (bytes > 0) std::memcpy(to, from, bytes);
 }
 
 }  // namespace prefixd::emu

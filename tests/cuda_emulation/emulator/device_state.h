@@ -41,7 +41,6 @@ class ApiCall {
     kOnLostDevice,  // Works on a lost device, too.
   };
   ApiCall(const char* name, Rule rule = kInCapture);
-  ~ApiCall();
   ApiCall(const ApiCall&) = delete;
   ApiCall& operator=(const ApiCall&) = delete;
 

@@ -1,10 +1,10 @@
 // How a test steers the emulated device and what it can read from it: the order of streams, the
 // size of its memory, faults on demand, counters.
 //
-// Streams. Eager: work runs when it is enqueued. Late: nothing runs until a synchronisation, a query
-// or a dependency demands it; with a seed, unrelated streams come some random way in between, and
-// nodes of a graph run in a random order that their dependencies allow. So a missing event wait, or
-// pinned memory that is written too early, shows as wrong data.
+// Streams. Eager: work runs when it is enqueued. Late: nothing runs until a synchronisation, a
+// query or a dependency demands it; with a seed, unrelated streams come some random way in between,
+// and nodes of a graph run in a random order that their dependencies allow. So a missing event
+// wait, or pinned memory that is written too early, shows as wrong data.
 //
 // Memory. Every device buffer is aligned to exactly 256 bytes, lies between two zones of canaries
 // (read at every synchronisation and at free), holds 0xFF bytes at first and is unreadable after
@@ -83,8 +83,12 @@ void ResetDevice();
 // A launch failure that came with a report no longer makes the device a lost one.
 void ForgiveLaunchFailures();
 
-// Device memory as it stands, whatever is pending; for tests alone.
-void PeekDevice(void* to, const void* from, size_t bytes);
+// Memory for tests, not counted and out of the faults' way. They abort where the device would fail.
+// Read and Write run what is pending first, on every stream.
+void* AllocateDevice(size_t bytes);  // bytes may be 0.
+void FreeDevice(void* pointer);
+void WriteDevice(void* to, const void* from, size_t bytes);
+void ReadDevice(void* to, const void* from, size_t bytes);
 
 }  // namespace prefixd::emu
 

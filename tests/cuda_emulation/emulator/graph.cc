@@ -1,10 +1,10 @@
-// Captures and graphs of the runtime API. A graph is a list of closures; each node names the earlier
-// nodes that it comes after.
+// Captures and graphs of the runtime API. A graph is a list of closures; each node names the
+// earlier nodes that it comes after.
 #include <algorithm>
 #include <utility>
 
-#include "tests/cuda_emulation/emulator/memory_arena.h"
 #include "tests/cuda_emulation/emulator/device_state.h"
+#include "tests/cuda_emulation/emulator/memory_arena.h"
 #include "tests/cuda_emulation/emulator/reports.h"
 #include "tests/cuda_emulation/emulator/stream.h"
 
@@ -164,8 +164,9 @@ cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t* graph) {
   }
   if (!capture->valid) return call.Return(cudaErrorStreamCaptureInvalidated);
   if (!joined) {
-    return call.Misuse(cudaErrorStreamCaptureUnjoined,
-                       "work of another stream was not joined to the one that the capture began on");
+    return call.Misuse(
+        cudaErrorStreamCaptureUnjoined,
+        "work of another stream was not joined to the one that the capture began on");
   }
   prefixd::emu::Graphs().push_back(std::make_unique<CUgraph_st>());
   *graph = prefixd::emu::Graphs().back().get();
@@ -178,9 +179,9 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureStatus* 
   if (call.refusal() != cudaSuccess) return call.Return(call.refusal());
   CUstream_st* const stream = prefixd::emu::FindStream(handle, call.name());
   if (stream == nullptr) return call.Return(cudaErrorInvalidResourceHandle);
-  *status = stream->capture == nullptr  ? cudaStreamCaptureStatusNone
-            : stream->capture->valid ? cudaStreamCaptureStatusActive
-                                     : cudaStreamCaptureStatusInvalidated;
+  *status = stream->capture == nullptr ? cudaStreamCaptureStatusNone
+            : stream->capture->valid   ? cudaStreamCaptureStatusActive
+                                       : cudaStreamCaptureStatusInvalidated;
   return cudaSuccess;
 }
 

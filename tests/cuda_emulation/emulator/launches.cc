@@ -30,13 +30,13 @@ void EnqueueLaunch(const std::string& name, dim3 grid, dim3 block, size_t shared
   if (Hits(state.faults.hang)) stream->hung = true;
   const bool loses = Hits(state.faults.device_lost);
   call.Return(Enqueue(stream, {.name = "kernel", .run = [=, body = std::move(body)] {
-    ++DeviceState::Get().counters.kernels_run;
-    if (loses) {
-      LoseDevice(cudaErrorIllegalAddress, /*by_report=*/false);
-    } else if (!RunGrid(name, grid, block, shared_bytes, body)) {
-      LoseDevice(cudaErrorLaunchFailure, /*by_report=*/true);
-    }
-  }}));
+                                 ++DeviceState::Get().counters.kernels_run;
+                                 if (loses) {
+                                   LoseDevice(cudaErrorIllegalAddress, /*by_report=*/false);
+                                 } else if (!RunGrid(name, grid, block, shared_bytes, body)) {
+                                   LoseDevice(cudaErrorLaunchFailure, /*by_report=*/true);
+                                 }
+                               }}));
 }
 
 }  // namespace prefixd::emu

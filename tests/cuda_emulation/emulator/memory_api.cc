@@ -2,8 +2,8 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "tests/cuda_emulation/emulator/memory_arena.h"
 #include "tests/cuda_emulation/emulator/device_state.h"
+#include "tests/cuda_emulation/emulator/memory_arena.h"
 #include "tests/cuda_emulation/emulator/stream.h"
 
 namespace prefixd::emu {
@@ -24,8 +24,7 @@ cudaError_t Allocate(ApiCall& call, void** pointer, size_t bytes) {
   if (fits()) *pointer = memory.Allocate(bytes);
   if (*pointer == nullptr) return call.Return(cudaErrorMemoryAllocation);
   ++state.counters.allocations;
-  state.counters.peak_bytes =
-      std::max<uint64_t>(state.counters.peak_bytes, memory.bytes_in_use());
+  state.counters.peak_bytes = std::max<uint64_t>(state.counters.peak_bytes, memory.bytes_in_use());
   return call.Return(cudaSuccess);
 }
 
@@ -46,8 +45,8 @@ cudaError_t AllocatePinned(ApiCall& call, void** pointer, size_t bytes) {
 }  // namespace prefixd::emu
 
 using prefixd::emu::ApiCall;
-using prefixd::emu::MemoryArena;
 using prefixd::emu::DeviceState;
+using prefixd::emu::MemoryArena;
 
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   ApiCall call("cudaMalloc", ApiCall::kNotInCapture);

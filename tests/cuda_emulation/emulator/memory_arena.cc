@@ -8,49 +8,50 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "tests/cuda_emulation/emulator/device_memory.h"
+#include "tests/cuda_emulation/emulator/guards.h"
 #include "tests/cuda_emulation/emulator/reports.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(address, bytes) static_cast<void>(0)
-#define ASAN_UNPOISON_MEMORY_REGION(address, bytes) static_cast<void>(0)
-#endif
 
 namespace prefixd::emu {
 namespace {
 
 constexpr size_t kReserved = size_t{1} << 40;
-constexpr size_t kFrontGuard = 256;  // A buffer starts here in a page: aligned to 256, no better.
-constexpr size_t kBackGuard = 256;   // At least.
 constexpr size_t kPage = 4096;
-constexpr unsigned char kCanary = 0xCB;
 constexpr unsigned char kPoison = 0xFF;  // Floats are NaN.
 // Buffers above this size get their poison from a file, mapped again and again: only pages that are
 // touched take memory.
 constexpr size_t kPoisonFileBytes = size_t{64} << 20;
 
-uintptr_t ZoneBegin(uintptr_t start) { return start - kFrontGuard; }
+uintptr_t ZoneBegin(uintptr_t start) { return start - kGuardBytes; }
 uintptr_t ZoneEnd(uintptr_t start, size_t bytes) {
-  return (start + bytes + kBackGuard + kPage - 1) / kPage * kPage;
+  return (start + bytes + kGuardBytes + kPage - 1) / kPage * kPage;
 }
 unsigned char* At(uintptr_t address) { return reinterpret_cast<unsigned char*>(address); }
 
-void SetGuards(uintptr_t start, size_t bytes) {
-  const uintptr_t end = start + bytes, zone_end = ZoneEnd(start, bytes);
-  ASAN_UNPOISON_MEMORY_REGION(At(ZoneBegin(start)), kFrontGuard);
-  ASAN_UNPOISON_MEMORY_REGION(At(end), zone_end - end);
-  std::memset(At(ZoneBegin(start)), kCanary, kFrontGuard);
-  std::memset(At(end), kCanary, zone_end - end);
-  ASAN_POISON_MEMORY_REGION(At(ZoneBegin(start)), kFrontGuard);
-  ASAN_POISON_MEMORY_REGION(At(end), zone_end - end);
+void CloseGuards(uintptr_t start, size_t bytes) {
+  CloseGuard(At(ZoneBegin(start)), kGuardBytes);
+  CloseGuard(At(start + bytes), ZoneEnd(start, bytes) - start - bytes);
 }
 
-// The first address in [begin, end) that holds something else than a canary, or end.
+void OpenGuards(uintptr_t start, size_t bytes) {
+  OpenGuard(At(ZoneBegin(start)), kGuardBytes);
+  OpenGuard(At(start + bytes), ZoneEnd(start, bytes) - start - bytes);
+}
+
+// The first address in [begin, end) whose byte is not a guard's, or end. Reads what nobody else
+// may.
 __attribute__((noinline, no_sanitize("address"))) uintptr_t FirstBroken(uintptr_t begin,
                                                                         uintptr_t end) {
-  for (uintptr_t at = begin; at < end; ++at) {
-    if (*At(at) != kCanary) return at;
+  constexpr uint64_t kEight = 0x0101010101010101 * uint64_t{kGuardByte};
+  uintptr_t at = begin;
+  while (at < end) {
+    if (at % 8 == 0 && end - at >= 8 && *reinterpret_cast<const uint64_t*>(at) == kEight) {
+      at += 8;
+    } else if (*At(at) == kGuardByte) {
+      ++at;
+    } else {
+      return at;
+    }
   }
   return end;
 }
@@ -63,8 +64,8 @@ MemoryArena& MemoryArena::Get() {
 }
 
 MemoryArena::MemoryArena() {
-  void* range = mmap(nullptr, kReserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                     -1, 0);
+  void* range =
+      mmap(nullptr, kReserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   PREFIXD_CHECK(range != MAP_FAILED);
   begin_ = next_ = reinterpret_cast<uintptr_t>(range);
   end_ = begin_ + kReserved;
@@ -72,7 +73,7 @@ MemoryArena::MemoryArena() {
 
 void* MemoryArena::Allocate(size_t bytes) {
   if (bytes > end_ - next_) return nullptr;
-  const uintptr_t start = next_ + kFrontGuard, zone_end = ZoneEnd(start, bytes);
+  const uintptr_t start = next_ + kGuardBytes, zone_end = ZoneEnd(start, bytes);
   if (zone_end > end_) return nullptr;
   void* const zone = At(next_);
   const size_t zone_bytes = zone_end - next_;
@@ -94,7 +95,7 @@ void* MemoryArena::Allocate(size_t bytes) {
                          poison_file_, 0) != MAP_FAILED);
     }
   }
-  SetGuards(start, bytes);
+  CloseGuards(start, bytes);
   if (guard_from_host_ && !open_) PREFIXD_CHECK(mprotect(zone, zone_bytes, PROT_NONE) == 0);
   next_ = zone_end;
   live_[start] = {.bytes = bytes, .number = ++allocations_};
@@ -104,11 +105,9 @@ void* MemoryArena::Allocate(size_t bytes) {
 }
 
 void MemoryArena::FreeZone(uintptr_t start, const Buffer& buffer) {
-  const uintptr_t end = start + buffer.bytes, zone_end = ZoneEnd(start, buffer.bytes);
-  ASAN_UNPOISON_MEMORY_REGION(At(ZoneBegin(start)), kFrontGuard);
-  ASAN_UNPOISON_MEMORY_REGION(At(end), zone_end - end);
-  PREFIXD_CHECK(mmap(At(ZoneBegin(start)), zone_end - ZoneBegin(start), PROT_NONE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+  OpenGuards(start, buffer.bytes);
+  PREFIXD_CHECK(mmap(At(ZoneBegin(start)), ZoneEnd(start, buffer.bytes) - ZoneBegin(start),
+                     PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
                      0) != MAP_FAILED);
 }
 
@@ -121,7 +120,7 @@ bool MemoryArena::Free(void* pointer) {
   }
   {
     OpenMemory open;
-    CheckGuards("device", start, at->second);
+    GuardsHold("at a free", "device", start, at->second, /*quick=*/false);
   }
   FreeZone(start, at->second);
   bytes_in_use_ -= at->second.bytes;
@@ -132,13 +131,13 @@ bool MemoryArena::Free(void* pointer) {
 }
 
 void* MemoryArena::AllocatePinned(size_t bytes) {
-  const size_t zone_bytes = ZoneEnd(kFrontGuard, bytes);
+  const size_t zone_bytes = ZoneEnd(kGuardBytes, bytes);
   void* zone =
       mmap(nullptr, zone_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (zone == MAP_FAILED) return nullptr;
-  const uintptr_t start = reinterpret_cast<uintptr_t>(zone) + kFrontGuard;
+  const uintptr_t start = reinterpret_cast<uintptr_t>(zone) + kGuardBytes;
   std::memset(At(start), kPoison, bytes);
-  SetGuards(start, bytes);
+  CloseGuards(start, bytes);
   pinned_[start] = {.bytes = bytes, .number = ++allocations_};
   pinned_bytes_ += bytes;
   return At(start);
@@ -151,19 +150,16 @@ bool MemoryArena::FreePinned(void* pointer) {
     AddReport(absl::StrCat("free of what is no pinned buffer: ", Describe(start)));
     return false;
   }
-  CheckGuards("pinned", start, at->second);
-  const uintptr_t end = start + at->second.bytes, zone_end = ZoneEnd(start, at->second.bytes);
-  ASAN_UNPOISON_MEMORY_REGION(At(ZoneBegin(start)), kFrontGuard);
-  ASAN_UNPOISON_MEMORY_REGION(At(end), zone_end - end);
-  munmap(At(ZoneBegin(start)), zone_end - ZoneBegin(start));
+  GuardsHold("at a free", "pinned", start, at->second, /*quick=*/false);
+  OpenGuards(start, at->second.bytes);
+  munmap(At(ZoneBegin(start)), ZoneEnd(start, at->second.bytes) - ZoneBegin(start));
   pinned_bytes_ -= at->second.bytes;
   pinned_.erase(at);
   return true;
 }
 
-MemoryArena::Buffers::const_iterator MemoryArena::Find(uintptr_t address,
-                                                         const Buffers& buffers) {
-  auto at = buffers.upper_bound(address + kFrontGuard);
+MemoryArena::Buffers::const_iterator MemoryArena::Find(uintptr_t address, const Buffers& buffers) {
+  auto at = buffers.upper_bound(address + kGuardBytes);
   if (at == buffers.begin()) return buffers.end();
   --at;
   return address < ZoneEnd(at->first, at->second.bytes) ? at : buffers.end();
@@ -190,6 +186,12 @@ bool MemoryArena::IsPinned(const void* pointer) const {
   return Find(reinterpret_cast<uintptr_t>(pointer), pinned_) != pinned_.end();
 }
 
+const std::pair<const uintptr_t, MemoryArena::Buffer>* MemoryArena::FindDevice(
+    const void* pointer) const {
+  const auto at = Find(reinterpret_cast<uintptr_t>(pointer), live_);
+  return at == live_.end() ? nullptr : &*at;
+}
+
 bool MemoryArena::Check(const void* pointer, size_t bytes, const char* user) const {
   const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
   const auto at = Find(address, live_);
@@ -212,22 +214,33 @@ bool MemoryArena::CheckPinned(const void* pointer, size_t bytes, const char* use
   return false;
 }
 
-void MemoryArena::CheckGuards(const char* kind, uintptr_t start, const Buffer& buffer) const {
+bool MemoryArena::GuardsHold(const std::string& when, const char* kind, uintptr_t start,
+                             const Buffer& buffer, bool quick) const {
   const uintptr_t end = start + buffer.bytes, zone_end = ZoneEnd(start, buffer.bytes);
   uintptr_t broken = FirstBroken(ZoneBegin(start), start);
   if (broken == start) {
-    broken = FirstBroken(end, zone_end);
-    if (broken == zone_end) return;
+    const uintptr_t last = quick ? end + kGuardBytes : zone_end;
+    broken = FirstBroken(end, last);
+    if (broken == last) return true;
   }
-  AddReport(absl::StrCat("guard hit: ", kind, " buffer ", buffer.number, " of ", buffer.bytes,
-                         " bytes was written at offset ", static_cast<int64_t>(broken - start)));
-  SetGuards(start, buffer.bytes);
+  AddReport(absl::StrCat(when, ": guard hit: ", kind, " buffer ", buffer.number, " of ",
+                         buffer.bytes, " bytes was written at offset ",
+                         static_cast<int64_t>(broken - start)));
+  OpenGuards(start, buffer.bytes);
+  CloseGuards(start, buffer.bytes);
+  return false;
 }
 
-void MemoryArena::CheckGuards() {
+bool MemoryArena::GuardsHold(const std::string& when, bool quick) {
   OpenMemory open;
-  for (const auto& [start, buffer] : live_) CheckGuards("device", start, buffer);
-  for (const auto& [start, buffer] : pinned_) CheckGuards("pinned", start, buffer);
+  bool hold = true;
+  for (const auto& [start, buffer] : live_) {
+    hold &= GuardsHold(when, "device", start, buffer, quick);
+  }
+  for (const auto& [start, buffer] : pinned_) {
+    hold &= GuardsHold(when, "pinned", start, buffer, quick);
+  }
+  return hold;
 }
 
 void MemoryArena::Protect(int protection) {
@@ -284,6 +297,19 @@ void MemoryArena::FreeAll() {
   bytes_in_use_ = 0;
   next_ = begin_;
   allocations_ = 0;
+}
+
+bool CheckDeviceGuards(const std::string& after) {
+  return MemoryArena::Get().GuardsHold(after, /*quick=*/true);
+}
+
+DevicePlace PlaceInDeviceMemory(const void* p, DeviceRange* range) {
+  const auto* buffer = MemoryArena::Get().FindDevice(p);
+  if (buffer == nullptr) return DevicePlace::kElsewhere;
+  const auto& [start, which] = *buffer;
+  if (range != nullptr) *range = {start, which.bytes};
+  return reinterpret_cast<uintptr_t>(p) - start < which.bytes ? DevicePlace::kInside
+                                                              : DevicePlace::kGuard;
 }
 
 }  // namespace prefixd::emu

@@ -14,6 +14,11 @@ namespace prefixd::emu {
 
 class MemoryArena {
  public:
+  struct Buffer {
+    size_t bytes = 0;
+    uint64_t number = 0;  // The n-th allocation.
+  };
+
   static MemoryArena& Get();
 
   // Null where the range of addresses is used up. Bytes > 0.
@@ -32,8 +37,11 @@ class MemoryArena {
   // As Check, for a range that starts in pinned memory.
   bool CheckPinned(const void* pointer, size_t bytes, const char* user) const;
 
-  // Reports canaries that were overwritten, and mends them.
-  void CheckGuards();
+  // The live device buffer in whose zone an address lies; null: none.
+  const std::pair<const uintptr_t, Buffer>* FindDevice(const void* pointer) const;
+
+  // Reports guards that were written, and mends them. Quick: a guard's first bytes alone.
+  bool GuardsHold(const std::string& when, bool quick);
 
   // Work of streams may touch device memory between Open and Close.
   void Open();
@@ -47,10 +55,6 @@ class MemoryArena {
   void FreeAll();
 
  private:
-  struct Buffer {
-    size_t bytes = 0;
-    uint64_t number = 0;  // The n-th allocation.
-  };
   using Buffers = std::map<uintptr_t, Buffer>;  // By start.
 
   MemoryArena();
@@ -58,7 +62,8 @@ class MemoryArena {
   static Buffers::const_iterator Find(uintptr_t address, const Buffers& buffers);
   // What lies at an address, for reports.
   std::string Describe(uintptr_t address) const;
-  void CheckGuards(const char* kind, uintptr_t start, const Buffer& buffer) const;
+  bool GuardsHold(const std::string& when, const char* kind, uintptr_t start, const Buffer& buffer,
+                  bool quick) const;
   void FreeZone(uintptr_t start, const Buffer& buffer);
   void Protect(int protection);
 

@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "tests/cuda_emulation/emulator/memory_arena.h"
 #include "tests/cuda_emulation/emulator/device_state.h"
+#include "tests/cuda_emulation/emulator/memory_arena.h"
 #include "tests/cuda_emulation/emulator/reports.h"
 
 namespace prefixd::emu {
@@ -168,13 +168,14 @@ cudaError_t WaitFor(const std::function<bool()>& run, std::unique_lock<std::mute
   ++state.counters.synchronizations;
   MoveSome();
   const auto limit = std::chrono::steady_clock::now() +
-                     std::chrono::duration<double>(state.options.hang_limit_s);
+                     std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                         std::chrono::duration<double>(state.options.hang_limit_s));
   while (state.lost == cudaSuccess && !run()) {
     if (state.released.wait_until(lock, limit) != std::cv_status::timeout) continue;
     AddReport("a wait for a hung stream has taken too long");
     LoseDevice(cudaErrorLaunchTimeout, /*by_report=*/true);
   }
-  MemoryArena::Get().CheckGuards();
+  MemoryArena::Get().GuardsHold("at a synchronisation", /*quick=*/false);
   return state.lost;
 }
 

@@ -71,8 +71,8 @@ struct CUstream_st {
 struct CUevent_st {
   unsigned flags = 0;
   bool destroyed = false;
-  prefixd::emu::MarkerPtr marker;     // Null before the first record.
-  prefixd::emu::CapturePtr capture;   // Recorded in a capture: these nodes of it.
+  prefixd::emu::MarkerPtr marker;    // Null before the first record.
+  prefixd::emu::CapturePtr capture;  // Recorded in a capture: these nodes of it.
   std::vector<int> capture_tail;
 };
 
@@ -107,8 +107,8 @@ void PoisonHostTarget(const HostRange& host);
 // What is pending is dropped, and markers of it are done.
 void DropPending();
 
-// Streams by creation; the first is the legacy stream. Destroyed ones stay, so that their use can be
-// reported.
+// Streams by creation; the first is the legacy stream. Destroyed ones stay, so that their use can
+// be reported.
 const std::vector<std::unique_ptr<CUstream_st>>& AllStreams();
 
 // Whether this thread runs a host function of a stream.

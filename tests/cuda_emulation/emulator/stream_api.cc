@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "tests/cuda_emulation/emulator/memory_arena.h"
 #include "tests/cuda_emulation/emulator/device_state.h"
+#include "tests/cuda_emulation/emulator/memory_arena.h"
 #include "tests/cuda_emulation/emulator/reports.h"
 #include "tests/cuda_emulation/emulator/stream.h"
 
@@ -91,8 +91,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
     return prefixd::emu::RefuseInCapture(call, stream->capture, cudaErrorStreamCaptureUnsupported);
   }
   const prefixd::emu::MarkerPtr tail = prefixd::emu::MarkTail(stream);
-  return call.Return(
-      prefixd::emu::WaitFor([&] { return prefixd::emu::RunTo(tail); }, call.lock()));
+  return call.Return(prefixd::emu::WaitFor([&] { return prefixd::emu::RunTo(tail); }, call.lock()));
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t handle) {
@@ -133,7 +132,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event_handle, u
   }
   if (stream->capture != nullptr) {
     stream->capture->valid = false;
-    return call.Misuse(cudaErrorStreamCaptureIsolation, "the event was recorded before the capture");
+    return call.Misuse(cudaErrorStreamCaptureIsolation,
+                       "the event was recorded before the capture");
   }
   if (event->marker == nullptr || event->marker->done) return cudaSuccess;
   return call.Return(prefixd::emu::Enqueue(stream, {.name = "wait", .wait_for = event->marker}));
@@ -144,9 +144,8 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t handle, cudaHostFn_t function, void*
   if (call.refusal() != cudaSuccess) return call.Return(call.refusal());
   CUstream_st* const stream = prefixd::emu::FindStream(handle, call.name());
   if (stream == nullptr) return call.Return(cudaErrorInvalidResourceHandle);
-  return call.Return(prefixd::emu::Enqueue(stream, {.name = "host function",
-                                                    .run = [=] { function(user_data); },
-                                                    .on_device = false}));
+  return call.Return(prefixd::emu::Enqueue(
+      stream, {.name = "host function", .run = [=] { function(user_data); }, .on_device = false}));
 }
 
 cudaError_t cudaEventCreate(cudaEvent_t* event) {
@@ -188,8 +187,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event_handle, cudaStream_t handle) {
   }
   event->capture = nullptr;
   event->marker = std::make_shared<prefixd::emu::Marker>();
-  return call.Return(
-      prefixd::emu::Enqueue(stream, {.name = "event", .completes = event->marker}));
+  return call.Return(prefixd::emu::Enqueue(stream, {.name = "event", .completes = event->marker}));
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t handle) {
