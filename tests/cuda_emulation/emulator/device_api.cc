@@ -209,6 +209,7 @@ cudaError_t cudaDeviceReset() {
   DeviceState& state = DeviceState::Get();
   prefixd::emu::DropPending();
   prefixd::emu::ForgetGraphs();
+  prefixd::emu::ForgetWorkspaces();
   prefixd::emu::ForgetStreams();
   prefixd::emu::MemoryArena::Get().FreeAll();
   state.lost = state.last_error = cudaSuccess;

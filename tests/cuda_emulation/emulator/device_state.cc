@@ -106,6 +106,7 @@ void ResetDevice() {
   std::lock_guard<std::mutex> lock(state.mutex);
   DropPending();
   ForgetGraphs();
+  ForgetWorkspaces();
   ForgetStreams();
   MemoryArena::Get().GuardsHold("at a reset", /*quick=*/false);
   MemoryArena::Get().FreeAll();

@@ -39,7 +39,8 @@ struct DeviceOptions {
   double hang_limit_s = 30;     // A wait for a hung stream gives up with a report.
 };
 
-// Each number counts down: 1 hits the next call of its kind, 0 none.
+// Each number counts down: 1 hits the next call of its kind, 0 none. Products of cuBLASLt are
+// launches, too.
 struct Faults {
   int allocation = 0;         // cudaMalloc, cudaMallocAsync: cudaErrorMemoryAllocation.
   int pinned_allocation = 0;  // cudaMallocHost, cudaHostAlloc: cudaErrorMemoryAllocation.
@@ -49,7 +50,9 @@ struct Faults {
 };
 
 struct Counters {
-  uint64_t launches = 0;  // Calls; kernels that a graph replays are in kernels_run alone.
+  // Calls, also while a stream is captured; what a graph replays is in kernels_run alone. Products
+  // of cuBLASLt are not among the launches.
+  uint64_t launches = 0;
   uint64_t kernels_run = 0;
   uint64_t graph_launches = 0;
   uint64_t graphs_instantiated = 0;

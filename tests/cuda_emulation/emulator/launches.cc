@@ -9,6 +9,21 @@
 
 namespace prefixd::emu {
 
+cudaError_t EnqueueKernel(CUstream_st* stream, const char* name, std::function<bool()> run) {
+  Faults& faults = DeviceState::Get().faults;
+  if (Hits(faults.launch)) return cudaErrorInvalidConfiguration;
+  if (Hits(faults.hang)) stream->hung = true;
+  const bool loses = Hits(faults.device_lost);
+  return Enqueue(stream, {.name = name, .run = [loses, run = std::move(run)] {
+                            ++DeviceState::Get().counters.kernels_run;
+                            if (loses) {
+                              LoseDevice(cudaErrorIllegalAddress, /*by_report=*/false);
+                            } else if (!run()) {
+                              LoseDevice(cudaErrorLaunchFailure, /*by_report=*/true);
+                            }
+                          }});
+}
+
 void EnqueueLaunch(const std::string& name, dim3 grid, dim3 block, size_t shared_bytes,
                    cudaStream_t handle, std::function<void()> body) {
   ApiCall call("a launch");
@@ -16,27 +31,19 @@ void EnqueueLaunch(const std::string& name, dim3 grid, dim3 block, size_t shared
     call.Return(call.refusal());
     return;
   }
-  DeviceState& state = DeviceState::Get();
   CUstream_st* const stream = FindStream(handle, name.c_str());
   if (stream == nullptr) {
     call.Return(cudaErrorInvalidResourceHandle);
     return;
   }
-  ++state.counters.launches;
-  if (Hits(state.faults.launch) || !CheckLaunch(name, grid, block, shared_bytes)) {
+  ++DeviceState::Get().counters.launches;
+  if (!CheckLaunch(name, grid, block, shared_bytes)) {
     call.Return(cudaErrorInvalidConfiguration);
     return;
   }
-  if (Hits(state.faults.hang)) stream->hung = true;
-  const bool loses = Hits(state.faults.device_lost);
-  call.Return(Enqueue(stream, {.name = "kernel", .run = [=, body = std::move(body)] {
-                                 ++DeviceState::Get().counters.kernels_run;
-                                 if (loses) {
-                                   LoseDevice(cudaErrorIllegalAddress, /*by_report=*/false);
-                                 } else if (!RunGrid(name, grid, block, shared_bytes, body)) {
-                                   LoseDevice(cudaErrorLaunchFailure, /*by_report=*/true);
-                                 }
-                               }}));
+  call.Return(EnqueueKernel(stream, "kernel", [=, body = std::move(body)] {
+    return RunGrid(name, grid, block, shared_bytes, body);
+  }));
 }
 
 }  // namespace prefixd::emu

@@ -85,6 +85,10 @@ CUevent_st* FindEvent(cudaEvent_t event, const char* user);
 // Appends to a stream, or to its capture. Runs it where streams are eager.
 cudaError_t Enqueue(CUstream_st* stream, Work work);
 
+// The same for work that the faults of launches may hit. `run` is false, with a report, where the
+// kernel failed.
+cudaError_t EnqueueKernel(CUstream_st* stream, const char* name, std::function<bool()> run);
+
 // Runs a stream to a marker, or to its end. False: a hung stream is in the way.
 bool RunTo(const MarkerPtr& marker);
 bool RunAll(CUstream_st* stream);
@@ -124,6 +128,7 @@ CUstream_st* NewStream(bool non_blocking, int priority);
 void ForgetStreams();
 void ForgetEvents();
 void ForgetGraphs();
+void ForgetWorkspaces();
 
 }  // namespace prefixd::emu
 
