@@ -16,9 +16,11 @@ namespace prefixd::cuda {
 template <int kHeadDim>
 struct MatrixShape {
   static constexpr int kTileSlots = kHeadDim <= 128 ? 64 : 32;
-  static constexpr int kChunks = kHeadDim / 8;  // 16-byte chunks of a slot.
+  static constexpr int kChunks = kHeadDim / 8;            // 16-byte chunks of a slot.
+  static constexpr bool kSharedQueries = kHeadDim > 128;  // Else in registers.
   static constexpr int kTile = kTileSlots * kHeadDim;
   struct Shared {
+    alignas(16) uint16_t queries[kSharedQueries ? kMatrixRows * kHeadDim : 8];
     alignas(16) uint16_t keys[2][kTile];
     alignas(16) uint16_t values[2][kTile];
     int64_t offsets[kSplitPages];
@@ -36,17 +38,17 @@ __device__ __forceinline__ void CopyTile(const SplitCall& call, int tile, int co
   using Shape = MatrixShape<kHeadDim>;
   const T* pages = static_cast<const T*>(call.pages.data);
   const int64_t value_offset = call.pages.value_offset();
+  constexpr int kStep = kSplitThreads / Shape::kChunks;  // Slots that the block copies at once.
   const int chunk = static_cast<int>(threadIdx.x) % Shape::kChunks;
-  for (int i = 0; i < Shape::kTileSlots * Shape::kChunks / kSplitThreads; ++i) {
-    const int row =
-        static_cast<int>(threadIdx.x) / Shape::kChunks + i * (kSplitThreads / Shape::kChunks);
-    const int slot = tile * Shape::kTileSlots + row;
-    const bool seen = slot < count;
-    const int source = seen ? slot : 0;
-    const T* key = pages + shared.offsets[source / kSlots] + source % kSlots * kHeadDim + chunk * 8;
-    const int at = Shape::At(row, chunk);
-    dev::CpAsync16(&shared.keys[buffer][at], key, seen);
-    dev::CpAsync16(&shared.values[buffer][at], key + value_offset, seen);
+  const int first = static_cast<int>(threadIdx.x) / Shape::kChunks;
+  const int first_at = Shape::At(first, chunk);
+  PREFIXD_UNROLL for (int i = 0; i < Shape::kTileSlots / kStep; ++i) {
+    const int slot = tile * Shape::kTileSlots + first + i * kStep;
+    const T* key = pages + shared.offsets[slot / kSlots] + slot % kSlots * kHeadDim + chunk * 8;
+    // At(first + i * kStep, chunk).
+    const int at = (first_at ^ (i * kStep % 8 * 8)) + i * kStep * kHeadDim;
+    dev::CpAsync16(&shared.keys[buffer][at], key, slot < count);
+    dev::CpAsync16(&shared.values[buffer][at], key + value_offset, slot < count);
   }
 }
 
@@ -54,27 +56,46 @@ __device__ __forceinline__ void CopyTile(const SplitCall& call, int tile, int co
 // lane / 4 + 8, of the scores and values columns 8 i + lane % 4 * 2 + {0, 1}.
 template <int kHeadDim>
 struct MatrixState {
-  uint32_t q[kHeadDim / 16][4];
+  uint32_t q[MatrixShape<kHeadDim>::kSharedQueries ? 1 : kHeadDim / 16][4];
   float values[kHeadDim / 8][4];
   float largest[2];
   float sum[2];  // Of this lane's columns.
 };
 
 template <typename T, int kHeadDim>
+__device__ __forceinline__ const T* QueryOfPair(const SplitCall& call, const MatrixJob& job,
+                                                int kv_head, int row) {
+  // Pairs beyond the last repeat it; nobody reads them.
+  const int pair = min(job.first + row, job.num_pairs - 1);
+  const int head = kv_head * call.group_heads + pair % call.group_heads;
+  return static_cast<const T*>(call.q) + job.Row(pair, call.group_heads) * call.q_stride +
+         static_cast<int64_t>(head) * kHeadDim;
+}
+
+template <typename T, int kHeadDim>
 __device__ __forceinline__ void LoadQueries(const SplitCall& call, const MatrixJob& job,
-                                            int kv_head, MatrixState<kHeadDim>& state) {
+                                            int kv_head, uint16_t* queries,
+                                            MatrixState<kHeadDim>& state) {
+  using Shape = MatrixShape<kHeadDim>;
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  PREFIXD_UNROLL for (int r = 0; r < 2; ++r) {
-    // Pairs beyond the last repeat it; nobody reads them.
-    const int pair = min(job.first + static_cast<int>(threadIdx.x) / 32 * 16 + lane / 4 + r * 8,
-                         job.num_pairs - 1);
-    const int head = kv_head * call.group_heads + pair % call.group_heads;
-    const T* q = static_cast<const T*>(call.q) + job.Row(pair, call.group_heads) * call.q_stride +
-                 static_cast<int64_t>(head) * kHeadDim + lane % 4 * 2;
-    PREFIXD_UNROLL for (int k = 0; k < kHeadDim / 16; ++k) {
-      state.q[k][r] = *reinterpret_cast<const uint32_t*>(q + k * 16);
-      state.q[k][r + 2] = *reinterpret_cast<const uint32_t*>(q + k * 16 + 8);
+  const int first = static_cast<int>(threadIdx.x) / 32 * 16;
+  if constexpr (Shape::kSharedQueries) {
+    for (int i = lane; i < 16 * Shape::kChunks; i += 32) {
+      const int row = first + i / Shape::kChunks, chunk = i % Shape::kChunks;
+      dev::Store16(queries + Shape::At(row, chunk),
+                   dev::Load16(QueryOfPair<T, kHeadDim>(call, job, kv_head, row) + chunk * 8));
     }
+  } else {
+    PREFIXD_UNROLL for (int r = 0; r < 2; ++r) {
+      const T* q =
+          QueryOfPair<T, kHeadDim>(call, job, kv_head, first + lane / 4 + r * 8) + lane % 4 * 2;
+      PREFIXD_UNROLL for (int k = 0; k < kHeadDim / 16; ++k) {
+        state.q[k][r] = *reinterpret_cast<const uint32_t*>(q + k * 16);
+        state.q[k][r + 2] = *reinterpret_cast<const uint32_t*>(q + k * 16 + 8);
+      }
+    }
+  }
+  PREFIXD_UNROLL for (int r = 0; r < 2; ++r) {
     state.largest[r] = -INFINITY;
     state.sum[r] = 0;
   }
@@ -83,10 +104,26 @@ __device__ __forceinline__ void LoadQueries(const SplitCall& call, const MatrixJ
   }
 }
 
+// The fragment of q for columns [16 k, 16 k + 16).
+template <int kHeadDim>
+__device__ __forceinline__ void QueryFragment(const uint16_t* queries, int k,
+                                              const MatrixState<kHeadDim>& state,
+                                              uint32_t (&fragment)[4]) {
+  if constexpr (MatrixShape<kHeadDim>::kSharedQueries) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int row = static_cast<int>(threadIdx.x) / 32 * 16 + lane % 16;
+    dev::LdMatrix4<false>(fragment,
+                          queries + row * kHeadDim + ((k * 2 + lane / 16) ^ lane % 8) * 8);
+  } else {
+    PREFIXD_UNROLL for (int i = 0; i < 4; ++i) fragment[i] = state.q[k][i];
+  }
+}
+
 // Adds one tile, of whose slots the first `count` are seen (at least one).
 template <typename T, int kHeadDim>
-__device__ __forceinline__ void AddTile(const uint16_t* keys, const uint16_t* values, int count,
-                                        float scale_log2, MatrixState<kHeadDim>& state) {
+__device__ __forceinline__ void AddTile(const uint16_t* queries, const uint16_t* keys,
+                                        const uint16_t* values, int count, float scale_log2,
+                                        MatrixState<kHeadDim>& state) {
   using Shape = MatrixShape<kHeadDim>;
   constexpr int kTileSlots = Shape::kTileSlots;
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -96,12 +133,17 @@ __device__ __forceinline__ void AddTile(const uint16_t* keys, const uint16_t* va
   float scores[kTileSlots / 8][4];
   PREFIXD_UNROLL for (int n = 0; n < kTileSlots / 8; ++n) {
     PREFIXD_UNROLL for (int j = 0; j < 4; ++j) scores[n][j] = 0;
-    PREFIXD_UNROLL for (int k = 0; k < kHeadDim / 16; k += 2) {
+  }
+  PREFIXD_UNROLL for (int k = 0; k < kHeadDim / 16; k += 2) {
+    uint32_t a0[4], a1[4];
+    QueryFragment<kHeadDim>(queries, k, state, a0);
+    QueryFragment<kHeadDim>(queries, k + 1, state, a1);
+    PREFIXD_UNROLL for (int n = 0; n < kTileSlots / 8; ++n) {
       uint32_t b[4];  // Two steps' fragments of K.
       dev::LdMatrix4<false>(b, key_rows + ((k * 2 + lane / 8) ^ lane % 8) * 8 + n * 8 * kHeadDim);
       const uint32_t b0[2] = {b[0], b[1]}, b1[2] = {b[2], b[3]};
-      dev::Mma16816<T>(scores[n], state.q[k], b0);
-      dev::Mma16816<T>(scores[n], state.q[k + 1], b1);
+      dev::Mma16816<T>(scores[n], a0, b0);
+      dev::Mma16816<T>(scores[n], a1, b1);
     }
   }
   PREFIXD_UNROLL for (int r = 0; r < 2; ++r) {
@@ -184,7 +226,7 @@ __global__ void __launch_bounds__(kSplitThreads) SplitMatrix(const SplitCall cal
   MatrixState<kHeadDim> state;
   CopyTile<T, kHeadDim>(call, 0, count, 0, shared);
   dev::CpAsyncCommit();
-  LoadQueries<T, kHeadDim>(call, job, kv_head, state);
+  LoadQueries<T, kHeadDim>(call, job, kv_head, shared.queries, state);
   for (int tile = 0; tile < tiles; ++tile) {
     const int buffer = tile % 2;
     if (tile + 1 < tiles) CopyTile<T, kHeadDim>(call, tile + 1, count, 1 - buffer, shared);
@@ -192,7 +234,7 @@ __global__ void __launch_bounds__(kSplitThreads) SplitMatrix(const SplitCall cal
     if (!PREFIXD_KERNEL_BUG(kSplitMissingCopyWait)) dev::CpAsyncWait<1>();
     if (!PREFIXD_KERNEL_BUG(kSplitReadsBeforeBarrier)) __syncthreads();
     if (active) {
-      AddTile<T, kHeadDim>(shared.keys[buffer], shared.values[buffer],
+      AddTile<T, kHeadDim>(shared.queries, shared.keys[buffer], shared.values[buffer],
                            count - tile * Shape::kTileSlots, call.scale_log2, state);
     }
     // The next turn copies into this buffer.

@@ -59,18 +59,23 @@ __device__ inline int MaskedEnd(int end) {
 }
 
 // offsets[i] = the element where page i (counted from the page of slot `begin`) holds the K rows of
-// kv_head, for the pages of slots [begin, end). Called by all threads; ends without a barrier.
+// kv_head, for the pages of slots [begin, end); those of further pages name some element. Called by
+// all threads; ends without a barrier.
 __device__ inline void LoadPageOffsets(const SplitCall& call, int row, int kv_head, int begin,
                                        int end, int64_t* offsets) {
   const int i = static_cast<int>(threadIdx.x);
-  if (i >= CeilDiv(end - begin, kSlots)) return;
-  const int32_t* table =
-      call.rows.tables + static_cast<int64_t>(call.rows.sequence[row]) * call.rows.table_stride;
-  int place = begin / kSlots + i;
-  if (PREFIXD_KERNEL_BUG(kSplitPageOffByOne)) place = max(place - 1, 0);
-  int64_t page = table[place] * call.pages.page_elements();
-  if (PREFIXD_KERNEL_BUG(kSplitPageOffset32)) page = static_cast<uint32_t>(page);
-  offsets[i] = page + static_cast<int64_t>(kv_head) * kSlots * call.pages.head_dim;
+  if (i >= kSplitPages) return;
+  int64_t offset = 0;
+  if (i < CeilDiv(end - begin, kSlots)) {
+    const int32_t* table =
+        call.rows.tables + static_cast<int64_t>(call.rows.sequence[row]) * call.rows.table_stride;
+    int place = begin / kSlots + i;
+    if (PREFIXD_KERNEL_BUG(kSplitPageOffByOne)) place = max(place - 1, 0);
+    offset = table[place] * call.pages.page_elements();
+    if (PREFIXD_KERNEL_BUG(kSplitPageOffset32)) offset = static_cast<uint32_t>(offset);
+    offset += static_cast<int64_t>(kv_head) * kSlots * call.pages.head_dim;
+  }
+  offsets[i] = offset;
 }
 
 // Each returns the error of its launch. The grid of the first three is (row, split, kv head) up to
