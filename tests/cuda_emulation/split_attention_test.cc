@@ -82,7 +82,8 @@ TEST(SplitAttention, AllKernelsTakeEveryOrderOfThreads) {
   SplitShape shape;
   shape.head_dim = 64;
   shape.group_heads = 3;
-  shape.lengths = {140, 17, 270};
+  shape.lengths = {140, 128, 270};
+  shape.shared_slots = 128;
   const SplitCase split_case(shape);
   emu::ForAllOrders(20, [&] {
     for (const SplitKernel kernel :
