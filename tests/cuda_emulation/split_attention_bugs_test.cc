@@ -104,7 +104,14 @@ TEST(SplitAttentionBugs, WrongVisibility) {
 
 TEST(SplitAttentionBugs, SharedMemoryTooSmall) {
   for (const SplitKernel kernel : kKernels) {
-    EXPECT_EQ(OrdersThatFind(KernelBug::kSplitSharedMemorySmall, Decode(2), {.kernel = kernel}), 3);
+    const auto find = [&] {
+      return OrdersThatFind(KernelBug::kSplitSharedMemorySmall, Decode(2), {.kernel = kernel});
+    };
+#if defined(__SANITIZE_ADDRESS__)
+    EXPECT_DEATH(find(), "AddressSanitizer");
+#else
+    EXPECT_EQ(find(), 3);
+#endif
   }
 }
 

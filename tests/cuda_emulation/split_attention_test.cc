@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "tests/cuda_emulation/emulator/device_array.h"
 #include "tests/cuda_emulation/emulator/testing.h"
 #include "tests/cuda_emulation/split_attention_case.h"
 
@@ -245,6 +246,50 @@ TEST(SplitAttention, OnlyPlainTakesEveryShape) {
   for (const SplitKernel kernel : {SplitKernel::kVector, SplitKernel::kMatrix}) {
     EXPECT_EQ(SplitCase(shape).Run({.kernel = kernel}).error, cudaErrorInvalidValue);
   }
+}
+
+TEST(SplitAttention, RefusesWhatTheHostMustNotAsk) {
+  emu::DeviceArray<uint8_t> pages(2 * 16 * 64 * 2), q(64 * 2), y(64 * 2);
+  emu::DeviceArray<int32_t> zeros(std::vector<int32_t>{0});
+  emu::DeviceArray<uint8_t> scratch(cuda::SplitScratchBytes(1, 1, 64, 16) + 1);
+  const cuda::DeviceMatrix q_view{q.data(), Element::kBF16, 1, 64, 64};
+  cuda::SplitAttention good;
+  good.q = &q_view;
+  good.pages = {pages.data(), Element::kBF16, 1, 1, 64};
+  good.num_heads = 1;
+  good.scale = 1;
+  good.rows = {1, zeros.data(), zeros.data(), zeros.data(), 1, 16};
+  good.y = {y.data(), Element::kBF16, 1, 64, 64};
+  good.scratch = scratch.data();
+  EXPECT_EQ(cuda::LaunchSplitAttention(good, nullptr), cudaSuccess);
+
+  const auto refused = [&](auto change) {
+    cuda::SplitAttention call = good;
+    change(call);
+    return cuda::LaunchSplitAttention(call, nullptr) == cudaErrorInvalidValue;
+  };
+  using Call = cuda::SplitAttention;
+  EXPECT_TRUE(refused([](Call& call) { call.q = nullptr; }));
+  EXPECT_TRUE(refused([](Call& call) { call.num_heads = 2; }));  // q is too narrow.
+  EXPECT_TRUE(refused([](Call& call) { call.num_heads = 0; }));
+  EXPECT_TRUE(refused([](Call& call) { call.pages.num_kv_heads = 2; }));
+  EXPECT_TRUE(refused([](Call& call) { call.pages.head_dim = 0; }));
+  EXPECT_TRUE(refused([](Call& call) { call.pages.head_dim = 1025; }));
+  EXPECT_TRUE(refused([](Call& call) { call.pages.data = nullptr; }));
+  EXPECT_TRUE(refused([](Call& call) { call.rows.num_rows = 2; }));
+  EXPECT_TRUE(refused([](Call& call) { call.rows.max_visible = -1; }));
+  EXPECT_TRUE(refused([](Call& call) { call.rows.max_visible = 65535 * 256; }));
+  EXPECT_TRUE(refused([](Call& call) { call.rows.visible = nullptr; }));
+  EXPECT_TRUE(refused([](Call& call) { call.y.type = Element::kF16; }));
+  EXPECT_TRUE(refused([](Call& call) { call.y.cols = 63; }));
+  EXPECT_TRUE(refused([&](Call& call) { call.scratch = scratch.data() + 1; }));
+  EXPECT_TRUE(refused([&](Call& call) { call.groups.shared = zeros.data(); }));
+  const cuda::SplitAttention nothing = [&] {
+    cuda::SplitAttention call = good;
+    call.rows = {};
+    return call;
+  }();
+  EXPECT_EQ(cuda::LaunchSplitAttention(nothing, nullptr), cudaSuccess);
 }
 
 TEST(SplitAttention, RowsThatSeeNothingAreZero) {
