@@ -49,7 +49,12 @@ TEST(SplitAttention, PlainTakesAllTypesAndHeadSizes) {
         shape.group_heads = kGroups[next++ % 5];  // 5 and 8 have no common factor: all pairs.
         shape.num_kv_heads = 1 + next % 2;
         shape.lengths = kLengths;
-        SplitCase(shape).Check({.kernel = SplitKernel::kPlain, .rows = kRows});
+        SplitRun run{.kernel = SplitKernel::kPlain, .rows = kRows};
+        if (head_dim >= 128 && activation != kv) {  // For time's sake.
+          shape.lengths = {17, 257, 1};
+          run.rows = {2, kPadding, 0, 1};
+        }
+        SplitCase(shape).Check(run);
       }
     }
   }
