@@ -114,7 +114,6 @@ TEST(VisionAttention, AgreesInF32) {
   for (const int head_dim : {5, 64, 72, 160}) {
     for (const int64_t rows : {1, 17, 257}) ExpectAgreement({Element::kF32, rows, head_dim, 2}, 0);
   }
-  ExpectAgreement({Element::kF32, 600, 7, 1}, 1);  // More keys than pass at a time.
   ExpectAgreement({Element::kF32, 3, 1024, 1}, 1);
 }
 

@@ -8,6 +8,16 @@ namespace prefixd::cuda {
 
 enum class KernelBug {
   kNone,
+  // Tile and vision attention.
+  kTileEarlyPrefetch,    // The next tile overwrites a stage that other warps still read.
+  kTileNoBarrier,        // Copies are waited for, those of other threads are not.
+  kTileNoWait,           // Copies are not waited for.
+  kTileMaskOffByOne,     // A row sees the slot behind its last.
+  kTilePaddingUnmasked,  // Columns behind head_dim are what lies there in memory.
+  // Column sums.
+  kColumnSumsNoBarrier,
+  kFoldReadsTailRow,  // One row more than there is.
+  kFoldSkipsRow,      // The last one.
 };
 
 #ifdef PREFIXD_CUDA_EMULATION

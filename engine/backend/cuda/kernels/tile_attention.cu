@@ -16,15 +16,17 @@ struct TileArguments {
   KvPages pages;
   AttentionRows rows;
   const RowTile* tiles = nullptr;
+  int num_tiles = 0;
   int num_heads = 0;
   float scale_log2 = 0;
 };
 
-// Grid: tile * num_heads + head; so blocks that share K and V run side by side.
+// Grid: (num_tiles - 1 - tile) * num_heads + head: blocks that share K and V run side by side, and
+// those of a sequence that see most begin first.
 template <typename T, int kHeadDim>
 __global__ void __launch_bounds__(kTileThreads) TileAttentionKernel(TileArguments args) {
   PREFIXD_DYN_SMEM(shared);
-  const RowTile tile = args.tiles[blockIdx.x / args.num_heads];
+  const RowTile tile = args.tiles[args.num_tiles - 1 - blockIdx.x / args.num_heads];
   const int head = blockIdx.x % args.num_heads;
   if (tile.num_rows <= 0) return;
   const int32_t* const visible = args.rows.visible + tile.row_begin;
@@ -99,6 +101,7 @@ cudaError_t LaunchTileAttention(const TileAttention& call, cudaStream_t stream) 
   args.pages = call.pages;
   args.rows = call.rows;
   args.tiles = call.tiles;
+  args.num_tiles = call.num_tiles;
   args.num_heads = call.num_heads;
   args.scale_log2 = call.scale * kLog2E;
   const unsigned blocks = static_cast<unsigned>(num_blocks);
