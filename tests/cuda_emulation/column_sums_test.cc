@@ -186,6 +186,11 @@ TEST(ColumnSums, AgreesAtAllLengthsAroundATile) {
       1);
 }
 
+TEST(ColumnSums, AgreesInTwentyRandomOrders) {
+  ExpectAgreement({kBF16, kBF16, 64, 4, 2, {{30, 66}, {0, 20}}}, 20);
+  ExpectAgreement({kF32, kF32, 24, 2, 2, {{30, 20}}}, 20);
+}
+
 TEST(ColumnSums, AgreesOnLongChunks) {
   ExpectAgreement({kF16, kF16, 64, 1, 1, {{0, 257}, {300, 40}}}, 0);
 }

@@ -77,6 +77,8 @@ TEST(TileAttention, AgreesAtAllLengthsAroundATile) {
       2);
 }
 
+TEST(TileAttention, AgreesInTwentyRandomOrders) { ExpectAgreement(ThreeTiles(), 20); }
+
 TEST(TileAttention, AgreesOnLongChunks) {
   ExpectAgreement(Options(Element::kF16, 64, 1, 1, {{0, 257}, {300, 130}}), 1);
 }
