@@ -215,6 +215,13 @@ TEST(ColumnSums, AgreesForTypesAndHeadsWithoutTensorCores) {
   ExpectAgreement({kBF16, kF16, 5, 4, 2, {{0, 7}}}, 0);
 }
 
+TEST(ColumnSums, AgreesWhereFewSlotsMatter) {
+  ChunkBatchOptions options = Options({kBF16, kBF16, 64, 2, 1, {{40, 100}}});
+  options.sharpness = 4;
+  ChunkBatch batch(options);
+  EXPECT_LE(ErrorOf(&batch), kMaxError);
+}
+
 TEST(ColumnSums, ReachesPagesBeyond32Bits) {
   for (const int head_dim : {64, 32}) {
     ChunkBatchOptions options = Options({kBF16, kBF16, head_dim, 2, 1, {{20, 20}}});

@@ -95,6 +95,12 @@ TEST(TileAttention, AgreesWithBidirectionalPrefixes) {
   ExpectAgreement(Options(Element::kBF16, 64, 2, 1, {{0, 130, 100}, {0, 65, 65}, {16, 40, 30}}), 1);
 }
 
+TEST(TileAttention, AgreesWhereFewSlotsMatter) {
+  ChunkBatchOptions options = ThreeTiles();
+  options.sharpness = 6;
+  ExpectAgreement(options, 1);
+}
+
 TEST(TileAttention, GivesPaddingRowsZerosAndLeavesOtherRowsAlone) {
   ChunkBatchOptions options = Options(Element::kF16, 64, 2, 2, {{3, 20}, {0, 5}});
   options.padding_rows = 3;
