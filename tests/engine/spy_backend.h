@@ -13,7 +13,7 @@
 
 namespace prefixd::testing {
 
-class SpyBackend final : public Backend {
+class SpyBackend : public Backend {
  public:
   explicit SpyBackend(std::unique_ptr<Backend> real) : real_(std::move(real)) {}
 
