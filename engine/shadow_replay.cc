@@ -6,7 +6,7 @@
 
 #include "base/check.h"
 #include "base/status_macros.h"
-#include "engine/sampler.h"
+#include "engine/backend/host_draw.h"
 
 namespace prefixd {
 namespace {
@@ -148,9 +148,10 @@ absl::Status ShadowReplay::Compare(int32_t first_row, int32_t num_logits) {
     PREFIXD_RETURN_IF_ERROR(
         backend_.Download(logits_.view.Rows(i, 1), absl::MakeSpan(host_logits_)));
     const ServedToken& served = output.tokens[first_row + i - prompt_rows + 1];
-    const LogprobEntry full = Logprobs(host_logits_, served.token, 1);
+    DrawnToken full;
+    RankTokens(host_logits_, served.token, 1, &full);
     ++comparison_.tokens;
-    comparison_.agreements += full.top[0].token_id == served.most_likely ? 1 : 0;
+    comparison_.agreements += full.top[0].id == served.most_likely ? 1 : 0;
     comparison_.logprob_drift +=
         std::fabs(static_cast<double>(full.sampled.logprob) - static_cast<double>(served.logprob));
   }

@@ -163,13 +163,14 @@ bool StepLoop::Step() {
   }
   const absl::Time begin = clock_->Now();
   PrepareScores();
-  const absl::Status status = runner_->Run(plan_, &result_);
+  absl::Status status = runner_->Launch(plan_, &result_);
   ++steps_;
+  if (status.ok()) status = runner_->Collect(&samples_);
   if (status.ok()) {
     ObserveStep(clock_->Now() - begin);
     AfterForward();
     for (auto& [request, failure] : result_.failures) Fail(request, std::move(failure));
-    for (SampledToken& sampled : result_.samples) Absorb(&sampled);
+    for (SampledToken& sampled : samples_) Absorb(&sampled);
   } else {
     PREFIXD_LOG(kError, "step ", steps_, " failed: ", status.message());
     if (!PREFIXD_PLANTED(kCopiesOutliveAFailedStep)) cache_.ClearCopies();

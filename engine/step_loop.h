@@ -234,6 +234,7 @@ class StepLoop {
   std::vector<int64_t> pinned_pages_;  // By tenant; each page counted once.
   StepPlan plan_;
   StepResult result_;
+  std::vector<SampledToken> samples_;
   uint64_t next_arrival_ = 0;
   double prefill_rows_per_second_ = 0;  // Moving average; 0: unknown.
 
