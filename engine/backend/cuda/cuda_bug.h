@@ -19,8 +19,7 @@ inline CudaBug planted_cuda_bug = CudaBug::kNone;
 
 }  // namespace prefixd::cuda
 
-#define PREFIXD_CUDA_BUG(name) \
-  (::prefixd::cuda::planted_cuda_bug == ::prefixd::cuda::CudaBug::name)
+#define PREFIXD_CUDA_BUG(name) (::prefixd::cuda::planted_cuda_bug == ::prefixd::cuda::CudaBug::name)
 
 #else
 

@@ -89,6 +89,9 @@ void DeviceMemory::EndRecording() {
 
 absl::StatusOr<std::byte*> Scratch::Ensure(size_t size_bytes, DeviceMemory* memory) {
   if (buffer_.size_bytes() < size_bytes) {
+    if (memory->recording()) {
+      return absl::FailedPreconditionError("a recorded pass needs more memory than the one before");
+    }
     buffer_ = Buffer();
     PREFIXD_ASSIGN_OR_RETURN(
         buffer_, memory->Allocate(size_bytes, DeviceMemory::Content::kUndefined, "scratch"));

@@ -30,21 +30,23 @@ class DeviceMemory {
   enum class Content { kZero, kUndefined };
 
   // `recorded_freed` is called before an allocation that a graph has is freed.
-  static absl::StatusOr<std::unique_ptr<DeviceMemory>> Create(
-      CudaHealth* health, const CudaStreams* streams, CudaQueues* queues,
-      std::function<void()> recorded_freed);
+  static absl::StatusOr<std::unique_ptr<DeviceMemory>> Create(CudaHealth* health,
+                                                              const CudaStreams* streams,
+                                                              CudaQueues* queues,
+                                                              std::function<void()> recorded_freed);
   ~DeviceMemory();
 
   // Aligned to 256 bytes. `what` names it in messages. Errors: RESOURCE_EXHAUSTED.
   absl::StatusOr<Buffer> Allocate(size_t size_bytes, Content content, absl::string_view what);
 
-  // The stream of the current queue, for work on the allocations that hold these bytes: it is behind
-  // the other queue's work on them. Null pointers are passed over.
+  // The stream of the current queue, for work on the allocations that hold these bytes: it is
+  // behind the other queue's work on them. Null pointers are passed over.
   absl::StatusOr<cudaStream_t> Use(std::initializer_list<const void*> touched);
 
   // While a graph is captured, what is used is noted as recorded, and frees wait.
   void BeginRecording() { recording_ = true; }
   void EndRecording();
+  bool recording() const { return recording_; }
 
   size_t used_bytes() const { return used_bytes_; }
 
@@ -81,7 +83,8 @@ class DeviceMemory {
 // themselves.
 class Scratch {
  public:
-  // At least `size_bytes`. Errors: RESOURCE_EXHAUSTED; it is empty then.
+  // At least `size_bytes`. Errors: RESOURCE_EXHAUSTED; it is empty then. FAILED_PRECONDITION if it
+  // would have to grow while a graph is recorded.
   absl::StatusOr<std::byte*> Ensure(size_t size_bytes, DeviceMemory* memory);
 
  private:

@@ -1,5 +1,5 @@
-// Brings small arrays of the host to the device beside the work there: a ring of pinned blocks, each
-// with a twin in device memory, guarded by events.
+// Brings small arrays of the host to the device beside the work there: a ring of pinned blocks,
+// each with a twin in device memory, guarded by events.
 //
 //   host      fills block i once its last copy is made
 //   copy_in   copies it to the twin once the last reader of the twin is done

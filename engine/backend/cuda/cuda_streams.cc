@@ -14,8 +14,8 @@ absl::StatusOr<CudaEvent> CudaEvent::Create(CudaHealth* health) {
 absl::StatusOr<std::unique_ptr<CudaStreams>> CudaStreams::Create(CudaHealth* health) {
   std::unique_ptr<CudaStreams> streams(new CudaStreams(health));
   for (cudaStream_t& stream : streams->streams_) {
-    PREFIXD_RETURN_IF_ERROR(health->Check(
-        cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream"));
+    PREFIXD_RETURN_IF_ERROR(health->Check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking),
+                                          "creating a stream"));
   }
   return streams;
 }

@@ -1,5 +1,5 @@
-// The queues of a device. Work on one stream runs in order; streams run side by side and are ordered
-// by events.
+// The queues of a device. Work on one stream runs in order; streams run side by side and are
+// ordered by events.
 #ifndef PREFIXD_ENGINE_BACKEND_CUDA_CUDA_STREAMS_H_
 #define PREFIXD_ENGINE_BACKEND_CUDA_CUDA_STREAMS_H_
 

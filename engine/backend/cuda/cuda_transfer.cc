@@ -66,8 +66,7 @@ absl::Status Transfers::In(const DeviceRows& to, Convert write) {
     for (int64_t r = 0; r < piece.num_rows; ++r) {
       write(piece.row + r, piece.col, piece.num_cols, host + r * width);
     }
-    std::byte* const device =
-        to.data + piece.row * to.stride_bytes + piece.col * to.element_bytes;
+    std::byte* const device = to.data + piece.row * to.stride_bytes + piece.col * to.element_bytes;
     return health_->Check(
         cudaMemcpy2DAsync(device, to.stride_bytes, host, width, width, piece.num_rows,
                           cudaMemcpyHostToDevice, queues_->current()),
