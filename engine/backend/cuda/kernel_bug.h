@@ -1,0 +1,25 @@
+// Mistakes that the tests of the kernels must find. A place of a kernel that could go wrong asks
+// PREFIXD_KERNEL_BUG(kName): on a device that is the constant `false`; the emulation of
+// tests/cuda_emulation compiles it as a question, and at most one bug is on at a time.
+#ifndef PREFIXD_ENGINE_BACKEND_CUDA_KERNEL_BUG_H_
+#define PREFIXD_ENGINE_BACKEND_CUDA_KERNEL_BUG_H_
+
+namespace prefixd::cuda {
+
+enum class KernelBug {
+  kNone,
+};
+
+#ifdef PREFIXD_CUDA_EMULATION
+// Changed between launches only.
+inline KernelBug planted_kernel_bug = KernelBug::kNone;
+
+#define PREFIXD_KERNEL_BUG(name) \
+  (::prefixd::cuda::planted_kernel_bug == ::prefixd::cuda::KernelBug::name)
+#else
+#define PREFIXD_KERNEL_BUG(name) false
+#endif
+
+}  // namespace prefixd::cuda
+
+#endif  // PREFIXD_ENGINE_BACKEND_CUDA_KERNEL_BUG_H_
