@@ -8,6 +8,15 @@ namespace prefixd::cuda {
 
 enum class KernelBug {
   kNone,
+  kSplitReadsBeforeBarrier,   // No barrier between what other threads write and its reading.
+  kSplitReusesBeforeBarrier,  // No barrier between that reading and the next writing.
+  kSplitMissingCopyWait,      // No wait for asynchronous copies.
+  kSplitPageOffByOne,
+  kSplitPageOffset32,     // Element offsets of pages in 32 bits.
+  kSplitUnmaskedTail,     // Slots up to the end of the last page count.
+  kSplitWrongVisibility,  // A row sees what another one sees.
+  kSplitSharedMemorySmall,
+  kSplitSkipsMember,  // The last row of a group is forgotten.
 };
 
 #ifdef PREFIXD_CUDA_EMULATION

@@ -1,0 +1,273 @@
+// Split attention on tensor cores, and cascade attention (FlashInfer, arXiv:2501.01005; Hydragen,
+// arXiv:2402.05099): the rows of a matrix are (row of the call, head of the group) pairs, 16 a
+// warp. Where a group of rows shares its first slots, one block computes those slots' states for 64
+// pairs, so their pages are read once for all of them; each row's own slots have a block of their
+// own. Tiles of slots come by cp.async, double buffered, XOR swizzled.
+//
+// Memory: 4 * kHeadDim * kTileSlots elements of shared memory. Of every 16-row tile that a warp
+// computes, the group_heads (own slots) or all (shared slots) rows count.
+#ifndef PREFIXD_ENGINE_BACKEND_CUDA_KERNELS_SPLIT_ATTENTION_MATRIX_CUH_
+#define PREFIXD_ENGINE_BACKEND_CUDA_KERNELS_SPLIT_ATTENTION_MATRIX_CUH_
+
+#include "engine/backend/cuda/kernels/split_matrix_jobs.cuh"
+
+namespace prefixd::cuda {
+
+template <int kHeadDim>
+struct MatrixShape {
+  static constexpr int kTileSlots = kHeadDim <= 128 ? 64 : 32;
+  static constexpr int kChunks = kHeadDim / 8;            // 16-byte chunks of a slot.
+  static constexpr bool kSharedQueries = kHeadDim > 128;  // Else in registers.
+  static constexpr int kTile = kTileSlots * kHeadDim;
+  struct Shared {
+    alignas(16) uint16_t queries[kSharedQueries ? kMatrixRows * kHeadDim : 8];
+    alignas(16) uint16_t keys[2][kTile];
+    alignas(16) uint16_t values[2][kTile];
+    int64_t offsets[kSplitPages];
+  };
+  // Eight rows of one column of chunks lie in eight different banks of 16 bytes.
+  __device__ static int At(int slot, int chunk) {
+    return slot * kHeadDim + (chunk ^ (slot & 7)) * 8;
+  }
+};
+
+// Starts copying tile `tile` of the job into buffer `buffer`; slots from `count` on become zeros.
+template <typename T, int kHeadDim>
+__device__ __forceinline__ void CopyTile(const SplitCall& call, int tile, int count, int buffer,
+                                         typename MatrixShape<kHeadDim>::Shared& shared) {
+  using Shape = MatrixShape<kHeadDim>;
+  const T* pages = static_cast<const T*>(call.pages.data);
+  const int64_t value_offset = call.pages.value_offset();
+  constexpr int kStep = kSplitThreads / Shape::kChunks;  // Slots that the block copies at once.
+  const int chunk = static_cast<int>(threadIdx.x) % Shape::kChunks;
+  const int first = static_cast<int>(threadIdx.x) / Shape::kChunks;
+  const int first_at = Shape::At(first, chunk);
+  PREFIXD_UNROLL for (int i = 0; i < Shape::kTileSlots / kStep; ++i) {
+    const int slot = tile * Shape::kTileSlots + first + i * kStep;
+    const T* key = pages + shared.offsets[slot / kSlots] + slot % kSlots * kHeadDim + chunk * 8;
+    // At(first + i * kStep, chunk).
+    const int at = (first_at ^ (i * kStep % 8 * 8)) + i * kStep * kHeadDim;
+    dev::CpAsync16(&shared.keys[buffer][at], key, slot < count);
+    dev::CpAsync16(&shared.values[buffer][at], key + value_offset, slot < count);
+  }
+}
+
+// A warp's 16 pairs: fragments of q, and the softmax state. A lane holds rows lane / 4 and
+// lane / 4 + 8, of the scores and values columns 8 i + lane % 4 * 2 + {0, 1}.
+template <int kHeadDim>
+struct MatrixState {
+  uint32_t q[MatrixShape<kHeadDim>::kSharedQueries ? 1 : kHeadDim / 16][4];
+  float values[kHeadDim / 8][4];
+  float largest[2];
+  float sum[2];  // Of this lane's columns.
+};
+
+template <typename T, int kHeadDim>
+__device__ __forceinline__ const T* QueryOfPair(const SplitCall& call, const MatrixJob& job,
+                                                int kv_head, int row) {
+  // Pairs beyond the last repeat it; nobody reads them.
+  const int pair = min(job.first + row, job.num_pairs - 1);
+  const int head = kv_head * call.group_heads + pair % call.group_heads;
+  return static_cast<const T*>(call.q) + job.Row(pair, call.group_heads) * call.q_stride +
+         static_cast<int64_t>(head) * kHeadDim;
+}
+
+template <typename T, int kHeadDim>
+__device__ __forceinline__ void LoadQueries(const SplitCall& call, const MatrixJob& job,
+                                            int kv_head, uint16_t* queries,
+                                            MatrixState<kHeadDim>& state) {
+  using Shape = MatrixShape<kHeadDim>;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int first = static_cast<int>(threadIdx.x) / 32 * 16;
+  if constexpr (Shape::kSharedQueries) {
+    for (int i = lane; i < 16 * Shape::kChunks; i += 32) {
+      const int row = first + i / Shape::kChunks, chunk = i % Shape::kChunks;
+      dev::Store16(queries + Shape::At(row, chunk),
+                   dev::Load16(QueryOfPair<T, kHeadDim>(call, job, kv_head, row) + chunk * 8));
+    }
+  } else {
+    PREFIXD_UNROLL for (int r = 0; r < 2; ++r) {
+      const T* q =
+          QueryOfPair<T, kHeadDim>(call, job, kv_head, first + lane / 4 + r * 8) + lane % 4 * 2;
+      PREFIXD_UNROLL for (int k = 0; k < kHeadDim / 16; ++k) {
+        state.q[k][r] = *reinterpret_cast<const uint32_t*>(q + k * 16);
+        state.q[k][r + 2] = *reinterpret_cast<const uint32_t*>(q + k * 16 + 8);
+      }
+    }
+  }
+  PREFIXD_UNROLL for (int r = 0; r < 2; ++r) {
+    state.largest[r] = -INFINITY;
+    state.sum[r] = 0;
+  }
+  PREFIXD_UNROLL for (int i = 0; i < kHeadDim / 8; ++i) {
+    PREFIXD_UNROLL for (int j = 0; j < 4; ++j) state.values[i][j] = 0;
+  }
+}
+
+// The fragment of q for columns [16 k, 16 k + 16).
+template <int kHeadDim>
+__device__ __forceinline__ void QueryFragment(const uint16_t* queries, int k,
+                                              const MatrixState<kHeadDim>& state,
+                                              uint32_t (&fragment)[4]) {
+  if constexpr (MatrixShape<kHeadDim>::kSharedQueries) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int row = static_cast<int>(threadIdx.x) / 32 * 16 + lane % 16;
+    dev::LdMatrix4<false>(fragment,
+                          queries + row * kHeadDim + ((k * 2 + lane / 16) ^ lane % 8) * 8);
+  } else {
+    PREFIXD_UNROLL for (int i = 0; i < 4; ++i) fragment[i] = state.q[k][i];
+  }
+}
+
+// Adds one tile, of whose slots the first `count` are seen (at least one).
+template <typename T, int kHeadDim>
+__device__ __forceinline__ void AddTile(const uint16_t* queries, const uint16_t* keys,
+                                        const uint16_t* values, int count, float scale_log2,
+                                        MatrixState<kHeadDim>& state) {
+  using Shape = MatrixShape<kHeadDim>;
+  constexpr int kTileSlots = Shape::kTileSlots;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  // Of the rows that the lane points ldmatrix at: lane % 8 is each one's number in its 8.
+  const uint16_t* key_rows = keys + lane % 8 * kHeadDim;
+  const uint16_t* value_rows = values + lane % 16 * kHeadDim;
+  float scores[kTileSlots / 8][4];
+  PREFIXD_UNROLL for (int n = 0; n < kTileSlots / 8; ++n) {
+    PREFIXD_UNROLL for (int j = 0; j < 4; ++j) scores[n][j] = 0;
+  }
+  PREFIXD_UNROLL for (int k = 0; k < kHeadDim / 16; k += 2) {
+    uint32_t a0[4], a1[4];
+    QueryFragment<kHeadDim>(queries, k, state, a0);
+    QueryFragment<kHeadDim>(queries, k + 1, state, a1);
+    PREFIXD_UNROLL for (int n = 0; n < kTileSlots / 8; ++n) {
+      uint32_t b[4];  // Two steps' fragments of K.
+      dev::LdMatrix4<false>(b, key_rows + ((k * 2 + lane / 8) ^ lane % 8) * 8 + n * 8 * kHeadDim);
+      const uint32_t b0[2] = {b[0], b[1]}, b1[2] = {b[2], b[3]};
+      dev::Mma16816<T>(scores[n], a0, b0);
+      dev::Mma16816<T>(scores[n], a1, b1);
+    }
+  }
+  PREFIXD_UNROLL for (int r = 0; r < 2; ++r) {
+    float largest = state.largest[r];
+    PREFIXD_UNROLL for (int n = 0; n < kTileSlots / 8; ++n) {
+      PREFIXD_UNROLL for (int j = 0; j < 2; ++j) {
+        float& score = scores[n][r * 2 + j];
+        score = n * 8 + lane % 4 * 2 + j < count ? score * scale_log2 : -INFINITY;
+        largest = fmaxf(largest, score);
+      }
+    }
+    largest = fmaxf(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, 1));
+    largest = fmaxf(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, 2));
+    const float rescale = dev::Exp2(state.largest[r] - largest);
+    state.largest[r] = largest;
+    state.sum[r] *= rescale;
+    PREFIXD_UNROLL for (int i = 0; i < kHeadDim / 8; ++i) {
+      state.values[i][r * 2] *= rescale;
+      state.values[i][r * 2 + 1] *= rescale;
+    }
+    PREFIXD_UNROLL for (int n = 0; n < kTileSlots / 8; ++n) {
+      PREFIXD_UNROLL for (int j = 0; j < 2; ++j) {
+        float& score = scores[n][r * 2 + j];
+        score = dev::Exp2(score - largest);
+        state.sum[r] += score;
+      }
+    }
+  }
+  PREFIXD_UNROLL for (int k = 0; k < kTileSlots / 16; ++k) {
+    const uint32_t p[4] = {dev::Pack2<T>(scores[2 * k][0], scores[2 * k][1]),
+                           dev::Pack2<T>(scores[2 * k][2], scores[2 * k][3]),
+                           dev::Pack2<T>(scores[2 * k + 1][0], scores[2 * k + 1][1]),
+                           dev::Pack2<T>(scores[2 * k + 1][2], scores[2 * k + 1][3])};
+    PREFIXD_UNROLL for (int d = 0; d < kHeadDim / 8; d += 2) {
+      uint32_t b[4];  // 16 slots of two 8-wide columns of V.
+      dev::LdMatrix4<true>(b, value_rows + ((d + lane / 16) ^ lane % 8) * 8 + k * 16 * kHeadDim);
+      const uint32_t b0[2] = {b[0], b[1]}, b1[2] = {b[2], b[3]};
+      dev::Mma16816<T>(state.values[d], p, b0);
+      dev::Mma16816<T>(state.values[d + 1], p, b1);
+    }
+  }
+}
+
+template <int kHeadDim>
+__device__ __forceinline__ void StoreStates(const SplitCall& call, const MatrixJob& job,
+                                            int kv_head, const MatrixState<kHeadDim>& state) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  PREFIXD_UNROLL for (int r = 0; r < 2; ++r) {
+    float sum = state.sum[r];
+    sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 1);
+    sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 2);
+    const int pair = job.first + static_cast<int>(threadIdx.x) / 32 * 16 + lane / 4 + r * 8;
+    if (pair >= job.num_pairs) continue;
+    const int64_t index =
+        call.StateIndex(job.Row(pair, call.group_heads),
+                        kv_head * call.group_heads + pair % call.group_heads, job.state);
+    float* values = call.states.values + index * kHeadDim + lane % 4 * 2;
+    PREFIXD_UNROLL for (int i = 0; i < kHeadDim / 8; ++i) {
+      *reinterpret_cast<float2*>(values + i * 8) =
+          make_float2(state.values[i][r * 2], state.values[i][r * 2 + 1]);
+    }
+    if (lane % 4 == 0) call.states.bounds[index] = make_float2(state.largest[r], sum);
+  }
+}
+
+template <typename T, int kHeadDim>
+__global__ void __launch_bounds__(kSplitThreads) SplitMatrix(const SplitCall call) {
+  using Shape = MatrixShape<kHeadDim>;
+  const MatrixJob job = JobOfBlock(call);
+  if (job.begin == job.end) return;
+  const int kv_head = static_cast<int>(blockIdx.z);
+  PREFIXD_DYN_SMEM(smem);
+  auto& shared = *reinterpret_cast<typename Shape::Shared*>(smem);
+  LoadPageOffsets(call, static_cast<int>(blockIdx.x), kv_head, job.begin, job.end, shared.offsets);
+  __syncthreads();
+  const int count = MaskedEnd(job.end) - job.begin;
+  const int tiles = CeilDiv(count, Shape::kTileSlots);
+  const bool active =  // The warp has pairs. Others only copy.
+      job.first + static_cast<int>(threadIdx.x) / 32 * 16 < job.num_pairs;
+  MatrixState<kHeadDim> state;
+  CopyTile<T, kHeadDim>(call, 0, count, 0, shared);
+  dev::CpAsyncCommit();
+  LoadQueries<T, kHeadDim>(call, job, kv_head, shared.queries, state);
+  for (int tile = 0; tile < tiles; ++tile) {
+    const int buffer = tile % 2;
+    if (tile + 1 < tiles) CopyTile<T, kHeadDim>(call, tile + 1, count, 1 - buffer, shared);
+    dev::CpAsyncCommit();  // Perhaps an empty group, so that one may always stay behind.
+    if (!PREFIXD_KERNEL_BUG(kSplitMissingCopyWait)) dev::CpAsyncWait<1>();
+    if (!PREFIXD_KERNEL_BUG(kSplitReadsBeforeBarrier)) __syncthreads();
+    if (active) {
+      AddTile<T, kHeadDim>(shared.queries, shared.keys[buffer], shared.values[buffer],
+                           count - tile * Shape::kTileSlots, call.scale_log2, state);
+    }
+    // The next turn copies into this buffer.
+    if (!PREFIXD_KERNEL_BUG(kSplitReusesBeforeBarrier)) __syncthreads();
+  }
+  if (active) StoreStates<kHeadDim>(call, job, kv_head, state);
+}
+
+template <typename T, int kHeadDim>
+cudaError_t LaunchMatrix(const SplitCall& call, cudaStream_t stream) {
+  const size_t bytes = SplitSharedBytes(sizeof(typename MatrixShape<kHeadDim>::Shared));
+  const cudaError_t allowed = dev::AllowSharedMemory(SplitMatrix<T, kHeadDim>, bytes);
+  if (allowed != cudaSuccess) return allowed;
+  dim3 grid = SplitGrid(call);
+  grid.y *= static_cast<unsigned>(MatrixParts(call));
+  if (grid.y > kMaxGridY) return cudaErrorInvalidValue;
+  PREFIXD_LAUNCH((SplitMatrix<T, kHeadDim>), grid, dim3(kSplitThreads), bytes, stream, call);
+  return cudaGetLastError();
+}
+
+template <typename T>
+cudaError_t LaunchMatrixTyped(const SplitCall& call, cudaStream_t stream) {
+  switch (call.pages.head_dim) {
+    case 64:
+      return LaunchMatrix<T, 64>(call, stream);
+    case 128:
+      return LaunchMatrix<T, 128>(call, stream);
+    case 256:
+      return LaunchMatrix<T, 256>(call, stream);
+  }
+  return cudaErrorInvalidValue;
+}
+
+}  // namespace prefixd::cuda
+
+#endif  // PREFIXD_ENGINE_BACKEND_CUDA_KERNELS_SPLIT_ATTENTION_MATRIX_CUH_
