@@ -17,6 +17,16 @@ enum class KernelBug {
   kSplitWrongVisibility,  // A row sees what another one sees.
   kSplitSharedMemorySmall,
   kSplitSkipsMember,  // The last row of a group is forgotten.
+  // Tile and vision attention.
+  kTileEarlyPrefetch,    // The next tile overwrites a stage that other warps still read.
+  kTileNoBarrier,        // Copies are waited for, those of other threads are not.
+  kTileNoWait,           // Copies are not waited for.
+  kTileMaskOffByOne,     // A row sees the slot behind its last.
+  kTilePaddingUnmasked,  // Columns behind head_dim are what lies there in memory.
+  // Column sums.
+  kColumnSumsNoBarrier,
+  kFoldReadsTailRow,  // One row more than there is.
+  kFoldSkipsRow,      // The last one.
 };
 
 #ifdef PREFIXD_CUDA_EMULATION
