@@ -27,6 +27,16 @@ enum class KernelBug {
   kColumnSumsNoBarrier,
   kFoldReadsTailRow,  // One row more than there is.
   kFoldSkipsRow,      // The last one.
+
+  // Rows and slots.
+  kReductionWithoutBarrier,  // Between the two levels of a sum over a block.
+  kTailNotMasked,            // Columns beyond the last packet's end.
+  kRotatesNeighbours,        // Pairs (2 i, 2 i + 1) in place of (i, i + n).
+  kWritesPadding,            // A slot below 0 is written to slot 0.
+  kSlotOffset32,             // Offsets into pages have 32 bits.
+  kGatherNextPage,           // One page further than asked for.
+  kMeanOfOneMore,            // Divided by one more than were added.
+  kStaleDelta,               // At the index of the delta before.
 };
 
 #ifdef PREFIXD_CUDA_EMULATION
