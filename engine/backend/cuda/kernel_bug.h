@@ -37,6 +37,12 @@ enum class KernelBug {
   kGatherNextPage,           // One page further than asked for.
   kMeanOfOneMore,            // Divided by one more than were added.
   kStaleDelta,               // At the index of the delta before.
+  kDrawScanWithoutBarrier,  // The first warp adds up what others have not written.
+  kDrawTailNotMasked,       // What lies beyond the vocabulary is drawn from.
+  kDrawTopKDropsTies,       // Of scores equal to the k-th largest only some stay.
+  kDrawChoiceForgotten,     // Every choice draws the numbers of the first one.
+  kDrawMass32Bits,          // Masses do not fit their type.
+  kDrawSuppressed,          // Suppressed tokens are drawn.
 };
 
 #ifdef PREFIXD_CUDA_EMULATION
