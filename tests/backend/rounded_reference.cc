@@ -143,4 +143,9 @@ class RoundedReference final : public Backend {
 };
 
 }  // namespace
+
+std::unique_ptr<Backend> MakeRoundedReference(DType dtype, std::unique_ptr<Backend> reference) {
+  return std::make_unique<RoundedReference>(dtype, std::move(reference));
+}
+
 }  // namespace prefixd

@@ -64,7 +64,11 @@ absl::Status CudaBackend::Open() {
   PREFIXD_ASSIGN_OR_RETURN(draws_,
                            CudaDraws::Create(&health_, streams_.get(), memory_.get(), ring_.get()));
   step_ = std::make_unique<CudaStep>(ring_.get(), memory_.get(), &health_);
-  return QueueGemm().status();
+  auto gemm = Gemm::Create({.deterministic = options_.deterministic,
+                            .workspace_bytes = options_.workspace_bytes});
+  if (!gemm.ok()) return health_.Check(gemm.status());
+  gemm_ = *std::move(gemm);
+  return absl::OkStatus();
 }
 
 CudaBackend::~CudaBackend() {
@@ -86,17 +90,6 @@ uint64_t CudaBackend::AvailableMemory() const {
   // For scratch, recordings, image features and the workspaces of products.
   const size_t reserve = std::min<size_t>(free_bytes / 8, size_t{1} << 30);
   return free_bytes - reserve;
-}
-
-absl::StatusOr<Gemm*> CudaBackend::QueueGemm() {
-  std::unique_ptr<Gemm>& gemm = scratch().gemm;
-  if (gemm == nullptr) {
-    auto created = Gemm::Create(
-        {.deterministic = options_.deterministic, .workspace_bytes = options_.workspace_bytes});
-    if (!created.ok()) return health_.Check(created.status());
-    gemm = *std::move(created);
-  }
-  return gemm.get();
 }
 
 absl::StatusOr<Buffer> CudaBackend::Allocate(size_t size_bytes) {

@@ -85,8 +85,7 @@ class CudaBackend final : public Backend {
  private:
   // Memory that ops of a queue need for themselves.
   struct QueueScratch {
-    std::unique_ptr<Gemm> gemm;  // Made when first used.
-    Scratch product;             // [rows, columns] of Linear, kF32.
+    Scratch product;  // [rows, columns] of Linear, kF32.
     Scratch states, lse, probabilities;
   };
   // Floats that never change, by their values.
@@ -103,7 +102,6 @@ class CudaBackend final : public Backend {
   absl::Status Enter();
   absl::Status Check(cudaError_t error, const char* what) { return health_.Check(error, what); }
   QueueScratch& scratch() { return queues_->is_image() ? image_scratch_ : main_scratch_; }
-  absl::StatusOr<Gemm*> QueueGemm();
   absl::StatusOr<OwnedTensor> NewMatrix(DType dtype, int64_t rows, int64_t cols);
   // Sends a pack for an op's own use. Passes in which that happens are not recorded.
   absl::StatusOr<const std::byte*> Send(const HostPack& pack);
@@ -129,6 +127,7 @@ class CudaBackend final : public Backend {
   std::unique_ptr<Transfers> transfers_;
   std::unique_ptr<CudaStep> step_;
   std::unique_ptr<CudaDraws> draws_;
+  std::unique_ptr<Gemm> gemm_;
   QueueScratch main_scratch_, image_scratch_;
   std::vector<Constant> constants_;
   size_t next_constant_ = 0;

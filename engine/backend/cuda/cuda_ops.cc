@@ -110,27 +110,31 @@ absl::Status CudaBackend::Linear(const Tensor& x, const Matrix& weight,
   if (options.bias != nullptr) CheckRow(*options.bias, y.cols);
   PREFIXD_RETURN_IF_ERROR(Enter());
   if (x.rows == 0) return absl::OkStatus();
-  PREFIXD_ASSIGN_OR_RETURN(Gemm* const gemm, QueueGemm());
   const auto& matrix = static_cast<const CudaMatrix&>(weight);
   const DeviceMatrix out = ViewOf(y);
   DeviceMatrix product = out;
   const bool activates = options.activation != Activation::kNone;
-  if (activates && options.accumulate) {
+  // What is added to y comes in one rounding, behind the activation.
+  const bool apart = activates && options.accumulate;
+  if (apart) {
     product = {.type = Element::kF32, .rows = y.rows, .cols = y.cols, .stride = y.cols};
     const size_t size = static_cast<size_t>(y.rows) * static_cast<size_t>(y.cols) * sizeof(float);
     PREFIXD_ASSIGN_OR_RETURN(product.data, scratch().product.Ensure(size, memory_.get()));
   }
-  DeviceMatrix bias;
-  if (options.bias != nullptr) bias = ViewOf(*options.bias);
-  PREFIXD_ASSIGN_OR_RETURN(const cudaStream_t stream,
-                           memory_->Use({x.data, matrix.data(), bias.data, product.data, y.data}));
+  DeviceMatrix bias_row;
+  if (options.bias != nullptr) bias_row = ViewOf(*options.bias);
+  const DeviceMatrix* const bias = options.bias != nullptr ? &bias_row : nullptr;
+  PREFIXD_ASSIGN_OR_RETURN(
+      const cudaStream_t stream,
+      memory_->Use({x.data, matrix.data(), bias_row.data, product.data, y.data}));
   PREFIXD_RETURN_IF_ERROR(
-      health_.Check(gemm->Run(ViewOf(x), matrix.view(), options.bias != nullptr ? &bias : nullptr,
-                              options.accumulate && !activates, product, stream)));
+      health_.Check(gemm_->Run(ViewOf(x), matrix.view(), apart ? nullptr : bias,
+                               options.accumulate && !activates, product, stream)));
   if (!activates) return absl::OkStatus();
-  return Check(LaunchBiasActivation(product, nullptr, KernelActivationOf(options.activation),
-                                    options.accumulate, out, stream),
-               "Linear");
+  return Check(
+      LaunchBiasActivation(product, apart ? bias : nullptr, KernelActivationOf(options.activation),
+                           options.accumulate, out, stream),
+      "Linear");
 }
 
 absl::Status CudaBackend::RmsNorm(const Tensor& x, const Tensor& weight, float eps,

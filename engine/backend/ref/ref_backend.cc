@@ -408,7 +408,7 @@ class RefBackend final : public Backend {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> CreateRefBackend(const BackendOptions& options) {
-  if (options.activation_dtype != DType::kF32) {
+  if (options.activation_dtype.value_or(DType::kF32) != DType::kF32) {
     return absl::InvalidArgumentError("backend ref has f64 activations only");
   }
   return std::make_unique<RefBackend>();
