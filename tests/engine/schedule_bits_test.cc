@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "engine/engine_parts.h"
+#include "tests/engine/ahead_backend.h"
 #include "tests/engine/stream_family.h"
 #include "tests/weights/files.h"
 #include "tools/random_model.h"
@@ -69,6 +70,9 @@ class ScheduleBits : public ::testing::TestWithParam<Variant> {
     absl::StatusOr<EngineParts> parts = OpenEngineParts(options);
     ASSERT_TRUE(parts.ok()) << parts.status();
     parts_ = std::make_unique<EngineParts>(*std::move(parts));
+    auto ahead = std::make_unique<AheadBackend>(std::move(parts_->backend));
+    backend_ = ahead.get();
+    parts_->backend = std::move(ahead);
     const std::string pictures = PREFIXD_SOURCE_DIR "/models/demo/pictures/";
     family_ = MakeStreamFamily(kFamilySize,
                                {*ReadFile(absl::StrCat(pictures, "picture-01.png"), 1 << 20),
@@ -164,6 +168,7 @@ class ScheduleBits : public ::testing::TestWithParam<Variant> {
     const int32_t max_running = Draw(3, 10);
     const uint64_t feature_bytes[] = {0, 6000, 1 << 20};  // None, one image, all of them.
     num_pages_ = Draw(60, 110);
+    backend_->set_ahead(Chance(0.5));
     BuildLoop({.max_batch_tokens = Draw(max_running, 96),
                .prefill_chunk = Chance(0.5) ? Draw(1, 40) : 0,
                .max_running = max_running,
@@ -252,6 +257,7 @@ class ScheduleBits : public ::testing::TestWithParam<Variant> {
   const TemporaryDirectory directory_;
   ManualClock clock_;
   std::unique_ptr<EngineParts> parts_;
+  AheadBackend* backend_ = nullptr;
   std::vector<Request> family_;
   std::vector<std::vector<ChoiceBytes>> alone_;   // By request of the family.
   std::vector<std::vector<int32_t>> kept_alone_;  // The same: tokens kept by layer.
@@ -279,11 +285,11 @@ TEST_P(ScheduleBits, EveryStreamIsItsLonelyRun) {
       "%s: %d schedules, %lu streams, %lu finished, %lu preemptions, %lu recomputed tokens, %lu "
       "hit tokens, %lu feature hits, %lu columns evicted, %lu collisions, %lu selections, %lu "
       "drops, "
-      "%lu snapshot hits, %lu snapshots evicted\n",
+      "%lu snapshot hits, %lu snapshots evicted, %lu steps ahead\n",
       parts_->runtime_info.level.c_str(), count, totals_.streams, totals_.finished,
       totals_.preemptions, totals_.recomputed, totals_.hit_tokens, totals_.feature_hits,
       totals_.evicted, totals_.collisions, totals_.selections, totals_.drops, totals_.snapshot_hits,
-      totals_.snapshots_evicted);
+      totals_.snapshots_evicted, backend_->steps_ahead);
   const uint64_t schedules = static_cast<uint64_t>(count);
   EXPECT_GT(totals_.finished, 10 * schedules);
   EXPECT_GT(totals_.preemptions, schedules);
@@ -296,6 +302,7 @@ TEST_P(ScheduleBits, EveryStreamIsItsLonelyRun) {
   EXPECT_GT(totals_.drops, 10 * schedules);
   EXPECT_GT(totals_.snapshot_hits, schedules / 10);
   EXPECT_GT(totals_.snapshots_evicted, schedules / 10);
+  EXPECT_GT(backend_->steps_ahead, schedules);
 }
 
 INSTANTIATE_TEST_SUITE_P(
