@@ -15,10 +15,14 @@ namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kGuard = -24576.0f;  // Exact in every dtype.
-// The view starts off any vector boundary.
 constexpr int64_t kRowsAround = 2;
-constexpr int64_t kColsBefore = 5;
 constexpr int64_t kColsAfter = 19;
+
+// The view starts off any vector boundary; 16-bit ones of even width at a multiple of 16 bytes,
+// since backends may take other ways then.
+int64_t ColsBefore(DType dtype, int64_t cols) {
+  return DTypeSize(dtype) == 2 && cols % 2 == 0 ? 8 : 5;
+}
 
 uint16_t RoundToHalf(DType dtype, float value) {
   return dtype == DType::kBF16 ? FloatToBF16(value) : FloatToF16(value);
@@ -120,13 +124,13 @@ void ExpectSameBits(const HostMatrix& actual, const HostMatrix& expected) {
 
 GuardedTensor::GuardedTensor(Backend* backend, const HostMatrix& x, float guard, TensorUse use)
     : backend_(backend), guard_(guard) {
-  const HostMatrix outer(x.rows + 2 * kRowsAround, x.cols + kColsBefore + kColsAfter, guard);
-  outer_ = NewTensorFor(use, outer.rows, outer.cols, backend);
+  outer_ = NewTensorFor(use, x.rows + 2 * kRowsAround, x.cols + 8 + kColsAfter, backend);
+  cols_before_ = ColsBefore(outer_.view.dtype, x.cols);
   // The padding behind the rows belongs to the surroundings, too.
   outer_.view.cols = outer_.view.row_stride;
   const HostMatrix everything(outer_.view.rows, outer_.view.cols, guard);
   EXPECT_TRUE(backend->Upload(everything.values, outer_.view).ok());
-  view_ = outer_.view.Rows(kRowsAround, x.rows).Cols(kColsBefore, x.cols);
+  view_ = outer_.view.Rows(kRowsAround, x.rows).Cols(cols_before_, x.cols);
   EXPECT_TRUE(backend->Upload(x.values, view_).ok());
 }
 
@@ -149,12 +153,12 @@ void GuardedTensor::CheckGuards() const {
   ASSERT_TRUE(backend_->Download(outer_.view, absl::MakeSpan(outer.values)).ok());
   for (int64_t t = 0; t < outer.rows; ++t) {
     for (int64_t i = 0; i < outer.cols; ++i) {
-      const bool inside = t >= kRowsAround && t < kRowsAround + view_.rows && i >= kColsBefore &&
-                          i < kColsBefore + view_.cols;
+      const bool inside = t >= kRowsAround && t < kRowsAround + view_.rows && i >= cols_before_ &&
+                          i < cols_before_ + view_.cols;
       if (inside) continue;
       ASSERT_EQ(std::bit_cast<uint32_t>(outer.row(t)[i]), std::bit_cast<uint32_t>(guard_))
           << "written outside of the output: row " << t - kRowsAround << " column "
-          << i - kColsBefore << " of a view of " << view_.rows << " x " << view_.cols;
+          << i - cols_before_ << " of a view of " << view_.rows << " x " << view_.cols;
     }
   }
 }

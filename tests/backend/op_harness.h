@@ -81,6 +81,7 @@ class GuardedTensor {
 
   Backend* backend_;
   float guard_;
+  int64_t cols_before_ = 0;  // Of the view.
   OwnedTensor outer_;
   Tensor view_;
 };

@@ -8,13 +8,14 @@ namespace prefixd {
 namespace {
 
 BackendUnderTest Cuda(DType dtype, bool deterministic, const emu::Config& order) {
-  BackendUnderTest tested = {.name = "cuda",
-                             .label = std::string(DTypeName(dtype)) + (deterministic ? "exact" : ""),
-                             .tensor_dtype = dtype,
-                             .kv_dtypes = {dtype},
-                             .tolerance = dtype == DType::kF32 ? 1e-5 : 5e-3,
-                             .exact = deterministic,
-                             .slow = true};
+  BackendUnderTest tested = {
+      .name = "cuda",
+      .label = std::string(DTypeName(dtype)) + (deterministic ? "exact" : ""),
+      .tensor_dtype = dtype,
+      .kv_dtypes = {dtype},
+      .tolerance = dtype == DType::kF32 ? 1e-5 : 5e-3,
+      .exact = deterministic,
+      .slow = true};
   if (dtype == DType::kF32) tested.kv_dtypes.push_back(DType::kBF16);
   tested.create = [=] {
     emu::SetConfig(order);
@@ -32,10 +33,11 @@ BackendUnderTest Cuda(DType dtype, bool deterministic, const emu::Config& order)
 }  // namespace
 
 std::vector<BackendUnderTest> AllBackends() {
-  const emu::Config ascending = {emu::Order::kAscending, 1}, descending = {emu::Order::kDescending, 1};
+  const emu::Config ascending = {emu::Order::kAscending, 1},
+                    descending = {emu::Order::kDescending, 1};
   const auto random = [](uint64_t seed) { return emu::Config{emu::Order::kRandom, seed}; };
-  return {Cuda(DType::kF32, true, ascending),  Cuda(DType::kBF16, true, descending),
-          Cuda(DType::kF16, true, random(1)),  Cuda(DType::kF32, false, random(2)),
+  return {Cuda(DType::kF32, true, ascending),   Cuda(DType::kBF16, true, descending),
+          Cuda(DType::kF16, true, random(1)),   Cuda(DType::kF32, false, random(2)),
           Cuda(DType::kBF16, false, random(3)), Cuda(DType::kF16, false, descending)};
 }
 

@@ -38,6 +38,12 @@ DeviceMatrix RowsOf(DeviceMatrix matrix, int64_t begin, int64_t count) {
   return matrix;
 }
 
+// Whether rows start at multiples of 16 bytes, as the kernels for tensor cores want them.
+bool IsAligned(const DeviceMatrix& matrix) {
+  return reinterpret_cast<uintptr_t>(matrix.data) % 16 == 0 &&
+         matrix.stride * ElementSize(matrix.type) % 16 == 0;
+}
+
 }  // namespace
 
 struct CudaBackend::AttentionCall {
@@ -58,9 +64,10 @@ AttentionPlanOptions CudaBackend::PlanOptions(const KvPool& pool) const {
 }
 
 absl::StatusOr<const DeviceSegments*> CudaBackend::FindOrSend(absl::Span<const KvSegment> segments,
-                                                              const KvPool& pool,
-                                                              int64_t num_rows) {
-  if (const DeviceSegments* known = step_->FindSegments(segments); known != nullptr) {
+                                                              int64_t num_rows,
+                                                              const AttentionPlanOptions& options) {
+  const DeviceSegments* const known = step_->FindSegments(segments);
+  if (known != nullptr && (options.tiles || known->plan->tiles.empty())) {
     PREFIXD_CHECK(known->rows.num_rows == num_rows);
     return known;
   }
@@ -68,7 +75,7 @@ absl::StatusOr<const DeviceSegments*> CudaBackend::FindOrSend(absl::Span<const K
     return absl::FailedPreconditionError("a recorded pass takes segments that were not announced");
   }
   may_record_ = false;
-  return step_->SendSegments(segments, num_rows, PlanOptions(pool));
+  return step_->SendSegments(segments, num_rows, options);
 }
 
 absl::Status CudaBackend::WriteKv(const Tensor& qkv, const Tensor* angles, int num_heads,
@@ -83,7 +90,8 @@ absl::Status CudaBackend::WriteKv(const Tensor& qkv, const Tensor* angles, int n
   CheckSegments(segments, qkv.rows, pool->shape());
   PREFIXD_RETURN_IF_ERROR(Enter());
   if (qkv.rows == 0 || segments.empty()) return absl::OkStatus();
-  PREFIXD_ASSIGN_OR_RETURN(const DeviceSegments* const sent, FindOrSend(segments, *pool, qkv.rows));
+  PREFIXD_ASSIGN_OR_RETURN(const DeviceSegments* const sent,
+                           FindOrSend(segments, qkv.rows, PlanOptions(*pool)));
   DeviceMatrix device_angles;
   if (angles != nullptr) device_angles = ViewOf(*angles);
   PREFIXD_ASSIGN_OR_RETURN(
@@ -108,7 +116,9 @@ absl::Status CudaBackend::PagedAttention(const Tensor& q, const KvPool& pool, in
   CheckSegments(segments, q.rows, pool.shape());
   PREFIXD_RETURN_IF_ERROR(Enter());
   if (q.rows == 0 || segments.empty()) return absl::OkStatus();
-  PREFIXD_ASSIGN_OR_RETURN(call.segments, FindOrSend(segments, pool, q.rows));
+  AttentionPlanOptions options = PlanOptions(pool);
+  options.tiles &= IsAligned(call.q) && IsAligned(call.y);
+  PREFIXD_ASSIGN_OR_RETURN(call.segments, FindOrSend(segments, q.rows, options));
   const AttentionPlan& plan = *call.segments->plan;
   if (!plan.sums.empty()) {
     const size_t size =
@@ -143,9 +153,9 @@ absl::Status CudaBackend::RunSplits(const AttentionCall& call, const AttentionPl
                           .rows = segments.rows,
                           .scratch = states};
   if (options_.deterministic) {
-    split.kernel = SplitKernelTakes(SplitKernel::kMatrix, activation, call.pages)
-                       ? SplitKernel::kMatrix
-                       : SplitKernel::kPlain;
+    const bool matrix =
+        SplitKernelTakes(SplitKernel::kMatrix, activation, call.pages) && IsAligned(call.q);
+    split.kernel = matrix ? SplitKernel::kMatrix : SplitKernel::kPlain;
   }
   split.rows.max_visible = run.max_visible;
   for (int32_t begin = 0; begin < run.num_rows; begin += piece) {

@@ -64,8 +64,8 @@ absl::Status CudaBackend::Open() {
   PREFIXD_ASSIGN_OR_RETURN(draws_,
                            CudaDraws::Create(&health_, streams_.get(), memory_.get(), ring_.get()));
   step_ = std::make_unique<CudaStep>(ring_.get(), memory_.get(), &health_);
-  auto gemm = Gemm::Create({.deterministic = options_.deterministic,
-                            .workspace_bytes = options_.workspace_bytes});
+  auto gemm = Gemm::Create(
+      {.deterministic = options_.deterministic, .workspace_bytes = options_.workspace_bytes});
   if (!gemm.ok()) return health_.Check(gemm.status());
   gemm_ = *std::move(gemm);
   return absl::OkStatus();

@@ -109,7 +109,8 @@ class CudaBackend final : public Backend {
 
   AttentionPlanOptions PlanOptions(const KvPool& pool) const;
   absl::StatusOr<const DeviceSegments*> FindOrSend(absl::Span<const KvSegment> segments,
-                                                   const KvPool& pool, int64_t num_rows);
+                                                   int64_t num_rows,
+                                                   const AttentionPlanOptions& options);
   absl::Status RunSplits(const AttentionCall& call, const AttentionPlan::Run& run);
   absl::Status RunTiles(const AttentionCall& call);
   absl::Status RunSums(const AttentionCall& call);

@@ -78,24 +78,20 @@ absl::Status CudaBackend::GatherLogprobs(const Tensor& logits, absl::Span<const 
     PREFIXD_CHECK(rows[i] >= 0 && rows[i] < logits.rows);
     PREFIXD_CHECK(columns[i] >= 0 && columns[i] < logits.cols);
   }
-  const size_t lse_floats = static_cast<size_t>(logits.rows);
-  PREFIXD_ASSIGN_OR_RETURN(
-      std::byte* const scratch,
-      logprobs_.Ensure((lse_floats + y.size()) * sizeof(float), memory_.get()));
+  PREFIXD_ASSIGN_OR_RETURN(std::byte* const result,
+                           logprobs_.Ensure(y.size() * sizeof(float), memory_.get()));
   HostPack pack;
   const size_t row_offset = pack.Add(rows);
   const size_t column_offset = pack.Add(columns);
   PREFIXD_ASSIGN_OR_RETURN(const std::byte* const base, Send(pack));
-  PREFIXD_ASSIGN_OR_RETURN(const cudaStream_t stream, memory_->Use({logits.data, scratch}));
-  float* const lse = reinterpret_cast<float*>(scratch);
-  float* const result = lse + lse_floats;
-  PREFIXD_RETURN_IF_ERROR(
-      Check(LaunchGatherLogprobs(ViewOf(logits), ArrayAt<int32_t>(base, row_offset),
-                                 ArrayAt<int32_t>(base, column_offset),
-                                 static_cast<int64_t>(y.size()), lse, result, stream),
-            "gathering log-probabilities"));
+  PREFIXD_ASSIGN_OR_RETURN(const cudaStream_t stream, memory_->Use({logits.data, result}));
+  PREFIXD_RETURN_IF_ERROR(Check(
+      LaunchGatherLogprobs(ViewOf(logits), ArrayAt<int32_t>(base, row_offset),
+                           ArrayAt<int32_t>(base, column_offset), static_cast<int64_t>(y.size()),
+                           reinterpret_cast<float*>(result), stream),
+      "gathering log-probabilities"));
   const int64_t count = static_cast<int64_t>(y.size());
-  return Download({reinterpret_cast<std::byte*>(result), DType::kF32, 1, count, count}, y);
+  return Download({result, DType::kF32, 1, count, count}, y);
 }
 
 }  // namespace prefixd::cuda
