@@ -180,6 +180,10 @@ void WarpCollective(const char* name, uint32_t mask, void* operands, CollectiveF
   waiting |= uint32_t{1} << lane;
 
   bool all_wait = (waiting & mask) == mask;
+  if (!all_wait) {
+    thread->fiber.Suspend(false);
+    return;
+  }
   void* all_operands[32] = {};
   for (uint32_t left = mask; left != 0 && all_wait; left &= left - 1) {
     const int i = std::countr_zero(left);
