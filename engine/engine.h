@@ -192,7 +192,8 @@ struct FlushResult {
 
 struct EngineRuntimeInfo {
   std::string backend;  // "cpu".
-  std::string level;    // "avx512".
+  std::string level;    // "avx512"; empty: the backend has none.
+  std::string device;   // As BackendInfo.device; empty: the CPU.
   int32_t threads = 0;
   std::string kv_dtype;
   std::string activation_dtype;
@@ -215,6 +216,10 @@ class Engine {
 
   // Fails what is still running with UNAVAILABLE, joins all threads. No sink is called afterwards.
   virtual ~Engine() = default;
+
+  // Whether a step takes so long that the device must have stopped answering; the state is kFailed
+  // then. Such an engine cannot be destroyed: its thread never comes back.
+  virtual bool Hung() const { return false; }
 
   // Reads the weights in the calling thread; afterwards state is kServing (or kFailed).
   // `progress` gets bytes done and in all, and returns false to give up.

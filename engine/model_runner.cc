@@ -6,6 +6,7 @@
 #include "base/planted_bug.h"
 #include "base/status_macros.h"
 #include "engine/prefix_sharing.h"
+#include "engine/run_forward.h"
 
 namespace prefixd {
 namespace {
@@ -21,41 +22,52 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Create(
     Backend* backend, Model* model, KvPool* pool, KvCache* cache, const ModelLimits& limits,
     std::vector<int32_t> never_sampled) {
   auto runner = std::unique_ptr<ModelRunner>(
-      new ModelRunner(backend, model, pool, cache, std::move(never_sampled)));
+      new ModelRunner(backend, model, pool, cache, limits, std::move(never_sampled)));
   PREFIXD_ASSIGN_OR_RETURN(runner->logits_,
                            backend->NewTensor(limits.max_logit_rows, model->spec().vocab_size));
-  runner->host_logits_.resize(static_cast<size_t>(model->spec().vocab_size));
   return runner;
 }
 
 ModelRunner::ModelRunner(Backend* backend, Model* model, KvPool* pool, KvCache* cache,
-                         std::vector<int32_t> never_sampled)
+                         const ModelLimits& limits, std::vector<int32_t> never_sampled)
     : backend_(backend),
       model_(model),
       pool_(pool),
       cache_(cache),
+      limits_(limits),
       never_sampled_(std::move(never_sampled)),
       segments_(static_cast<size_t>(cache->num_layers())),
       layer_spans_(static_cast<size_t>(cache->num_layers())) {}
 
-absl::Status ModelRunner::Run(const StepPlan& plan, StepResult* result) {
-  result->samples.clear();
+absl::Status ModelRunner::Launch(const StepPlan& plan, StepResult* result) {
+  PREFIXD_CHECK(launched_.size() < static_cast<size_t>(in_flight()));
+  launched_.push_back({.number = ++launched_steps_});
+  const absl::Status status = Queue(plan, result);
+  if (!status.ok()) {
+    launched_.pop_back();
+    if (launched_.empty()) completed_steps_ = launched_steps_;
+  }
+  return status;
+}
+
+absl::Status ModelRunner::Queue(const StepPlan& plan, StepResult* result) {
   result->failures.clear();
   result->features.clear();
-  for (const ImagePiece& piece : plan.images) RunImage(piece, result);
+  sources_.clear();
+  if (!plan.images.empty()) {
+    backend_->SelectQueue(Backend::Queue::kImage);
+    for (const ImagePiece& piece : plan.images) RunImage(piece, result);
+    backend_->SelectQueue(Backend::Queue::kMain);
+  }
   for (const DecodeRow& decode : plan.decodes) {
     PREFIXD_RETURN_IF_ERROR(ClearScoreOfFreeSlot(decode));
   }
   BuildBatch(plan);
-  if (!token_ids_.empty()) {
-    PREFIXD_RETURN_IF_ERROR(CopyPages());
-    PREFIXD_RETURN_IF_ERROR(Forward());
-    for (const PrefillPiece& piece : plan.prefills) FinishPrefill(piece);
-    PREFIXD_RETURN_IF_ERROR(SampleRows(result));
-  }
-  PREFIXD_RETURN_IF_ERROR(backend_->Synchronize());
-  ++completed_steps_;
-  return absl::OkStatus();
+  if (token_ids_.empty()) return absl::OkStatus();
+  PREFIXD_RETURN_IF_ERROR(CopyPages());
+  PREFIXD_RETURN_IF_ERROR(Forward());
+  for (const PrefillPiece& piece : plan.prefills) FinishPrefill(piece);
+  return DrawTokens();
 }
 
 void ModelRunner::RunImage(const ImagePiece& piece, StepResult* result) {
@@ -86,7 +98,6 @@ void ModelRunner::BuildBatch(const StepPlan& plan) {
   positions_.clear();
   logit_rows_.clear();
   features_.clear();
-  sources_.clear();
   for (std::vector<KvSegment>& layer : segments_) layer.clear();
   num_sequences_ = 0;
   // Placements must not move while segments point into them.
@@ -94,18 +105,37 @@ void ModelRunner::BuildBatch(const StepPlan& plan) {
   if (placements_.size() < num_sequences) placements_.resize(num_sequences);
   for (const DecodeRow& decode : plan.decodes) AddDecode(decode);
   for (const PrefillPiece& piece : plan.prefills) AddPrefill(piece);
+  PadDecodes(plan);
+}
+
+void ModelRunner::PadDecodes(const StepPlan& plan) {
+  const bool summed = std::any_of(plan.decodes.begin(), plan.decodes.end(), [](const auto& decode) {
+    return !decode.sequence->scores.empty();
+  });
+  decodes_only_ = plan.prefills.empty() && !plan.decodes.empty() && !summed;
+  if (!decodes_only_) return;
+  const int32_t rows = backend_->PaddedRows(static_cast<int32_t>(token_ids_.size()));
+  if (rows > std::min(limits_.max_batch_rows, limits_.max_logit_rows)) return;
+  for (int32_t row = static_cast<int32_t>(token_ids_.size()); row < rows; ++row) {
+    token_ids_.push_back(0);
+    positions_.push_back(0);
+    logit_rows_.push_back(row);
+  }
 }
 
 void ModelRunner::AddDecode(const DecodeRow& decode) {
   Sequence* const sequence = decode.sequence;
   const int32_t row = static_cast<int32_t>(token_ids_.size());
   const InputToken& input = sequence->next_input;
-  token_ids_.push_back(input.sample_row >= 0 ? sample_buffer_[input.sample_row] : input.token);
+  token_ids_.push_back(input.sample_row >= 0 ? FromDraw(input.sample_row) : input.token);
   positions_.push_back(decode.request->retention.recipe.reference_positions
                            ? LiveSlots(sequence->kv.layer(0))
                            : sequence->kv.next_position());
   AddKv(&sequence->kv, sequence->scores.empty() ? nullptr : &sequence->scores, 0, row, 1);
-  sources_.push_back({decode.request, sequence, static_cast<int32_t>(logit_rows_.size())});
+  sources_.push_back(
+      {.request = decode.request,
+       .sequence = sequence,
+       .logits_row = static_cast<int32_t>(logit_rows_.size())});
   logit_rows_.push_back(row);
 }
 
@@ -125,12 +155,15 @@ void ModelRunner::AddPrefill(const PrefillPiece& piece) {
   const int32_t logits_row = static_cast<int32_t>(logit_rows_.size());
   logit_rows_.push_back(row_begin + piece.num_rows - 1);
   if (!piece.ends_prompt || request->choices.size() == 1) {
-    sources_.push_back({request, piece.sequence, logits_row});
+    sources_.push_back(
+        {.request = request, .sequence = piece.sequence, .logits_row = logits_row});
     return;
   }
   for (const auto& sequence : request->choices) {
     const bool fresh = !sequence->finished && sequence->generated.empty();
-    if (fresh) sources_.push_back({request, sequence.get(), logits_row});
+    if (!fresh) continue;
+    sources_.push_back(
+        {.request = request, .sequence = sequence.get(), .logits_row = logits_row});
   }
 }
 
@@ -202,7 +235,8 @@ absl::Status ModelRunner::Forward() {
                     .features = features_,
                     .logit_rows = logit_rows_};
   const KvView kv{.pool = pool_, .layers = layer_spans_};
-  return model_->Forward(batch, kv, logits_.view.Rows(0, static_cast<int64_t>(logit_rows_.size())));
+  return RunForward(batch, kv, decodes_only_, backend_, model_,
+                    logits_.view.Rows(0, static_cast<int64_t>(logit_rows_.size())));
 }
 
 void ModelRunner::FinishPrefill(const PrefillPiece& piece) {
@@ -217,58 +251,103 @@ void ModelRunner::FinishPrefill(const PrefillPiece& piece) {
   }
 }
 
-absl::Status ModelRunner::SampleRows(StepResult* result) {
-  sample_buffer_.clear();
-  int32_t downloaded = -1;  // Choices of one request sample from one row.
-  for (const SampleSource& source : sources_) {
-    if (source.logits_row != downloaded) {
-      PREFIXD_RETURN_IF_ERROR(backend_->Download(logits_.view.Rows(source.logits_row, 1),
-                                                 absl::MakeSpan(host_logits_)));
-      downloaded = source.logits_row;
+absl::Status ModelRunner::DrawTokens() {
+  if (sources_.empty()) return absl::OkStatus();
+  draws_.clear();
+  suppressed_.clear();
+  for (SampleSource& source : sources_) draws_.push_back(DrawFor(&source));
+  LaunchedStep& step = launched_.back();
+  PREFIXD_ASSIGN_OR_RETURN(step.ticket, backend_->DrawTokens(logits_.view, draws_));
+  for (size_t i = 0; i < sources_.size(); ++i) {
+    ++sources_[i].sequence->draws_out;
+    sources_[i].sequence->next_input = {.sample_row = static_cast<int32_t>(i)};
+  }
+  step.sources = sources_;
+  return absl::OkStatus();
+}
+
+TokenDraw ModelRunner::DrawFor(SampleSource* source) {
+  const Sequence& sequence = *source->sequence;
+  const Request& request = source->request->request;
+  const bool forgets = PREFIXD_PLANTED(kResumeForgetsStep) && source->request->recomputed_rows > 0;
+  const size_t index = sequence.next_index();
+  const size_t step = forgets ? 0 : index;
+  absl::Span<const int32_t> suppressed = never_sampled_;
+  const int32_t too_early = PREFIXD_PLANTED(kMinTokensOffByOne) ? 1 : 0;
+  if (static_cast<int32_t>(step) + too_early < request.stopping.min_tokens) {
+    std::vector<int32_t>& list = suppressed_.emplace_back(never_sampled_);
+    const auto& eos = model_->spec().generation.eos_token_ids;
+    list.insert(list.end(), eos.begin(), eos.end());
+    const auto& stop = request.stopping.stop_token_ids;
+    list.insert(list.end(), stop.begin(), stop.end());
+    suppressed = list;
+  }
+  TokenDraw draw = DrawOf(
+      {.params = &request.sampling,
+       .seed = source->request->seed,
+       .step = static_cast<uint32_t>(step),
+       .choice = PREFIXD_PLANTED(kChoiceNotInSampler) ? 0 : static_cast<uint32_t>(sequence.choice),
+       .counts = &sequence.counts,
+       .suppressed = suppressed});
+  draw.logits_row = source->logits_row;
+  if (sequence.is_forced(index)) draw.forced = sequence.forced_tokens[step];
+  const bool fresh = !sequence.was_sent(index);
+  source->wants_logprobs = request.output.logprobs && fresh;
+  source->watched = source->request->guarded && sequence.choice == 0 && fresh;
+  if (source->wants_logprobs) draw.num_logprobs = *request.output.logprobs;
+  if (source->watched) draw.num_logprobs = std::max(draw.num_logprobs, 1);
+  return draw;
+}
+
+absl::Status ModelRunner::Collect(std::vector<SampledToken>* samples) {
+  samples->clear();
+  PREFIXD_CHECK(!launched_.empty());
+  const LaunchedStep step = std::move(launched_.front());
+  launched_.pop_front();
+  completed_steps_ = launched_.empty() ? launched_steps_ : step.number;
+  for (const SampleSource& source : step.sources) {
+    if (source.sequence != nullptr) --source.sequence->draws_out;
+  }
+  if (step.sources.empty()) return backend_->Synchronize();
+  PREFIXD_RETURN_IF_ERROR(backend_->TakeDraws(step.ticket, &drawn_));
+  PREFIXD_CHECK(drawn_.size() == step.sources.size());
+  for (size_t i = 0; i < drawn_.size(); ++i) {
+    const SampleSource& source = step.sources[i];
+    DrawnToken& drawn = drawn_[i];
+    if (source.sequence == nullptr) continue;
+    if (PREFIXD_PLANTED(kNanIsSampled)) drawn.token = std::max(drawn.token, 0);
+    SampledToken sampled{
+        .request = source.request, .sequence = source.sequence, .token = drawn.token};
+    if (drawn.token >= 0 && source.watched) {
+      source.sequence->served.push_back(
+          {drawn.token, drawn.sampled.logprob, drawn.top.at(0).id});
     }
-    SampleOne(source, host_logits_, result);
+    if (drawn.token >= 0 && source.wants_logprobs) {
+      drawn.top.resize(std::min(drawn.top.size(),
+                                static_cast<size_t>(*source.request->request.output.logprobs)));
+      sampled.logprobs = LogprobsOf(drawn);
+    }
+    samples->push_back(std::move(sampled));
   }
   return absl::OkStatus();
 }
 
-void ModelRunner::SampleOne(const SampleSource& source, absl::Span<const float> logits,
-                            StepResult* result) {
-  const Sequence& sequence = *source.sequence;
-  const Request& request = source.request->request;
-  SampledToken sampled{.request = source.request, .sequence = source.sequence};
-  const bool forgets = PREFIXD_PLANTED(kResumeForgetsStep) && source.request->recomputed_rows > 0;
-  const size_t step = forgets ? 0 : sequence.generated.size();
-  if (sequence.is_forced()) {
-    sampled.token = sequence.forced_tokens[step];
-  } else {
-    suppressed_ = never_sampled_;
-    const int32_t too_early = PREFIXD_PLANTED(kMinTokensOffByOne) ? 1 : 0;
-    if (static_cast<int32_t>(step) + too_early < request.stopping.min_tokens) {
-      const auto& eos = model_->spec().generation.eos_token_ids;
-      suppressed_.insert(suppressed_.end(), eos.begin(), eos.end());
-      const auto& stop = request.stopping.stop_token_ids;
-      suppressed_.insert(suppressed_.end(), stop.begin(), stop.end());
+void ModelRunner::Forget(const Sequence* sequence) {
+  for (LaunchedStep& step : launched_) {
+    for (SampleSource& source : step.sources) {
+      if (source.sequence == sequence) source.sequence = nullptr;
     }
-    const SampleRow row{
-        .params = &request.sampling,
-        .seed = source.request->seed,
-        .step = static_cast<uint32_t>(step),
-        .choice = PREFIXD_PLANTED(kChoiceNotInSampler) ? 0 : static_cast<uint32_t>(sequence.choice),
-        .counts = &sequence.counts,
-        .suppressed = suppressed_};
-    sampled.token = Sample(logits, row, &scratch_);
   }
-  if (request.output.logprobs && sampled.token >= 0 && !sequence.was_sent()) {
-    sampled.logprobs = Logprobs(logits, sampled.token, *request.output.logprobs);
+}
+
+std::vector<ActiveRequest*> ModelRunner::Awaiting() const {
+  std::vector<ActiveRequest*> requests;
+  for (const LaunchedStep& step : launched_) {
+    for (const SampleSource& source : step.sources) {
+      if (source.sequence != nullptr) requests.push_back(source.request);
+    }
   }
-  if (source.request->guarded && sequence.choice == 0 && sampled.token >= 0 &&
-      !sequence.was_sent()) {
-    const LogprobEntry entry = Logprobs(logits, sampled.token, 1);
-    source.sequence->served.push_back(
-        {sampled.token, entry.sampled.logprob, entry.top[0].token_id});
-  }
-  sample_buffer_.push_back(sampled.token);
-  result->samples.push_back(std::move(sampled));
+  return requests;
 }
 
 }  // namespace prefixd

@@ -1,9 +1,11 @@
-// Executes one StepPlan: tower steps, page copies, one ragged forward over all sequences, sampling.
-// Allocates nothing once warm. Engine thread only.
+// Executes StepPlans: tower steps, page copies, one ragged forward over all sequences, draws. The
+// tokens of a step may be collected after the next one was launched (docs/decisions.md, rule 22).
+// Engine thread only.
 #ifndef PREFIXD_ENGINE_MODEL_RUNNER_H_
 #define PREFIXD_ENGINE_MODEL_RUNNER_H_
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -19,7 +21,7 @@
 
 namespace prefixd {
 
-// One row of the sample buffer.
+// A token that was drawn.
 struct SampledToken {
   ActiveRequest* request = nullptr;
   Sequence* sequence = nullptr;
@@ -27,8 +29,8 @@ struct SampledToken {
   std::optional<LogprobEntry> logprobs;
 };
 
+// What is known of a step when it is launched.
 struct StepResult {
-  std::vector<SampledToken> samples;
   std::vector<std::pair<ActiveRequest*, absl::Status>> failures;  // Of single requests.
   std::vector<std::pair<ActiveRequest*, Features>> features;      // Of encoding_image.
 };
@@ -41,24 +43,45 @@ class ModelRunner {
                                                              const ModelLimits& limits,
                                                              std::vector<int32_t> never_sampled);
 
-  // Runs `plan` to its end. Moves the requests on: encodings and KV.
+  // Queues the work of `plan` and moves the requests on: encodings, KV and the draws that are out.
+  // At most in_flight() steps are launched and not collected.
   // Errors: the step failed as a whole; every planned request is lost.
-  absl::Status Run(const StepPlan& plan, StepResult* result);
+  absl::Status Launch(const StepPlan& plan, StepResult* result);
 
+  // Waits for the oldest step that was launched, and takes its tokens.
+  // Errors: it failed as a whole.
+  absl::Status Collect(std::vector<SampledToken>* samples);
+
+  // What was launched for `sequence` is of no interest any more.
+  void Forget(const Sequence* sequence);
+  // Whose tokens are to be collected.
+  std::vector<ActiveRequest*> Awaiting() const;
+
+  int in_flight() const { return backend_->info().in_flight; }
+  uint64_t launched_steps() const { return launched_steps_; }
   // Steps whose work on the backend is done; pages released in step t may be reused from here on.
   uint64_t completed_steps() const { return completed_steps_; }
 
  private:
-  // Where a sequence samples from after the forward.
+  // Where a sequence draws from after the forward.
   struct SampleSource {
     ActiveRequest* request;
-    Sequence* sequence;
+    Sequence* sequence;  // Null: forgotten.
     int32_t logits_row;
+    bool wants_logprobs;  // For the client.
+    bool watched;         // For the quality guard.
+  };
+  // A step that was launched and not collected.
+  struct LaunchedStep {
+    uint64_t number = 0;
+    std::vector<SampleSource> sources;
+    uint64_t ticket = 0;  // Of its draws, if it has sources.
   };
 
   ModelRunner(Backend* backend, Model* model, KvPool* pool, KvCache* cache,
-              std::vector<int32_t> never_sampled);
+              const ModelLimits& limits, std::vector<int32_t> never_sampled);
 
+  absl::Status Queue(const StepPlan& plan, StepResult* result);
   void RunImage(const ImagePiece& piece, StepResult* result);
   absl::Status StepImage(const ImagePiece& piece, StepResult* result);
   void BuildBatch(const StepPlan& plan);
@@ -72,22 +95,25 @@ class ModelRunner {
   absl::Status ClearScoreOfFreeSlot(const DecodeRow& decode);
   absl::Status CopyPages();
   absl::Status Forward();
-  absl::Status SampleRows(StepResult* result);
-  void SampleOne(const SampleSource& source, absl::Span<const float> logits, StepResult* result);
+  // Padding rows that let a backend play a recording; they write nowhere.
+  void PadDecodes(const StepPlan& plan);
+  absl::Status DrawTokens();
+  TokenDraw DrawFor(SampleSource* source);
   void FinishPrefill(const PrefillPiece& piece);
 
   Backend* const backend_;
   Model* const model_;
   KvPool* const pool_;
   KvCache* const cache_;
+  const ModelLimits limits_;
   const std::vector<int32_t> never_sampled_;
 
   OwnedTensor logits_;
-  std::vector<float> host_logits_;  // One row.
-  SampleScratch scratch_;
-  std::vector<int32_t> sample_buffer_;  // Tokens of the last step, by sample row.
-  std::vector<int32_t> suppressed_;
-  uint64_t completed_steps_ = 0;
+  std::vector<TokenDraw> draws_;
+  std::vector<DrawnToken> drawn_;
+  std::deque<std::vector<int32_t>> suppressed_;  // Lists of their own of draws_.
+  std::deque<LaunchedStep> launched_;            // Oldest first.
+  uint64_t launched_steps_ = 0, completed_steps_ = 0;
 
   // The batch under construction; vectors keep their capacity from step to step.
   std::vector<int32_t> token_ids_, positions_, logit_rows_;
@@ -97,6 +123,7 @@ class ModelRunner {
   std::vector<std::vector<KvSegment>> segments_;          // [num_layers][sequence].
   std::vector<absl::Span<const KvSegment>> layer_spans_;  // [num_layers].
   std::vector<PageCopy> page_copies_;
+  bool decodes_only_ = false;  // See ForwardInputs.
   size_t num_sequences_ = 0;
 };
 

@@ -57,6 +57,7 @@ struct Sequence {
   std::vector<int32_t> forced_tokens;
   size_t num_sent = 0;    // Tokens that events were sent for; those that come again send none.
   InputToken next_input;  // Fed by the next decode row.
+  int32_t draws_out = 0;  // Tokens that are being drawn and were not taken yet.
   TokenCounter counts;
   TextStreamer streamer;
   bool finished = false;
@@ -66,11 +67,16 @@ struct Sequence {
   int32_t most_rows = 0;  // Rows that were ever in the KV; those computed again count apart.
   absl::Time last_token;
 
-  // Rows of `tokens` that are not in the KV yet. 1: a decode row; more: computed after preemption.
-  int32_t pending_rows() const { return static_cast<int32_t>(tokens.size()) - kv.next_position(); }
-  // Whether the next token is given instead of sampled, and whether it was sent before.
-  bool is_forced() const { return generated.size() < forced_tokens.size(); }
-  bool was_sent() const { return generated.size() < num_sent; }
+  // Rows of `tokens`, and of those being drawn, that are not in the KV yet. 1: a decode row; more:
+  // computed after preemption.
+  int32_t pending_rows() const {
+    return static_cast<int32_t>(tokens.size()) + draws_out - kv.next_position();
+  }
+  // Which token the next draw is.
+  size_t next_index() const { return generated.size() + static_cast<size_t>(draws_out); }
+  // Whether token `index` is given instead of sampled, and whether it was sent before.
+  bool is_forced(size_t index) const { return index < forced_tokens.size(); }
+  bool was_sent(size_t index) const { return index < num_sent; }
 
   // Begins again after the prompt; what was generated will be forced.
   void Rewind(const std::vector<int32_t>& prompt) {

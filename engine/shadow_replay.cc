@@ -6,7 +6,8 @@
 
 #include "base/check.h"
 #include "base/status_macros.h"
-#include "engine/sampler.h"
+#include "engine/backend/host_draw.h"
+#include "engine/run_forward.h"
 
 namespace prefixd {
 namespace {
@@ -134,9 +135,10 @@ absl::Status ShadowReplay::ComputeRows(int32_t count) {
     host_logits_.resize(static_cast<size_t>(model_.spec().vocab_size));
   }
   const int32_t num_logits = static_cast<int32_t>(logit_rows.size());
-  PREFIXD_RETURN_IF_ERROR(model_.Forward(
+  PREFIXD_RETURN_IF_ERROR(RunForward(
       {.token_ids = ids, .positions = positions, .features = features, .logit_rows = logit_rows},
-      {.pool = &pool_, .layers = layers}, logits_.view.Rows(0, num_logits)));
+      {.pool = &pool_, .layers = layers}, /*decodes_only=*/false, &backend_, &model_,
+      logits_.view.Rows(0, num_logits)));
   return Compare(begin + count - num_logits, num_logits);
 }
 
@@ -148,9 +150,10 @@ absl::Status ShadowReplay::Compare(int32_t first_row, int32_t num_logits) {
     PREFIXD_RETURN_IF_ERROR(
         backend_.Download(logits_.view.Rows(i, 1), absl::MakeSpan(host_logits_)));
     const ServedToken& served = output.tokens[first_row + i - prompt_rows + 1];
-    const LogprobEntry full = Logprobs(host_logits_, served.token, 1);
+    DrawnToken full;
+    RankTokens(host_logits_, served.token, 1, &full);
     ++comparison_.tokens;
-    comparison_.agreements += full.top[0].token_id == served.most_likely ? 1 : 0;
+    comparison_.agreements += full.top[0].id == served.most_likely ? 1 : 0;
     comparison_.logprob_drift +=
         std::fabs(static_cast<double>(full.sampled.logprob) - static_cast<double>(served.logprob));
   }

@@ -1,5 +1,6 @@
 #include "server/daemon.h"
 
+#include <cstdlib>
 #include <exception>
 #include <memory>
 #include <string>
@@ -42,7 +43,8 @@ void LogEngine(const Engine& engine) {
   PREFIXD_LOG(kInfo, "engine backend=", info.backend, " level=", info.level,
               " threads=", info.threads, " kv_dtype=", info.kv_dtype,
               " activation_dtype=", info.activation_dtype,
-              " kv_memory_bytes=", info.kv_memory_bytes);
+              " kv_memory_bytes=", info.kv_memory_bytes,
+              info.device.empty() ? "" : absl::StrCat(" device=\"", info.device, "\""));
 }
 
 // Fills in the tenants of the engine. Returns their tokens, null if there is no tenants file.
@@ -200,6 +202,11 @@ int RunDaemon(const ServerOptions& given, const EngineFactory& open_engine, cons
     DrainEngine(&context, stop, options.drain_timeout);
   } else {
     PREFIXD_LOG(kError, "the engine failed; leaving for the supervisor to start afresh");
+  }
+  if ((*engine)->Hung()) {
+    // Its thread never comes back, so neither streams nor the engine can be ended in order; clients
+    // see UNAVAILABLE.
+    std::_Exit(kExitEngineFailed);
   }
   (*server)->Shutdown(kShutdownGrace);
   PREFIXD_LOG(kInfo, "stopped");

@@ -1,15 +1,85 @@
 #include "engine/backend/backend.h"
 
+#include <algorithm>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/checked_math.h"
 #include "base/status_macros.h"
+#include "engine/backend/host_draw.h"
 
 namespace prefixd {
+
+struct Backend::HostDraws {
+  std::vector<DrawnToken> drawn;  // Of the latest DrawTokens.
+  uint64_t ticket = 0;            // Of the latest DrawTokens.
+  std::vector<std::vector<DrawnToken>> pending;  // Of tickets that are out, oldest first.
+  std::vector<float> logits;  // One row.
+  DrawScratch scratch;
+};
+
+absl::StatusOr<bool> Backend::BeginForward(const ForwardInputs&) { return false; }
+
+absl::StatusOr<uint64_t> Backend::DrawTokens(const Tensor& logits,
+                                             absl::Span<const TokenDraw> draws) {
+  if (host_draws_ == nullptr) host_draws_ = std::make_shared<HostDraws>();
+  HostDraws& host = *host_draws_;
+  host.drawn.clear();
+  host.logits.resize(static_cast<size_t>(logits.cols));
+  int32_t downloaded = -1;  // Draws of one row come together.
+  for (const TokenDraw& draw : draws) {
+    if (draw.logits_row != downloaded) {
+      PREFIXD_RETURN_IF_ERROR(
+          Download(logits.Rows(draw.logits_row, 1), absl::MakeSpan(host.logits)));
+      downloaded = draw.logits_row;
+    }
+    DrawnToken token;
+    token.token =
+        draw.forced >= 0 ? draw.forced : DrawToken(host.logits, draw, &host.scratch);
+    if (draw.num_logprobs >= 0 && token.token >= 0) {
+      RankTokens(host.logits, token.token, draw.num_logprobs, &token);
+    }
+    host.drawn.push_back(std::move(token));
+  }
+  host.pending.push_back(host.drawn);
+  return ++host.ticket;
+}
+
+absl::Status Backend::TakeDraws(uint64_t ticket, std::vector<DrawnToken>* drawn) {
+  PREFIXD_CHECK(host_draws_ != nullptr && !host_draws_->pending.empty());
+  PREFIXD_CHECK(ticket + host_draws_->pending.size() == host_draws_->ticket + 1);
+  *drawn = std::move(host_draws_->pending.front());
+  host_draws_->pending.erase(host_draws_->pending.begin());
+  return absl::OkStatus();
+}
+
+int32_t Backend::ResolveId(int32_t id) const {
+  if (id >= 0) return id;
+  PREFIXD_CHECK(host_draws_ != nullptr);
+  // A row that failed is fed on in vain.
+  return std::max(0, host_draws_->drawn.at(static_cast<size_t>(FromDraw(id))).token);
+}
+
+absl::Status Backend::GatherLogprobs(const Tensor& logits, absl::Span<const int32_t> rows,
+                                     absl::Span<const int32_t> columns, absl::Span<float> y) {
+  PREFIXD_CHECK(rows.size() == columns.size() && rows.size() == y.size());
+  std::vector<float> row(static_cast<size_t>(logits.cols));
+  double log_sum = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    PREFIXD_CHECK(columns[i] >= 0 && columns[i] < logits.cols);
+    if (i == 0 || rows[i] != rows[i - 1]) {
+      PREFIXD_RETURN_IF_ERROR(Download(logits.Rows(rows[i], 1), absl::MakeSpan(row)));
+      log_sum = LogSumExp(row);
+    }
+    y[i] = static_cast<float>(row[columns[i]] - log_sum);
+  }
+  return absl::OkStatus();
+}
 
 absl::Status Backend::GatherSlots(absl::Span<const SlotGather>, KvPool*) {
   return absl::UnimplementedError(absl::StrCat("backend ", info().name, " moves no slots"));

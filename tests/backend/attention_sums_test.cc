@@ -17,7 +17,7 @@ constexpr int32_t kMore = 5;  // Sums beyond what is seen, which must stay as th
 
 HostMatrix RandomQkv(RandomValues* random, const AttentionShape& shape, int64_t num_tokens) {
   HostMatrix qkv = random->Matrix(num_tokens, shape.qkv_cols());
-  return shape.kv_dtype == DType::kBF16 ? RoundedTo(DType::kBF16, qkv) : qkv;
+  return RoundedTo(shape.kv_dtype, qkv);
 }
 
 std::vector<int32_t> PagesInOrder(int64_t num_tokens) {
@@ -59,7 +59,7 @@ HostMatrix RunSums(Backend* backend, const AttentionShape& shape, const HostMatr
       MakePoisonedPool(backend, shape, *std::max_element(pages.begin(), pages.end()) + 1);
   HostMatrix start(1, qkv.rows + kMore);
   std::fill(start.row(0) + qkv.rows, start.row(0) + start.cols, -0.0f);
-  const GuardedTensor sums = GuardedTensor::Output(backend, start);
+  const GuardedTensor sums = GuardedTensor::Output(backend, start, TensorUse::kScores);
   if (y != nullptr) *y = HostMatrix(0, shape.output_cols());
   int32_t begin = 0;
   for (const int32_t count : chunks) {
@@ -97,15 +97,15 @@ std::vector<int32_t> RandomCuts(std::mt19937* random, int32_t total) {
 
 TEST_P(AttentionSumsTest, AgreeWithDoublesAndTheReference) {
   RandomValues random(40);
-  for (const AttentionShape& base :
-       std::vector<AttentionShape>{{.num_heads = 1, .num_kv_heads = 1, .head_dim = 1},
-                                   {.num_heads = 6, .num_kv_heads = 1, .head_dim = 5},
-                                   {.num_heads = 9, .num_kv_heads = 3, .head_dim = 64},
-                                   {.num_heads = 4, .num_kv_heads = 4, .head_dim = 80},
-                                   {.num_heads = 51, .num_kv_heads = 1, .head_dim = 9},
-                                   {.num_heads = 2, .num_kv_heads = 1, .head_dim = 128}}) {
-    for (const DType dtype : {DType::kF32, DType::kBF16}) {
-      for (const int32_t num_tokens : {1, 15, 16, 17, 255, 256, 257, 640}) {
+  for (const AttentionShape& base : GetParam().Cases(
+           std::vector<AttentionShape>{{.num_heads = 1, .num_kv_heads = 1, .head_dim = 1},
+                                       {.num_heads = 6, .num_kv_heads = 1, .head_dim = 5},
+                                       {.num_heads = 4, .num_kv_heads = 4, .head_dim = 80},
+                                       {.num_heads = 9, .num_kv_heads = 3, .head_dim = 64},
+                                       {.num_heads = 51, .num_kv_heads = 1, .head_dim = 9},
+                                       {.num_heads = 2, .num_kv_heads = 1, .head_dim = 128}})) {
+    for (const DType dtype : GetParam().kv_dtypes) {
+      for (const int32_t num_tokens : GetParam().Sizes({15, 1, 16, 17, 255, 256, 640, 257})) {
         const bool is_long = num_tokens > 17 && num_tokens != 257;
         if (is_long && (base.head_dim > 64 || dtype == DType::kBF16))
           continue;  // Doubles take their time.
@@ -114,7 +114,7 @@ TEST_P(AttentionSumsTest, AgreeWithDoublesAndTheReference) {
         SCOPED_TRACE(::testing::Message() << shape.num_heads << " heads, " << shape.num_kv_heads
                                           << " kv heads of " << shape.head_dim << ", "
                                           << DTypeName(dtype) << ", " << num_tokens << " tokens");
-        const HostMatrix qkv = RandomQkv(&random, shape, num_tokens);
+        const HostMatrix qkv = Stored(RandomQkv(&random, shape, num_tokens));
         const std::vector<int32_t> pages = random.Permutation(PagesFor(num_tokens) + 3);
         HostMatrix y;
         const HostMatrix sums = RunSums(backend_.get(), shape, qkv, {num_tokens}, pages, 0, &y);
@@ -149,14 +149,15 @@ TEST_P(AttentionSumsTest, RowsBeforeTheFirstSummedDoNotCount) {
   RandomValues random(41);
   const AttentionShape shape = {.num_heads = 6, .num_kv_heads = 2, .head_dim = 16};
   constexpr int32_t kTokens = 300;
-  const HostMatrix qkv = RandomQkv(&random, shape, kTokens);
-  for (const int32_t first_row : {1, 16, 100, 255, 256, 299, 300}) {
+  const HostMatrix qkv = Stored(RandomQkv(&random, shape, kTokens));
+  for (const int32_t first_row : GetParam().Sizes({1, 16, 100, 255, 256, 299, 300})) {
     SCOPED_TRACE(::testing::Message() << "first row " << first_row);
     const HostMatrix sums =
         RunSums(backend_.get(), shape, qkv, {kTokens}, PagesInOrder(kTokens), first_row);
     const HostMatrix expected = SumsInDouble(shape, qkv, first_row);
     ExpectNear(sums, expected, 1e-5, expected);
     EXPECT_NEAR(Total(sums), kTokens - first_row, 1e-4 * kTokens);
+    if (!GetParam().exact) continue;
     ExpectSameBits(
         RunSums(backend_.get(), shape, qkv, {120, 70, 110}, PagesInOrder(kTokens), first_row),
         sums);
@@ -164,9 +165,10 @@ TEST_P(AttentionSumsTest, RowsBeforeTheFirstSummedDoNotCount) {
 }
 
 TEST_P(AttentionSumsTest, CutsPagesAndThreadsDoNotChangeTheBits) {
+  PREFIXD_NEEDS_EXACT_ROWS();
   RandomValues random(42);
   std::mt19937 cuts(43);
-  for (const AttentionShape& shape : std::vector<AttentionShape>{
+  for (const AttentionShape& shape : GetParam().Cases(std::vector<AttentionShape>{
            {.num_heads = 9, .num_kv_heads = 3, .head_dim = 24, .rotate = true},
            {.num_heads = 4, .num_kv_heads = 4, .head_dim = 17, .kv_dtype = DType::kBF16},
            {.num_heads = 8,
@@ -174,15 +176,16 @@ TEST_P(AttentionSumsTest, CutsPagesAndThreadsDoNotChangeTheBits) {
            .head_dim = 64,
            .kv_dtype = DType::kBF16,
            .rotate = true},
-           {.num_heads = 1, .num_kv_heads = 1, .head_dim = 9}}) {
-    constexpr int32_t kTokens = 530;
+           {.num_heads = 1, .num_kv_heads = 1, .head_dim = 9}})) {
+    const int32_t kTokens = GetParam().Many(530, 270);
     const HostMatrix qkv = RandomQkv(&random, shape, kTokens);
     const HostMatrix whole = RunSums(backend_.get(), shape, qkv, {kTokens}, PagesInOrder(kTokens));
     const bool is_reference = backend_->info().name == "ref";
-    for (const int threads : {1, 2, 3, 20}) {
+    for (const int threads : GetParam().Threads({1, 2, 3, 20})) {
       if (is_reference && threads > 1) break;
       const auto backend = GetParam().Create(threads);
-      for (int round = 0; round < (is_reference || threads == 20 ? 1 : 5); ++round) {
+      const int rounds = is_reference || threads == 20 ? 1 : 5;
+      for (int round = GetParam().slow ? 2 : 0; round < rounds; ++round) {
         const std::vector<int32_t> chunks = round == 0   ? std::vector<int32_t>{kTokens}
                                             : round == 1 ? std::vector<int32_t>(kTokens, 1)
                                                          : RandomCuts(&cuts, kTokens);
@@ -200,6 +203,7 @@ TEST_P(AttentionSumsTest, CutsPagesAndThreadsDoNotChangeTheBits) {
 // Sequences of several lengths on a common prefix of two pages and without, decode rows and
 // prefills, with sums and without, in one call.
 TEST_P(AttentionSumsTest, BatchMatesAndSharedPagesDoNotChangeTheBits) {
+  PREFIXD_NEEDS_EXACT_ROWS();
   RandomValues random(44);
   constexpr int32_t kShared = 2 * kPageSlots;
   struct Piece {
@@ -212,7 +216,7 @@ TEST_P(AttentionSumsTest, BatchMatesAndSharedPagesDoNotChangeTheBits) {
                                     {32, 68, true, false},     {40, 100, true, true},
                                     {15, 1, false, false},     {32, 1, true, true},
                                     {33, 9, true, true, 9},    {260, 1, false, true}};
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const DType dtype : GetParam().kv_dtypes) {
     const AttentionShape shape = {
         .num_heads = 6, .num_kv_heads = 2, .head_dim = 20, .kv_dtype = dtype, .rotate = true};
     const HostMatrix prefix = RandomQkv(&random, shape, kShared);
@@ -223,7 +227,7 @@ TEST_P(AttentionSumsTest, BatchMatesAndSharedPagesDoNotChangeTheBits) {
       if (span.shares) std::copy(prefix.values.begin(), prefix.values.end(), qkv.back().row(0));
       total += PagesFor(qkv.back().rows) - (span.shares ? 2 : 0);
     }
-    for (const int threads : {1, 2, 3}) {
+    for (const int threads : GetParam().Threads({1, 2, 3})) {
       SCOPED_TRACE(::testing::Message() << DTypeName(dtype) << ", " << threads << " threads");
       const auto backend = GetParam().Create(threads);
       const auto pool = MakePoisonedPool(backend.get(), shape, total);
@@ -243,7 +247,8 @@ TEST_P(AttentionSumsTest, BatchMatesAndSharedPagesDoNotChangeTheBits) {
           RunStep(backend.get(), shape, {{&qkv[s], pages, begin, spans[s].begin - begin}},
                   pool.get());
         }
-        sums.push_back(GuardedTensor::Output(backend.get(), HostMatrix(1, qkv[s].rows)));
+        sums.push_back(
+            GuardedTensor::Output(backend.get(), HostMatrix(1, qkv[s].rows), TensorUse::kScores));
         pieces.push_back({.qkv = &qkv[s],
                           .pages = pages,
                           .begin = spans[s].begin,

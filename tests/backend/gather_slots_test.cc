@@ -63,9 +63,9 @@ const std::vector<AttentionShape>& Shapes() {
 TEST_P(GatherSlotsTest, MovesBitsUnchanged) {
   RandomValues random(50);
   std::mt19937 numbers(51);
-  for (const AttentionShape& base : Shapes()) {
-    for (const DType dtype : {DType::kF32, DType::kBF16}) {
-      for (const int threads : {1, 3}) {
+  for (const AttentionShape& base : GetParam().Cases(Shapes())) {
+    for (const DType dtype : GetParam().kv_dtypes) {
+      for (const int threads : GetParam().Threads({1, 3})) {
         AttentionShape shape = base;
         shape.kv_dtype = dtype;
         SCOPED_TRACE(::testing::Message()
@@ -177,11 +177,11 @@ HostMatrix GatherMeans(Backend* backend, const AttentionShape& shape, const Host
 TEST_P(GatherSlotsTest, TakesMeans) {
   RandomValues random(52);
   std::mt19937 numbers(53);
-  for (const AttentionShape& shape : Shapes()) {
+  for (const AttentionShape& shape : GetParam().Cases(Shapes())) {
     for (const int most : {1, 2, 9}) {
       SCOPED_TRACE(::testing::Message() << shape.num_kv_heads << " kv heads of " << shape.head_dim
                                         << ", means of up to " << most);
-      const HostMatrix qkv = random.Matrix(150, shape.qkv_cols());
+      const HostMatrix qkv = Stored(random.Matrix(150, shape.qkv_cols()));
       const std::vector<int32_t> sources = random.Permutation(150);
       const std::vector<int32_t> first = RandomGroups(&numbers, 140, most);
       HostMatrix written;
@@ -196,7 +196,7 @@ TEST_P(GatherSlotsTest, TakesMeans) {
 // With values whose sums are exact in f32, a mean that is rounded once has only one result.
 TEST_P(GatherSlotsTest, RoundsMeansOnce) {
   std::mt19937 numbers(54);
-  for (AttentionShape shape : Shapes()) {
+  for (AttentionShape shape : GetParam().Cases(Shapes())) {
     shape.kv_dtype = DType::kBF16;
     SCOPED_TRACE(::testing::Message() << shape.num_kv_heads << " kv heads of " << shape.head_dim);
     HostMatrix qkv(96, shape.qkv_cols());

@@ -39,8 +39,8 @@ TEST_P(LiteralOpsTest, RmsNorm) {
     return backend_->RmsNorm(x.view(), weight.view(), 1e-5f, out);
   });
   // 3 / sqrt(12.50001), 2 * 4 / sqrt(12.50001).
-  EXPECT_NEAR(y.values[0], 0.84852780f, 1e-6);
-  EXPECT_NEAR(y.values[1], 2.26274080f, 2e-6);
+  ExpectNearValue(y.values[0], 0.84852780f, 1e-6);
+  ExpectNearValue(y.values[1], 2.26274080f, 2e-6);
   EXPECT_EQ(y.values[2], 0.0f);
   EXPECT_EQ(y.values[3], 0.0f);
 }
@@ -53,8 +53,8 @@ TEST_P(LiteralOpsTest, LayerNorm) {
     return backend_->LayerNorm(x.view(), weight.view(), bias.view(), 1.0f, out);
   });
   // Mean 2, variance 1, so the factor is 1 / sqrt(1 + 1).
-  EXPECT_NEAR(y.values[0], 10 - 2 * 0.70710678f, 2e-6);
-  EXPECT_NEAR(y.values[1], 20 + 0.70710678f, 4e-6);
+  ExpectNearValue(y.values[0], 10 - 2 * 0.70710678f, 2e-6);
+  ExpectNearValue(y.values[1], 20 + 0.70710678f, 4e-6);
   EXPECT_EQ(y.values[2], 10.0f);
   EXPECT_EQ(y.values[3], 20.0f);
 }
@@ -70,8 +70,8 @@ TEST_P(LiteralOpsTest, GatedActivation) {
   const auto expect = [&](Activation activation, double at_one, double at_minus_one) {
     const std::vector<float> y = run(activation);
     EXPECT_EQ(y[0], 0.0f);
-    EXPECT_NEAR(y[1], 2 * at_one, 1e-6);
-    EXPECT_NEAR(y[2], 10 * at_minus_one, 2e-6);
+    ExpectNearValue(y[1], 2 * at_one, 1e-6);
+    ExpectNearValue(y[2], 10 * at_minus_one, 2e-6);
   };
   expect(Activation::kNone, 1, -1);
   expect(Activation::kRelu, 1, 0);
@@ -99,9 +99,10 @@ TEST_P(LiteralOpsTest, Embed) {
 TEST_P(LiteralOpsTest, RotaryAngles) {
   const std::vector<int32_t> positions = {0, 1, 2};
   const std::vector<float> frequencies = {1.0f, 0.5f};
-  const HostMatrix y = RunOp(backend_.get(), 3, 4, [&](const Tensor& out) {
-    return backend_->RotaryAngles(positions, frequencies, out);
-  });
+  const HostMatrix y = RunOp(
+      backend_.get(), 3, 4,
+      [&](const Tensor& out) { return backend_->RotaryAngles(positions, frequencies, out); },
+      TensorUse::kAngles);
   const std::vector<float> expected = {1,
                                        1,
                                        0,
@@ -119,9 +120,9 @@ TEST_P(LiteralOpsTest, RotaryAngles) {
 
 TEST_P(LiteralOpsTest, WriteKvTurnsPairsOfHalves) {
   // cos 0 and sin 1 turn (a, b) into (-b, a); pairs are (x[i], x[i + 2]).
-  const auto pool =
-      backend_->CreateKvPool({.num_pages = 1, .num_kv_heads = 1, .head_dim = 4}).value();
-  const GuardedTensor angles = GuardedTensor::Input(backend_.get(), RowVector({0, 0, 1, 1}));
+  const auto pool = MakePool(backend_.get(), {.num_pages = 1, .num_kv_heads = 1, .head_dim = 4});
+  const GuardedTensor angles =
+      GuardedTensor::Output(backend_.get(), RowVector({0, 0, 1, 1}), TensorUse::kAngles);
   const std::vector<int32_t> pages = {0}, slots = {0};
   const KvSegment segment = {
       .num_rows = 1, .pages = pages, .write_slots = slots, .first_visible = 1};

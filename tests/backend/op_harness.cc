@@ -8,22 +8,43 @@
 #include <numeric>
 
 #include "engine/tensor/half.h"
+#include "tests/backend/rounded_reference.h"
 
 namespace prefixd {
 namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kGuard = -24576.0f;  // Exact in every dtype.
-// The view starts off any vector boundary.
 constexpr int64_t kRowsAround = 2;
-constexpr int64_t kColsBefore = 5;
 constexpr int64_t kColsAfter = 19;
+
+// The view starts off any vector boundary; 16-bit ones of even width at a multiple of 16 bytes,
+// since backends may take other ways then.
+int64_t ColsBefore(DType dtype, int64_t cols) {
+  return DTypeSize(dtype) == 2 && cols % 2 == 0 ? 8 : 5;
+}
 
 uint16_t RoundToHalf(DType dtype, float value) {
   return dtype == DType::kBF16 ? FloatToBF16(value) : FloatToF16(value);
 }
 
+OwnedTensor NewTensorFor(TensorUse use, int64_t rows, int64_t cols, Backend* backend) {
+  if (use == TensorUse::kScores) return backend->NewScores(rows, cols).value();
+  if (use == TensorUse::kAngles) return backend->NewAngles(rows, cols).value();
+  return backend->NewTensor(rows, cols).value();
+}
+
+double least_tolerance = 0;
+
 }  // namespace
+
+LeastTolerance::LeastTolerance(double tolerance) { least_tolerance = tolerance; }
+LeastTolerance::~LeastTolerance() { least_tolerance = 0; }
+double LeastTolerance::Get() { return least_tolerance; }
+
+void ExpectNearValue(double actual, double expected, double tolerance) {
+  EXPECT_NEAR(actual, expected, std::max(tolerance, least_tolerance * std::fabs(expected)));
+}
 
 HostMatrix HostMatrix::Rows(int64_t begin, int64_t count) const {
   HostMatrix result(count, cols);
@@ -71,8 +92,14 @@ void ExpectNear(const HostMatrix& actual, const HostMatrix& expected, double tol
                 const HostMatrix& scale) {
   ASSERT_EQ(actual.rows, expected.rows);
   ASSERT_EQ(actual.cols, expected.cols);
+  std::vector<double> largest(static_cast<size_t>(expected.rows));  // Of each row.
   for (size_t i = 0; i < expected.values.size(); ++i) {
-    const double bound = tolerance * scale.values[scale.values.size() == 1 ? 0 : i];
+    double& most = largest[i / expected.cols];
+    most = std::max(most, std::fabs(double{expected.values[i]}));
+  }
+  for (size_t i = 0; i < expected.values.size(); ++i) {
+    const double bound = std::max(tolerance * scale.values[scale.values.size() == 1 ? 0 : i],
+                                  LeastTolerance::Get() * largest[i / expected.cols]);
     const double error = std::fabs(double{actual.values[i]} - expected.values[i]);
     ASSERT_TRUE(error <= bound) << "row " << i / expected.cols << " column " << i % expected.cols
                                 << ": " << actual.values[i] << ", expected " << expected.values[i]
@@ -95,24 +122,24 @@ void ExpectSameBits(const HostMatrix& actual, const HostMatrix& expected) {
   }
 }
 
-GuardedTensor::GuardedTensor(Backend* backend, const HostMatrix& x, float guard)
+GuardedTensor::GuardedTensor(Backend* backend, const HostMatrix& x, float guard, TensorUse use)
     : backend_(backend), guard_(guard) {
-  const HostMatrix outer(x.rows + 2 * kRowsAround, x.cols + kColsBefore + kColsAfter, guard);
-  outer_ = backend->NewTensor(outer.rows, outer.cols).value();
+  outer_ = NewTensorFor(use, x.rows + 2 * kRowsAround, x.cols + 8 + kColsAfter, backend);
+  cols_before_ = ColsBefore(outer_.view.dtype, x.cols);
   // The padding behind the rows belongs to the surroundings, too.
   outer_.view.cols = outer_.view.row_stride;
   const HostMatrix everything(outer_.view.rows, outer_.view.cols, guard);
   EXPECT_TRUE(backend->Upload(everything.values, outer_.view).ok());
-  view_ = outer_.view.Rows(kRowsAround, x.rows).Cols(kColsBefore, x.cols);
+  view_ = outer_.view.Rows(kRowsAround, x.rows).Cols(cols_before_, x.cols);
   EXPECT_TRUE(backend->Upload(x.values, view_).ok());
 }
 
 GuardedTensor GuardedTensor::Input(Backend* backend, const HostMatrix& x) {
-  return GuardedTensor(backend, x, kNan);
+  return GuardedTensor(backend, x, kNan, TensorUse::kActivations);
 }
 
-GuardedTensor GuardedTensor::Output(Backend* backend, const HostMatrix& start) {
-  return GuardedTensor(backend, start, kGuard);
+GuardedTensor GuardedTensor::Output(Backend* backend, const HostMatrix& start, TensorUse use) {
+  return GuardedTensor(backend, start, kGuard, use);
 }
 
 HostMatrix GuardedTensor::Read() const {
@@ -126,17 +153,18 @@ void GuardedTensor::CheckGuards() const {
   ASSERT_TRUE(backend_->Download(outer_.view, absl::MakeSpan(outer.values)).ok());
   for (int64_t t = 0; t < outer.rows; ++t) {
     for (int64_t i = 0; i < outer.cols; ++i) {
-      const bool inside = t >= kRowsAround && t < kRowsAround + view_.rows && i >= kColsBefore &&
-                          i < kColsBefore + view_.cols;
+      const bool inside = t >= kRowsAround && t < kRowsAround + view_.rows && i >= cols_before_ &&
+                          i < cols_before_ + view_.cols;
       if (inside) continue;
       ASSERT_EQ(std::bit_cast<uint32_t>(outer.row(t)[i]), std::bit_cast<uint32_t>(guard_))
           << "written outside of the output: row " << t - kRowsAround << " column "
-          << i - kColsBefore << " of a view of " << view_.rows << " x " << view_.cols;
+          << i - cols_before_ << " of a view of " << view_.rows << " x " << view_.cols;
     }
   }
 }
 
 std::unique_ptr<Backend> BackendUnderTest::Create(int num_threads) const {
+  if (create != nullptr) return create();
   return CreateBackend({.name = name,
                         .cpu_level = level.empty() ? "auto" : level,
                         .num_threads = num_threads,
@@ -144,20 +172,32 @@ std::unique_ptr<Backend> BackendUnderTest::Create(int num_threads) const {
       .value();
 }
 
-void PrintTo(const BackendUnderTest& under_test, std::ostream* os) {
-  *os << under_test.name << " " << under_test.level
-      << (under_test.rounds_activations() ? " bf16" : "");
+std::unique_ptr<Backend> BackendUnderTest::CreateReference() const {
+  std::unique_ptr<Backend> reference = prefixd::CreateReference();
+  if (tensor_dtype == DType::kF32) return reference;
+  return MakeRoundedReference(tensor_dtype, std::move(reference));
 }
 
-std::vector<BackendUnderTest> AllBackends() {
-  std::vector<BackendUnderTest> all = {{.name = "ref"}};
-  for (const std::string& level : SupportedCpuLevels()) {
-    all.push_back({.name = "cpu", .level = level});
-    if (level == "avx512bf16") {
-      all.push_back({.name = "cpu", .level = level, .activation_dtype = DType::kBF16});
-    }
+std::string BackendUnderTest::test_name() const {
+  return name + level + label + (rounds_activations() ? "rounding" : "");
+}
+
+std::vector<int32_t> BackendUnderTest::Sizes(std::vector<int32_t> all) const {
+  if (slow) std::erase_if(all, [](int32_t size) { return size > 300; });
+  return Cases(std::move(all));
+}
+
+void PrintTo(const BackendUnderTest& under_test, std::ostream* os) {
+  *os << under_test.test_name();
+}
+
+std::unique_ptr<KvPool> MakePool(Backend* backend, KvPoolShape shape) {
+  auto pool = backend->CreateKvPool(shape);
+  if (absl::IsInvalidArgument(pool.status())) {
+    shape.dtype = backend->info().default_kv_dtype;
+    pool = backend->CreateKvPool(shape);
   }
-  return all;
+  return std::move(pool).value();
 }
 
 std::unique_ptr<Backend> CreateReference() { return CreateBackend({.name = "ref"}).value(); }
@@ -189,13 +229,13 @@ std::unique_ptr<Matrix> MakeWeight(Backend* backend, DType dtype, const HostMatr
 }
 
 HostMatrix RunOp(Backend* backend, int64_t rows, int64_t cols,
-                 const std::function<absl::Status(const Tensor& y)>& op) {
-  return RunOpOn(backend, HostMatrix(rows, cols, kNan), op);
+                 const std::function<absl::Status(const Tensor& y)>& op, TensorUse use) {
+  return RunOpOn(backend, HostMatrix(rows, cols, kNan), op, use);
 }
 
 HostMatrix RunOpOn(Backend* backend, const HostMatrix& start,
-                   const std::function<absl::Status(const Tensor& y)>& op) {
-  const GuardedTensor y = GuardedTensor::Output(backend, start);
+                   const std::function<absl::Status(const Tensor& y)>& op, TensorUse use) {
+  const GuardedTensor y = GuardedTensor::Output(backend, start, use);
   const absl::Status status = op(y.view());
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_TRUE(backend->Synchronize().ok());
@@ -206,17 +246,18 @@ HostMatrix RunOpOn(Backend* backend, const HostMatrix& start,
 void ExpectRowsStandAlone(
     const BackendUnderTest& under_test, int64_t rows,
     const std::function<HostMatrix(Backend* backend, int64_t begin, int64_t count)>& run) {
+  if (!under_test.exact) return;
   const std::unique_ptr<Backend> backend = under_test.Create(1);
   const HostMatrix whole = run(backend.get(), 0, rows);
-  for (const int64_t chunk : {1, 7, 33}) {
+  for (const int32_t chunk : {1, 7, 33}) {
     SCOPED_TRACE(::testing::Message() << "chunks of " << chunk);
     for (int64_t begin = 0; begin < rows; begin += chunk) {
-      const int64_t count = std::min(chunk, rows - begin);
+      const int64_t count = std::min<int64_t>(chunk, rows - begin);
       ExpectSameBits(run(backend.get(), begin, count), whole.Rows(begin, count));
       if (::testing::Test::HasFatalFailure()) return;
     }
   }
-  for (const int threads : {2, 3}) {
+  for (const int threads : under_test.Threads({2, 3})) {
     SCOPED_TRACE(::testing::Message() << threads << " threads");
     ExpectSameBits(run(under_test.Create(threads).get(), 0, rows), whole);
   }

@@ -15,7 +15,7 @@ PREFIXD_INSTANTIATE_FOR_ALL_BACKENDS(PagedAttentionTest);
 // meaningful without rotation.
 HostMatrix RandomQkv(RandomValues* random, const AttentionShape& shape, int64_t num_tokens) {
   HostMatrix qkv = random->Matrix(num_tokens, shape.qkv_cols());
-  return shape.kv_dtype == DType::kBF16 ? RoundedTo(DType::kBF16, qkv) : qkv;
+  return RoundedTo(shape.kv_dtype, qkv);
 }
 
 // More pages than needed, so that the tail of the table holds foreign ones.
@@ -25,16 +25,17 @@ std::vector<int32_t> ScrambledPages(RandomValues* random, int64_t num_tokens) {
 
 TEST_P(PagedAttentionTest, AgreesWithTheReference) {
   RandomValues random(20);
-  for (const AttentionShape& base : std::vector<AttentionShape>{
+  for (const AttentionShape& base : GetParam().Cases(std::vector<AttentionShape>{
            {.num_heads = 1, .num_kv_heads = 1, .head_dim = 1},
            {.num_heads = 6, .num_kv_heads = 1, .head_dim = 5},
            {.num_heads = 4, .num_kv_heads = 4, .head_dim = 16, .rotate = true},
            {.num_heads = 4, .num_kv_heads = 2, .head_dim = 64, .rotate = true},
            {.num_heads = 3, .num_kv_heads = 1, .head_dim = 72},
            {.num_heads = 17, .num_kv_heads = 1, .head_dim = 18},
-           {.num_heads = 1, .num_kv_heads = 1, .head_dim = 128}}) {
-    for (const DType dtype : {DType::kF32, DType::kBF16}) {
-      for (const int32_t num_tokens : {1, 3, 17, 63, 64, 65, 100, 255, 256, 257, 577}) {
+           {.num_heads = 1, .num_kv_heads = 1, .head_dim = 128}})) {
+    for (const DType dtype : GetParam().kv_dtypes) {
+      for (const int32_t num_tokens :
+           GetParam().Sizes({1, 3, 17, 63, 64, 65, 100, 255, 256, 257, 577})) {
         if (num_tokens > 300 && base.head_dim > 64) continue;  // The reference takes its time.
         AttentionShape shape = base;
         shape.kv_dtype = dtype;
@@ -44,7 +45,7 @@ TEST_P(PagedAttentionTest, AgreesWithTheReference) {
         const HostMatrix qkv = RandomQkv(&random, shape, num_tokens);
         const std::vector<int32_t> pages = ScrambledPages(&random, num_tokens);
         // Rounding after the rotation is 2^-9 of a value in bf16.
-        const double tolerance = dtype == DType::kBF16 && shape.rotate ? 1e-2 : 3e-6;
+        const double tolerance = dtype != DType::kF32 && shape.rotate ? 1e-2 : 3e-6;
         ExpectNear(RunSequence(backend_.get(), shape, qkv, num_tokens, pages),
                    RunSequence(reference_.get(), shape, qkv, num_tokens, pages), tolerance);
         if (HasFatalFailure()) return;
@@ -54,6 +55,7 @@ TEST_P(PagedAttentionTest, AgreesWithTheReference) {
 }
 
 TEST_P(PagedAttentionTest, ChunksPagesAndThreadsDoNotChangeARowsBits) {
+  PREFIXD_NEEDS_EXACT_ROWS();
   RandomValues random(21);
   for (const AttentionShape& shape : std::vector<AttentionShape>{
            {.num_heads = 9, .num_kv_heads = 3, .head_dim = 24, .rotate = true},
@@ -64,14 +66,14 @@ TEST_P(PagedAttentionTest, ChunksPagesAndThreadsDoNotChangeARowsBits) {
            .kv_dtype = DType::kBF16,
            .rotate = true},
            {.num_heads = 2, .num_kv_heads = 2, .head_dim = 9}}) {
-    constexpr int32_t kTokens = 530;
+    const int32_t kTokens = GetParam().Many(530, 270);
     const HostMatrix qkv = RandomQkv(&random, shape, kTokens);
     std::vector<int32_t> in_order(PagesFor(kTokens));
     std::iota(in_order.begin(), in_order.end(), 0);
     const HostMatrix whole = RunSequence(backend_.get(), shape, qkv, kTokens, in_order);
-    for (const int threads : {1, 2, 3}) {
+    for (const int threads : GetParam().Threads({1, 2, 3})) {
       const auto backend = GetParam().Create(threads);
-      for (const int32_t chunk : {1, 7, 33, 250, kTokens}) {
+      for (const int32_t chunk : GetParam().Cases<int32_t>({33, 1, 7, 250, kTokens})) {
         SCOPED_TRACE(::testing::Message() << shape.num_heads << " heads of " << shape.head_dim
                                           << ", " << DTypeName(shape.kv_dtype) << ", chunks of "
                                           << chunk << ", " << threads << " threads");
@@ -85,8 +87,9 @@ TEST_P(PagedAttentionTest, ChunksPagesAndThreadsDoNotChangeARowsBits) {
 }
 
 TEST_P(PagedAttentionTest, BatchMatesDoNotChangeARowsBits) {
+  PREFIXD_NEEDS_EXACT_ROWS();
   RandomValues random(22);
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const DType dtype : GetParam().kv_dtypes) {
     const AttentionShape shape = {
         .num_heads = 6, .num_kv_heads = 2, .head_dim = 20, .kv_dtype = dtype, .rotate = true};
     // A decode row far on, a prefill that begins, one that crosses slot 256, a first token, a long
@@ -97,7 +100,7 @@ TEST_P(PagedAttentionTest, BatchMatesDoNotChangeARowsBits) {
     for (const auto& [begin, count] : spans) {
       qkv.push_back(RandomQkv(&random, shape, begin + count));
     }
-    for (const int threads : {1, 2, 3}) {
+    for (const int threads : GetParam().Threads({1, 2, 3})) {
       SCOPED_TRACE(::testing::Message() << DTypeName(dtype) << ", " << threads << " threads");
       const auto backend = GetParam().Create(threads);
       int32_t total = 0;
@@ -134,6 +137,7 @@ TEST_P(PagedAttentionTest, BatchMatesDoNotChangeARowsBits) {
 }
 
 TEST_P(PagedAttentionTest, SharedPagesServeBothSequences) {
+  PREFIXD_NEEDS_EXACT_ROWS();
   RandomValues random(23);
   const AttentionShape shape = {.num_heads = 4, .num_kv_heads = 2, .head_dim = 16, .rotate = true};
   const HostMatrix first = RandomQkv(&random, shape, 50);
@@ -148,8 +152,9 @@ TEST_P(PagedAttentionTest, SharedPagesServeBothSequences) {
 }
 
 TEST_P(PagedAttentionTest, ACopiedPageContinuesApartFromItsSource) {
+  PREFIXD_NEEDS_EXACT_ROWS();
   RandomValues random(24);
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const DType dtype : GetParam().kv_dtypes) {
     const AttentionShape shape = {
         .num_heads = 4, .num_kv_heads = 2, .head_dim = 10, .kv_dtype = dtype, .rotate = true};
     const HostMatrix first = RandomQkv(&random, shape, 30);
@@ -208,8 +213,8 @@ TEST_P(PagedAttentionTest, WriteKvRotatesTheQueriesInPlace) {
         .num_rows = 11, .pages = pages, .write_slots = slots, .first_visible = 1};
     const auto queries = [&](Backend* backend, bool rotate) {
       const auto pool =
-          backend->CreateKvPool({.num_pages = 1, .num_kv_heads = 1, .head_dim = head_dim}).value();
-      const GuardedTensor a = GuardedTensor::Input(backend, angles);
+          MakePool(backend, {.num_pages = 1, .num_kv_heads = 1, .head_dim = head_dim});
+      const GuardedTensor a = GuardedTensor::Output(backend, angles, TensorUse::kAngles);
       const HostMatrix after = RunOpOn(backend, qkv, [&](const Tensor& y) {
         return backend->WriteKv(y, rotate ? &a.view() : nullptr, 3,
                                 absl::MakeConstSpan(&segment, 1), pool.get());
@@ -233,8 +238,8 @@ TEST_P(PagedAttentionTest, WeighsValuesByHand) {
   const HostMatrix y = RunSequence(backend_.get(), shape, qkv, 2, {1, 0});
   EXPECT_EQ(y.row(0)[0], 4.0f);  // The first row sees itself only.
   EXPECT_EQ(y.row(0)[1], 0.0f);
-  EXPECT_NEAR(y.row(1)[0], 7.0f, 2e-6);
-  EXPECT_NEAR(y.row(1)[1], 3.0f, 2e-6);
+  ExpectNearValue(y.row(1)[0], 7.0f, 2e-6);
+  ExpectNearValue(y.row(1)[1], 3.0f, 2e-6);
 }
 
 TEST_P(PagedAttentionTest, NeighbouringHeadsShareAKvHead) {
@@ -247,7 +252,7 @@ TEST_P(PagedAttentionTest, NeighbouringHeadsShareAKvHead) {
 
 TEST_P(PagedAttentionTest, HugeScoresPickTheLargestWithoutOverflow) {
   const AttentionShape shape = {.num_heads = 1, .num_kv_heads = 1, .head_dim = 1};
-  constexpr int32_t kTokens = 600;
+  const int32_t kTokens = GetParam().Many(600, 310);
   HostMatrix qkv(kTokens, 3);
   for (int32_t t = 0; t < kTokens; ++t) {
     qkv.row(t)[0] = 1e4f;

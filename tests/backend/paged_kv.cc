@@ -17,12 +17,10 @@ int32_t PagesFor(int64_t num_tokens) {
 
 std::unique_ptr<KvPool> MakePoisonedPool(Backend* backend, const AttentionShape& shape,
                                          int32_t num_pages) {
-  auto pool = backend
-                  ->CreateKvPool({.num_pages = num_pages,
-                                  .num_kv_heads = shape.num_kv_heads,
-                                  .head_dim = shape.head_dim,
-                                  .dtype = shape.kv_dtype})
-                  .value();
+  auto pool = MakePool(backend, {.num_pages = num_pages,
+                                 .num_kv_heads = shape.num_kv_heads,
+                                 .head_dim = shape.head_dim,
+                                 .dtype = shape.kv_dtype});
   std::vector<int32_t> pages(num_pages), slots(num_pages * kPageSlots);
   std::iota(pages.begin(), pages.end(), 0);
   std::iota(slots.begin(), slots.end(), 0);
@@ -67,8 +65,8 @@ HostMatrix RunStep(Backend* backend, const AttentionShape& shape,
   }
 
   const GuardedTensor qkv = GuardedTensor::Output(backend, batch);
-  const GuardedTensor angles =
-      GuardedTensor::Output(backend, HostMatrix(batch.rows, shape.rotate ? shape.head_dim : 0));
+  const GuardedTensor angles = GuardedTensor::Output(
+      backend, HostMatrix(batch.rows, shape.rotate ? shape.head_dim : 0), TensorUse::kAngles);
   if (shape.rotate) {
     std::vector<float> frequencies(shape.head_dim / 2);
     for (size_t i = 0; i < frequencies.size(); ++i) {

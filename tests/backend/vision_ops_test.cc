@@ -21,8 +21,8 @@ HostMatrix RunVision(Backend* backend, const HostMatrix& qkv, int num_heads) {
 TEST_P(VisionOpsTest, AttentionAgreesWithTheReference) {
   RandomValues random(30);
   for (const auto& [num_heads, head_dim] :
-       std::vector<std::pair<int, int>>{{1, 5}, {2, 64}, {3, 24}, {2, 80}}) {
-    for (const int64_t rows : {1, 3, 17, 63, 64, 65, 100, 257, 577}) {
+       GetParam().Cases(std::vector<std::pair<int, int>>{{1, 5}, {2, 64}, {3, 24}, {2, 80}})) {
+    for (const int64_t rows : GetParam().Sizes({1, 3, 17, 63, 64, 65, 100, 257, 577})) {
       SCOPED_TRACE(::testing::Message() << num_heads << " heads of " << head_dim << ", " << rows);
       const HostMatrix qkv = random.Matrix(rows, 3 * num_heads * head_dim);
       ExpectNear(RunVision(backend_.get(), qkv, num_heads),
@@ -37,7 +37,7 @@ TEST_P(VisionOpsTest, AttentionIsTheSameAtEveryThreadCountAndAfterALargerImage) 
   const HostMatrix qkv = random.Matrix(100, 3 * 2 * 24);
   const HostMatrix larger = random.Matrix(200, 3 * 2 * 24);
   const HostMatrix once = RunVision(backend_.get(), qkv, 2);
-  for (const int threads : {1, 2, 3}) {
+  for (const int threads : GetParam().Threads({1, 2, 3})) {
     const auto backend = GetParam().Create(threads);
     RunVision(backend.get(), larger, 2);
     ExpectSameBits(RunVision(backend.get(), qkv, 2), once);
@@ -51,8 +51,8 @@ TEST_P(VisionOpsTest, AttentionSeesTheRowsBehind) {
   qkv.values = {1, 0,   4,  //
                 1, ln3, 8};
   const HostMatrix y = RunVision(backend_.get(), qkv, 1);
-  EXPECT_NEAR(y.values[0], 7.0f, 2e-6);
-  EXPECT_NEAR(y.values[1], 7.0f, 2e-6);
+  ExpectNearValue(y.values[0], 7.0f, 2e-6);
+  ExpectNearValue(y.values[1], 7.0f, 2e-6);
 }
 
 TEST_P(VisionOpsTest, PatchifyGoesByChannelThenRowAndIgnoresTheRemainder) {

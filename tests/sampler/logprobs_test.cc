@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "engine/sampler.h"
+#include "tests/sampler/draw_testing.h"
 
 namespace prefixd {
 namespace {

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
-#include "engine/sampler.h"
+#include "tests/sampler/draw_testing.h"
 
 namespace prefixd {
 namespace {
@@ -36,7 +36,7 @@ TokenCounter CountsOf(const nlohmann::json& c) {
 }
 
 TEST(SamplerGolden, DrawsTheTokensOfTheReference) {
-  SampleScratch scratch;  // One for all: what an earlier case left must not matter.
+  DrawScratch scratch;  // One for all: what an earlier case left must not matter.
   const nlohmann::json cases = Cases();
   ASSERT_EQ(cases.size(), 16u);
   for (const auto& c : cases) {
@@ -60,7 +60,7 @@ TEST(SamplerGolden, DrawsTheTokensOfTheReference) {
 }
 
 TEST(SamplerGolden, DrawsOnlyWhatTheFiltersLeave) {
-  SampleScratch scratch;
+  DrawScratch scratch;
   for (const auto& c : Cases()) {
     SCOPED_TRACE(c["name"].get<std::string>());
     const std::vector<float> logits = c["logits"];

@@ -1,4 +1,4 @@
-#include "engine/sampler.h"
+#include "tests/sampler/draw_testing.h"
 
 #include <array>
 #include <cmath>
@@ -18,7 +18,7 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 int32_t SampleOnce(const std::vector<float>& logits, const SamplingParams& params,
                    SampleRow row = {}) {
-  SampleScratch scratch;
+  DrawScratch scratch;
   row.params = &params;
   return Sample(logits, row, &scratch);
 }
@@ -26,7 +26,7 @@ int32_t SampleOnce(const std::vector<float>& logits, const SamplingParams& param
 // How often each token comes in `draws` steps.
 std::vector<int> Histogram(const std::vector<float>& logits, const SamplingParams& params,
                            uint32_t draws, uint64_t seed = 1) {
-  SampleScratch scratch;
+  DrawScratch scratch;
   std::vector<int> counts(logits.size());
   for (uint32_t step = 0; step < draws; ++step) {
     ++counts[Sample(logits, {.params = &params, .seed = seed, .step = step}, &scratch)];
@@ -94,7 +94,7 @@ TEST(Sampler, NeverTakesASuppressedToken) {
   const std::vector<int32_t> suppressed = {1, 3};
   const SampleRow row = {.suppressed = suppressed};
   EXPECT_EQ(SampleOnce({1, 9, 2, 9}, {.logit_bias = {{1, 100.0f}}}, row), 2);
-  SampleScratch scratch;
+  DrawScratch scratch;
   const SamplingParams warm = {.temperature = 100};
   for (uint32_t step = 0; step < 500; ++step) {
     const int32_t id = Sample(std::vector<float>{1, 9, 2, 9},
@@ -187,7 +187,7 @@ TEST(Sampler, TopPOverALargeVocabularyKeepsExactlyTheHead) {
     // Scattered, so that likelihood is not the order of ids.
     logits[i * 7919 % logits.size()] = static_cast<float>(static_cast<double>(i) * std::log(0.999));
   }
-  SampleScratch scratch;
+  DrawScratch scratch;
   const SamplingParams params = {.temperature = 1, .top_p = 0.5f};
   const SampleRow row = {.params = &params};
   ASSERT_GE(Sample(logits, row, &scratch), 0);
@@ -213,11 +213,11 @@ TEST(Sampler, DoesNotDependOnEarlierUsesOfTheScratch) {
   for (size_t i = 0; i < wide.size(); ++i) wide[i] = std::sin(static_cast<float>(i));
   for (size_t i = 0; i < narrow.size(); ++i) narrow[i] = std::cos(static_cast<float>(i));
   const SamplingParams params = {.temperature = 0.8f, .top_k = 40, .top_p = 0.9f, .min_p = 0.01f};
-  SampleScratch used;
+  DrawScratch used;
   for (uint32_t step = 0; step < 50; ++step) {
     const SampleRow row = {.params = &params, .seed = 3, .step = step};
     for (const auto& logits : {wide, narrow}) {
-      SampleScratch fresh;
+      DrawScratch fresh;
       ASSERT_EQ(Sample(logits, row, &used), Sample(logits, row, &fresh));
     }
   }
@@ -227,7 +227,7 @@ TEST(Sampler, AllocatesNothingOnceWarm) {
   std::vector<float> logits(3000);
   for (size_t i = 0; i < logits.size(); ++i) logits[i] = std::sin(static_cast<float>(i));
   const SamplingParams params = {.temperature = 1, .top_p = 0.95f};
-  SampleScratch scratch;
+  DrawScratch scratch;
   Sample(logits, {.params = &params}, &scratch);
   const auto storage = [&] {
     return std::array<const void*, 4>{scratch.logits.data(), scratch.candidates.data(),

@@ -181,7 +181,7 @@ void Oracle::Generate(int choice_index, Choice* choice) {
                       .choice = static_cast<uint32_t>(choice_index),
                       .counts = spec_.penalty != 0 ? &choice->counts : nullptr,
                       .suppressed = suppressed};
-  const int32_t token = Sample(logits_, row, &scratch_);
+  const int32_t token = DrawToken(logits_, DrawOf(row), &scratch_);
   choice->tokens.push_back(token);
   choice->chain.push_back(Feed(before, token, choice));
   if (spec_.penalty != 0) choice->counts.AddGenerated(token);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/request.h"
+#include "engine/backend/host_draw.h"
 #include "engine/sampler.h"
 #include "tests/simulation/budget.h"
 #include "tests/simulation/chain.h"
@@ -106,7 +107,7 @@ class Oracle {
   std::optional<KeptLists> kept_;  // When the prompt is complete.
   std::vector<Choice> choices_;
   int32_t max_new_tokens_ = 0;
-  SampleScratch scratch_;
+  DrawScratch scratch_;
   std::vector<float> logits_;
 };
 

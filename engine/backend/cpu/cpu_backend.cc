@@ -88,12 +88,13 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateCpuBackend(const BackendOptions& 
         absl::StrCat("num_threads ", options.num_threads, " is outside [0, 256]"));
   }
   PREFIXD_ASSIGN_OR_RETURN(const cpu::Level level, cpu::SelectLevel(options.cpu_level));
-  const bool round_activations = options.activation_dtype == DType::kBF16;
-  if (options.activation_dtype != DType::kF32 &&
+  const DType activation_dtype = options.activation_dtype.value_or(DType::kF32);
+  const bool round_activations = activation_dtype == DType::kBF16;
+  if (activation_dtype != DType::kF32 &&
       !(round_activations && level.kernels->pair_product != nullptr)) {
     return absl::UnimplementedError(
         absl::StrCat("level ", level.name, " of the cpu backend has no ",
-                     DTypeName(options.activation_dtype), " activations, only f32"));
+                     DTypeName(activation_dtype), " activations, only f32"));
   }
   const int num_threads =
       options.num_threads > 0 ? options.num_threads : std::min(256, cpu::NumUsableCpus());

@@ -53,9 +53,10 @@ absl::Status CpuBackend::Embed(const Matrix& table, absl::Span<const int32_t> id
                                const Tensor& y) {
   PREFIXD_CHECK(y.rows == static_cast<int64_t>(ids.size()) && y.cols == table.cols());
   const auto& matrix = static_cast<const PanelMatrix&>(table);
-  for (const int32_t id : ids) PREFIXD_CHECK(id >= 0 && id < table.rows());
+  for (const int32_t id : ids) PREFIXD_CHECK(ResolveId(id) < table.rows());
   // A gathered element costs about as much as eight that lie together.
-  ForRows(y.rows, 8 * y.cols, [&](int64_t row) { matrix.ReadRow(ids[row], RowOf(y, row)); });
+  ForRows(y.rows, 8 * y.cols,
+          [&](int64_t row) { matrix.ReadRow(ResolveId(ids[row]), RowOf(y, row)); });
   return absl::OkStatus();
 }
 

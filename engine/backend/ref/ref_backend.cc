@@ -141,8 +141,9 @@ class RefBackend final : public Backend {
   absl::Status Embed(const Matrix& table, absl::Span<const int32_t> ids, const Tensor& y) override {
     PREFIXD_CHECK(static_cast<int64_t>(ids.size()) == y.rows && y.cols == table.cols());
     for (int64_t t = 0; t < y.rows; ++t) {
-      PREFIXD_CHECK(ids[t] >= 0 && ids[t] < table.rows());
-      const float* const row = static_cast<const RefMatrix&>(table).row(ids[t]);
+      const int32_t id = ResolveId(ids[t]);
+      PREFIXD_CHECK(id < table.rows());
+      const float* const row = static_cast<const RefMatrix&>(table).row(id);
       for (int64_t c = 0; c < y.cols; ++c) RowOf(y, t)[c] = row[c];
     }
     return absl::OkStatus();
@@ -407,7 +408,7 @@ class RefBackend final : public Backend {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> CreateRefBackend(const BackendOptions& options) {
-  if (options.activation_dtype != DType::kF32) {
+  if (options.activation_dtype.value_or(DType::kF32) != DType::kF32) {
     return absl::InvalidArgumentError("backend ref has f64 activations only");
   }
   return std::make_unique<RefBackend>();

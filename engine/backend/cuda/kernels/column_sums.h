@@ -10,7 +10,8 @@
 namespace prefixd::cuda {
 
 // Rows [row_begin, row_begin + num_rows) of the call, all of one sequence, ascending: sums[s] +=
-// the mean over the heads of what each row gives slot s.
+// the mean over the heads of what each row gives slot s. No two segments of a call share sums or
+// scratch.
 struct SummedRows {
   int32_t row_begin = 0;
   int32_t num_rows = 0;

@@ -1,6 +1,6 @@
-// Draws tokens from rows of logits, as engine/backend/token_draw.h says: penalties, top-k, top-p and
-// min-p, inverse CDF over integer masses with Philox4x32-10. One block a row; no atomics on floats,
-// so the result is the same in every run and whatever the batch.
+// Draws tokens from rows of logits, as engine/backend/token_draw.h says: penalties, top-k, top-p
+// and min-p, inverse CDF over integer masses with Philox4x32-10. One block a row; no atomics on
+// floats, so the result is the same in every run and whatever the batch.
 #ifndef PREFIXD_ENGINE_BACKEND_CUDA_KERNELS_DRAW_TOKENS_H_
 #define PREFIXD_ENGINE_BACKEND_CUDA_KERNELS_DRAW_TOKENS_H_
 
@@ -9,6 +9,7 @@
 namespace prefixd::cuda {
 
 inline constexpr int kMaxRanked = 20;
+inline constexpr int64_t kMaxVocabulary = int64_t{1} << 22;  // logits.cols.
 
 // One draw; lists are runs of DrawLists.
 struct DrawRow {
@@ -42,19 +43,21 @@ struct Ranked {
 // What is read back of one draw.
 struct DrawResult {
   int32_t token = -1;
+  // With num_logprobs >= 0 and a token of the vocabulary; else they keep what was there.
   Ranked sampled;
-  Ranked top[kMaxRanked];
+  Ranked top[kMaxRanked];  // Best first; the rest has id -1.
 };
 
 // tokens: [num_draws], what later embeddings read. scratch: [num_draws, logits.cols] floats.
+// Each logits_row is a row of logits.
 cudaError_t LaunchDrawTokens(const DeviceMatrix& logits, const DrawRow* draws, int32_t num_draws,
                              const DrawLists& lists, float* scratch, int32_t* tokens,
                              DrawResult* results, cudaStream_t stream);
 
-// y[i] = log(softmax(logits[rows[i], :])[columns[i]]), i < count. lse: [logits.rows] floats of
-// scratch.
+// y[i] = log(softmax(logits[rows[i], :])[columns[i]]), i < count. Sums in double. A row is summed
+// up once for each run of pairs that have it: best are pairs ordered by row.
 cudaError_t LaunchGatherLogprobs(const DeviceMatrix& logits, const int32_t* rows,
-                                 const int32_t* columns, int64_t count, float* lse, float* y,
+                                 const int32_t* columns, int64_t count, float* y,
                                  cudaStream_t stream);
 
 }  // namespace prefixd::cuda

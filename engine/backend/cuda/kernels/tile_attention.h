@@ -19,6 +19,8 @@ struct RowTile {
 // Whether the tile kernels take this shape: kF16 or kBF16 with K and V alike, head_dim 64 or 128.
 bool TileKernelTakes(Element activation, const KvPages& pages);
 
+// Slots that no row of a tile sees are not read. What a row gets depends on that row alone, not on
+// the rows of its tile. Rows of q and y, and the pages, are aligned to 16 bytes.
 struct TileAttention {
   const DeviceMatrix* q = nullptr;  // As in SplitAttention.
   KvPages pages;
@@ -34,7 +36,7 @@ cudaError_t LaunchTileAttention(const TileAttention& call, cudaStream_t stream);
 
 // qkv: [T, 3 * num_heads * head_dim] (q, k, v), y: [T, num_heads * head_dim]; every row sees all T.
 // Tensor cores for kF16 and kBF16 with head_dim <= 128 (padded in shared memory to a multiple of
-// 16), else plain loops of any head_dim up to 1024.
+// 16) where rows and heads are aligned to 16 bytes, else plain loops of any head_dim up to 1024.
 cudaError_t LaunchVisionAttention(const DeviceMatrix& qkv, int num_heads, float scale,
                                   const DeviceMatrix& y, cudaStream_t stream);
 

@@ -1,0 +1,34 @@
+// What the files of column sums share; for column_sums*.cu only.
+#ifndef PREFIXD_ENGINE_BACKEND_CUDA_KERNELS_COLUMN_SUMS_CORE_H_
+#define PREFIXD_ENGINE_BACKEND_CUDA_KERNELS_COLUMN_SUMS_CORE_H_
+
+#include <cstdint>
+
+#include "engine/backend/cuda/kernels/column_sums.h"
+
+namespace prefixd::cuda {
+
+struct ColumnSumArguments {
+  const void* q = nullptr;
+  int64_t q_stride = 0;
+  KvPages pages;
+  int num_heads = 0;
+  float scale_log2 = 0;  // scale * log2(e)
+  AttentionRows rows;
+  const float* lse = nullptr;
+  const SummedRows* segments = nullptr;
+  int32_t num_segments = 0;
+  float* scratch = nullptr;
+};
+
+// The first pass: scratch[scratch_offset + r * num_slots + s] of a segment becomes the mean
+// probability of slot s for row row_begin + r, 0 where the row does not see s. Heads ascend, and
+// nothing but the row and the slot matters to a value. max_rows, max_slots: of a segment.
+cudaError_t LaunchTileProbabilities(const ColumnSumArguments& args, Element type, int32_t max_rows,
+                                    int32_t max_slots, cudaStream_t stream);
+cudaError_t LaunchPlainProbabilities(const ColumnSumArguments& args, Element q_type,
+                                     int32_t max_rows, int32_t max_slots, cudaStream_t stream);
+
+}  // namespace prefixd::cuda
+
+#endif  // PREFIXD_ENGINE_BACKEND_CUDA_KERNELS_COLUMN_SUMS_CORE_H_

@@ -1,0 +1,44 @@
+// The conformance suite's backends: CUDA on the emulated device, with activations of every type, in
+// the fast and in the deterministic mode, each with threads in another order.
+#include "engine/backend/cuda/cuda_backend.h"
+#include "tests/backend/op_harness.h"
+#include "tests/cuda_emulation/emulator/grid.h"
+
+namespace prefixd {
+namespace {
+
+BackendUnderTest Cuda(DType dtype, bool deterministic, const emu::Config& order) {
+  BackendUnderTest tested = {
+      .name = "cuda",
+      .label = std::string(DTypeName(dtype)) + (deterministic ? "exact" : ""),
+      .tensor_dtype = dtype,
+      .kv_dtypes = {dtype},
+      .tolerance = dtype == DType::kF32 ? 1e-5 : 5e-3,
+      .exact = deterministic,
+      .slow = true};
+  if (dtype == DType::kF32) tested.kv_dtypes.push_back(DType::kBF16);
+  tested.create = [=] {
+    emu::SetConfig(order);
+    return cuda::CreateCudaBackend({.device_name = "emulated",
+                                    .activation_dtype = dtype,
+                                    .deterministic = deterministic,
+                                    .staging_bytes = 1 << 10,
+                                    .transfer_bytes = 1 << 14,
+                                    .workspace_bytes = 1 << 16})
+        .value();
+  };
+  return tested;
+}
+
+}  // namespace
+
+std::vector<BackendUnderTest> AllBackends() {
+  const emu::Config ascending = {emu::Order::kAscending, 1},
+                    descending = {emu::Order::kDescending, 1};
+  const auto random = [](uint64_t seed) { return emu::Config{emu::Order::kRandom, seed}; };
+  return {Cuda(DType::kF32, true, ascending),   Cuda(DType::kBF16, true, descending),
+          Cuda(DType::kF16, true, random(1)),   Cuda(DType::kF32, false, random(2)),
+          Cuda(DType::kBF16, false, random(3)), Cuda(DType::kF16, false, descending)};
+}
+
+}  // namespace prefixd
