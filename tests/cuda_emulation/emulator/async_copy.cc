@@ -12,7 +12,8 @@ void CpAsync16(void* shared, const void* global, bool predicate) {
   const void* code = __builtin_return_address(0);
   CheckAligned16(shared, "cp.async to shared memory");
   if (predicate) CheckAligned16(global, "cp.async from global memory");
-  if (!IsShared(shared, 16)) Fault("cp.async: the destination is not shared memory");
+  if (!IsShared(shared, 16))
+    Fault([&] { return std::string("cp.async: the destination is not shared memory"); });
   NoteAccess(shared, 16, Access::kWrite, code);
   if (predicate) NoteAccess(global, 16, Access::kRead, code);
   std::memset(shared, 0xFF, 16);

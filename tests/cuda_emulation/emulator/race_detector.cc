@@ -95,9 +95,12 @@ std::string WhoText(const AccessSet& set) {
 
 void Report(const AccessSet& set, const char* earlier, const char* now, uint32_t code,
             const Buffer& buffer, uintptr_t address) {
-  Fault(absl::StrCat("race: ", now, " byte ", address - buffer.begin, " of ", buffer.name, " of ",
-                     buffer.bytes, " bytes (", CodePlaceText(code), "), which ", WhoText(set), " ",
-                     earlier, " (", CodePlaceText(set.code), "); nothing orders the two"));
+  Fault([&] {
+    return absl::StrCat("race: ", now, " byte ", address - buffer.begin, " of ", buffer.name,
+                        " of ", buffer.bytes, " bytes (", CodePlaceText(code), "), which ",
+                        WhoText(set), " ", earlier, " (", CodePlaceText(set.code),
+                        "); nothing orders the two");
+  });
 }
 
 void Touch(ShadowCell* cell, Access access, uint32_t code, const Buffer& buffer,
@@ -140,8 +143,10 @@ void Touch(ShadowCell* cell, Access access, uint32_t code, const Buffer& buffer,
 bool FindBuffer(const void* p, size_t bytes, const void* code, Buffer* buffer) {
   const uintptr_t address = reinterpret_cast<uintptr_t>(p);
   const auto beside = [&](const char* name, size_t size) {
-    Fault(absl::StrCat("an access beside ", name, " of ", size, " bytes (",
-                       CodePlaceText(CodeOffset(code)), ")"));
+    Fault([&] {
+      return absl::StrCat("an access beside ", name, " of ", size, " bytes (",
+                          CodePlaceText(CodeOffset(code)), ")");
+    });
   };
   switch (PlaceInSharedMemory(p)) {
     case SharedPlace::kDynamic:
