@@ -1,8 +1,13 @@
 // The one door to matrix products: cuBLASLt on a device, its double in tests. Algorithms are chosen
 // once for every shape bucket (rows rounded up to a power of two) and kept.
 //
+// Memory: a stream's first product allocates its workspace; in deterministic mode a stream keeps
+// kDeterministicRows rows of the widest operand and result, too. Products of two streams may run
+// beside each other.
+//
 // Threads: one caller at a time. Errors: INTERNAL naming the shape where no algorithm takes it;
-// UNAVAILABLE when the device is lost.
+// RESOURCE_EXHAUSTED when memory lacks; UNAVAILABLE when the device is lost. A wrong shape fails a
+// check.
 #ifndef PREFIXD_ENGINE_BACKEND_CUDA_GEMM_H_
 #define PREFIXD_ENGINE_BACKEND_CUDA_GEMM_H_
 
@@ -32,10 +37,10 @@ class Gemm {
 
   static absl::StatusOr<std::unique_ptr<Gemm>> Create(const GemmOptions& options);
 
-  // y = x * weight^T + bias, or y += that with `accumulate`; rounded once. x: [T, K], weight: [N, K],
-  // y: [T, N], bias: [1, N] or null; x, weight and bias have one type, y that type or kF32. Sums in
-  // float32, products of kF32 in full precision (no TF32). May be captured into a graph once its
-  // shape has run.
+  // y = x * weight^T + bias, or y += that with `accumulate`; rounded once. x: [T, K], weight: [N,
+  // K], y: [T, N], bias: [1, N] or null; x, weight and bias have one type, y that type or kF32.
+  // Sums in float32, products of kF32 in full precision (no TF32). May be captured into a graph
+  // once its shape has run.
   virtual absl::Status Run(const DeviceMatrix& x, const DeviceMatrix& weight,
                            const DeviceMatrix* bias, bool accumulate, const DeviceMatrix& y,
                            cudaStream_t stream) = 0;

@@ -1,15 +1,15 @@
-// A buffer of the emulated device, owned. Begins as all 0xFF (NaN), guarded at both ends.
+// A buffer of the emulated device, owned. Begins as all 0xFF (NaN), guarded at both ends. The host
+// cannot read it in place.
 #ifndef PREFIXD_TESTS_CUDA_EMULATION_EMULATOR_DEVICE_ARRAY_H_
 #define PREFIXD_TESTS_CUDA_EMULATION_EMULATOR_DEVICE_ARRAY_H_
 
 #include <cstddef>
 #include <cstdlib>
-#include <cstring>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "tests/cuda_emulation/emulator/device_memory.h"
+#include "tests/cuda_emulation/emulator/emulated_device.h"
 
 namespace prefixd::emu {
 
@@ -18,9 +18,7 @@ class DeviceArray {
   static_assert(std::is_trivially_copyable_v<T>);
 
  public:
-  explicit DeviceArray(size_t size) : data_(AllocateDevice(size * sizeof(T))), size_(size) {
-    if (data_ == nullptr) std::abort();
-  }
+  explicit DeviceArray(size_t size) : data_(AllocateDevice(size * sizeof(T))), size_(size) {}
   explicit DeviceArray(const std::vector<T>& values) : DeviceArray(values.size()) {
     Upload(values);
   }
@@ -42,12 +40,12 @@ class DeviceArray {
   // Requires: values.size() <= size(). Writes the first values.
   void Upload(const std::vector<T>& values) {
     if (values.size() > size_) std::abort();
-    if (!values.empty()) std::memcpy(data_, values.data(), values.size() * sizeof(T));
+    WriteDevice(data_, values.data(), values.size() * sizeof(T));
   }
 
   std::vector<T> Download() const {
     std::vector<T> values(size_);
-    if (size_ > 0) std::memcpy(values.data(), data_, size_ * sizeof(T));
+    ReadDevice(values.data(), data_, size_ * sizeof(T));
     return values;
   }
 

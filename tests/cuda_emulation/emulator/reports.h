@@ -10,7 +10,8 @@ namespace prefixd::emu {
 // Keeps at most 100; the rest are counted in the last one.
 void AddReport(std::string report);
 
-// All reports since the last call, oldest first. A test that leaves reports behind fails.
+// All reports since the last call, oldest first. A test that leaves reports behind fails. A device
+// that was lost by what they tell works again.
 std::vector<std::string> TakeReports();
 
 }  // namespace prefixd::emu

@@ -11,8 +11,8 @@
 
 namespace prefixd::emu {
 
-// Runs the grid now, whatever the stream; `body` is what each thread does. A bad configuration or
-// a fault becomes the last error.
+// Gives the stream a grid to run; `body` is what each thread does. A bad configuration, or a fault
+// where the grid runs at once, becomes the last error.
 void EnqueueLaunch(const std::string& name, dim3 grid, dim3 block, size_t shared_bytes,
                    cudaStream_t stream, std::function<void()> body);
 
