@@ -16,6 +16,9 @@ namespace prefixd {
 namespace {
 
 constexpr absl::Duration kStatsPeriod = absl::Milliseconds(10);
+// The least time after which a step is taken for one that hangs, unless the options say it.
+constexpr absl::Duration kDeviceStepTimeout = absl::Seconds(30);
+constexpr absl::Duration kHostStepTimeout = absl::Minutes(10);
 
 }  // namespace
 
@@ -57,6 +60,14 @@ absl::Status ThreadedEngine::LoadWeights(const std::function<bool(uint64_t, uint
   }
   loop_ = *std::move(loop);
   PublishStats();
+  const absl::Duration least = parts_.options.step_timeout > absl::ZeroDuration()
+                                   ? parts_.options.step_timeout
+                               : parts_.backend->info().in_flight > 1 ? kDeviceStepTimeout
+                                                                      : kHostStepTimeout;
+  watchdog_ = std::make_unique<Watchdog>(least, [this](absl::Duration elapsed) {
+    PREFIXD_LOG(kError, "a step of the engine hangs since ", absl::FormatDuration(elapsed));
+    state_ = EngineState::kFailed;
+  });
   EngineState loading = EngineState::kLoading;
   state_.compare_exchange_strong(loading, EngineState::kServing);
   {
@@ -74,6 +85,7 @@ void ThreadedEngine::ThreadMain() {
   absl::Status end = ShuttingDown();
   try {
     RunLoop();
+    if (!loop_->failure().ok()) end = EngineFailed();
   } catch (const std::exception& error) {
     PREFIXD_LOG(kError, "engine thread: ", error.what());
     state_ = EngineState::kFailed;
@@ -91,7 +103,14 @@ void ThreadedEngine::ThreadMain() {
 void ThreadedEngine::RunLoop() {
   while (true) {
     TakeInbox();
+    watchdog_->BeginStep();
     const bool worked = loop_->Step();
+    watchdog_->EndStep();
+    if (!loop_->failure().ok()) {
+      PREFIXD_LOG(kError, "the engine stops: ", loop_->failure().message());
+      state_ = EngineState::kFailed;
+      return;
+    }
     if (!worked || clock_->Now() >= next_stats_) PublishStats();
     {
       MutexLock lock(&mutex_);

@@ -217,6 +217,10 @@ class Engine {
   // Fails what is still running with UNAVAILABLE, joins all threads. No sink is called afterwards.
   virtual ~Engine() = default;
 
+  // Whether a step takes so long that the device must have stopped answering; the state is kFailed
+  // then. Such an engine cannot be destroyed: its thread never comes back.
+  virtual bool Hung() const { return false; }
+
   // Reads the weights in the calling thread; afterwards state is kServing (or kFailed).
   // `progress` gets bytes done and in all, and returns false to give up.
   virtual absl::Status LoadWeights(

@@ -20,6 +20,7 @@ inline constexpr char kModelNotReady[] = "MODEL_NOT_READY";
 inline constexpr char kFeatureUnsupported[] = "FEATURE_UNSUPPORTED";
 inline constexpr char kQueueFull[] = "QUEUE_FULL";
 inline constexpr char kKvCacheFull[] = "KV_CACHE_FULL";
+inline constexpr char kDeviceMemoryFull[] = "DEVICE_MEMORY_FULL";
 inline constexpr char kDecodeMemoryBusy[] = "DECODE_MEMORY_BUSY";
 inline constexpr char kDeadlineUnreachable[] = "DEADLINE_UNREACHABLE";
 inline constexpr char kDeadlineExceeded[] = "DEADLINE_EXCEEDED";

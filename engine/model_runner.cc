@@ -6,6 +6,7 @@
 #include "base/planted_bug.h"
 #include "base/status_macros.h"
 #include "engine/prefix_sharing.h"
+#include "engine/run_forward.h"
 
 namespace prefixd {
 namespace {
@@ -234,15 +235,8 @@ absl::Status ModelRunner::Forward() {
                     .features = features_,
                     .logit_rows = logit_rows_};
   const KvView kv{.pool = pool_, .layers = layer_spans_};
-  PREFIXD_ASSIGN_OR_RETURN(const bool played,
-                           backend_->BeginForward({.token_ids = token_ids_,
-                                                   .positions = positions_,
-                                                   .layers = layer_spans_,
-                                                   .pool = pool_,
-                                                   .decodes_only = decodes_only_}));
-  if (played) return absl::OkStatus();
-  return backend_->EndForward(model_->Forward(
-      batch, kv, logits_.view.Rows(0, static_cast<int64_t>(logit_rows_.size()))));
+  return RunForward(batch, kv, decodes_only_, backend_, model_,
+                    logits_.view.Rows(0, static_cast<int64_t>(logit_rows_.size())));
 }
 
 void ModelRunner::FinishPrefill(const PrefillPiece& piece) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "engine/request.h"
 
 namespace prefixd {
@@ -41,6 +42,10 @@ struct EngineOptions {
   // 0: of a card with memory of its own most of what the weights leave, else 25 % of the available
   // memory (cgroup-aware).
   uint64_t kv_memory_bytes = 0;
+
+  // A step that takes longer, and ten times as long as 99 % of those before, hangs: the engine has
+  // failed. 0: 30 s on a device, 10 min on the CPU.
+  absl::Duration step_timeout;
 
   int32_t max_batch_tokens = 256;  // Rows of one step: decodes first, the rest is prefill.
   int32_t prefill_chunk = 0;       // Largest prefill piece of one sequence; 0: max_batch_tokens.

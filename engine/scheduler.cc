@@ -231,6 +231,9 @@ Scheduler::Outcome Scheduler::PlanDecodes(const RequestList& running, Budget* bu
     absl::InlinedVector<const KvSequence*, KvCache::kMaxSiblings> siblings;
     for (const auto& sequence : request->choices) {
       if (sequence->finished || sequence->pending_rows() != 1) continue;
+      // The token that is being drawn is its last.
+      const int32_t next = static_cast<int32_t>(sequence->next_index());
+      if (sequence->draws_out > 0 && next >= request->max_new_tokens) continue;
       siblings.push_back(&sequence->kv);
       plan->decodes.push_back({request, sequence.get()});
       --budget->rows;

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "engine/backend/host_draw.h"
+#include "engine/run_forward.h"
 
 namespace prefixd {
 namespace {
@@ -134,9 +135,10 @@ absl::Status ShadowReplay::ComputeRows(int32_t count) {
     host_logits_.resize(static_cast<size_t>(model_.spec().vocab_size));
   }
   const int32_t num_logits = static_cast<int32_t>(logit_rows.size());
-  PREFIXD_RETURN_IF_ERROR(model_.Forward(
+  PREFIXD_RETURN_IF_ERROR(RunForward(
       {.token_ids = ids, .positions = positions, .features = features, .logit_rows = logit_rows},
-      {.pool = &pool_, .layers = layers}, logits_.view.Rows(0, num_logits)));
+      {.pool = &pool_, .layers = layers}, /*decodes_only=*/false, &backend_, &model_,
+      logits_.view.Rows(0, num_logits)));
   return Compare(begin + count - num_logits, num_logits);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -15,6 +16,7 @@ namespace prefixd {
 namespace {
 
 constexpr double kRateSmoothing = 0.2;
+constexpr absl::Duration kRestartHint = absl::Seconds(10);  // After which a restart may have helped.
 
 // The image placeholder and rows of the head that no token stands for.
 std::vector<int32_t> NeverSampled(const ModelSpec& spec, const Tokenizer& tokenizer) {
@@ -22,6 +24,16 @@ std::vector<int32_t> NeverSampled(const ModelSpec& spec, const Tokenizer& tokeni
   if (spec.image) ids.push_back(spec.image->token_id);
   for (int32_t id = tokenizer.vocab_size(); id < spec.vocab_size; ++id) ids.push_back(id);
   return ids;
+}
+
+std::vector<ActiveRequest*> PlannedRequests(const StepPlan& plan) {
+  std::vector<ActiveRequest*> requests;
+  for (const DecodeRow& decode : plan.decodes) requests.push_back(decode.request);
+  for (const PrefillPiece& piece : plan.prefills) requests.push_back(piece.request);
+  for (const ImagePiece& piece : plan.images) {
+    if (!PREFIXD_PLANTED(kFailureSparesImages)) requests.push_back(piece.request);
+  }
+  return requests;
 }
 
 // Asked for by a planted bug only.
@@ -141,8 +153,15 @@ StepLoop::~StepLoop() = default;
 // ----------------------------------------------------------------------------------------
 
 bool StepLoop::Step() {
+  if (!failure_.ok()) return false;
   const absl::Time arrived = clock_->Now();
   DropReleasedPins();
+  if (StepsInFlight()) {
+    ContinueInFlight();
+    step_time_ += clock_->Now() - arrived;
+    if (options_.check_invariants) CheckInvariants();
+    return true;
+  }
   if (ReplaySome()) return true;
   EndExpired();
   for (const auto& request : running_) request->parked = !request->sink->Writable();
@@ -155,38 +174,61 @@ bool StepLoop::Step() {
   AdmitWaiting();
   FinishCachedPins();
   MakePlan();
+  calm_ = true;
   const absl::Time planned = clock_->Now();
-  ChargeTenants();
+  ChargeTenants(plan_);
   if (plan_.empty()) {
     Sweep();
     return false;
   }
   const absl::Time begin = clock_->Now();
   PrepareScores();
-  absl::Status status = runner_->Launch(plan_, &result_);
+  const absl::Status status = runner_->Launch(plan_, &result_);
   ++steps_;
-  if (status.ok()) status = runner_->Collect(&samples_);
   if (status.ok()) {
-    ObserveStep(clock_->Now() - begin);
     AfterForward();
-    for (auto& [request, failure] : result_.failures) Fail(request, std::move(failure));
-    for (SampledToken& sampled : samples_) Absorb(&sampled);
-  } else {
-    PREFIXD_LOG(kError, "step ", steps_, " failed: ", status.message());
-    if (!PREFIXD_PLANTED(kCopiesOutliveAFailedStep)) cache_.ClearCopies();
-    const absl::Status failure = MakeError(absl::StatusCode::kInternal, reason::kEngineFailed,
-                                           "a step of the engine failed");
-    for (const DecodeRow& decode : plan_.decodes) Fail(decode.request, failure);
-    for (const PrefillPiece& piece : plan_.prefills) Fail(piece.request, failure);
-    if (!PREFIXD_PLANTED(kFailureSparesImages)) {
-      for (const ImagePiece& piece : plan_.images) Fail(piece.request, failure);
+    const bool keep = CanRunAhead() && plan_.num_prompt_pieces() == 0;
+    if (!keep && TakeTokens().ok()) ObserveStep(clock_->Now() - begin);
+    if (failure_.ok()) {
+      for (auto& [request, failure] : result_.failures) Fail(request, std::move(failure));
     }
+  } else {
+    FailStep(status, PlannedRequests(plan_));
   }
   Sweep();
   cache_time_ += planned - sharing;
   step_time_ += clock_->Now() - arrived;
   if (options_.check_invariants) CheckInvariants();
   return true;
+}
+
+absl::Status StepLoop::TakeTokens() {
+  const std::vector<ActiveRequest*> awaiting = runner_->Awaiting();
+  const absl::Status status = runner_->Collect(&samples_);
+  if (status.ok()) {
+    for (SampledToken& sampled : samples_) Absorb(&sampled);
+  } else {
+    FailStep(status, awaiting);
+  }
+  return status;
+}
+
+void StepLoop::FailStep(const absl::Status& status, const std::vector<ActiveRequest*>& requests) {
+  PREFIXD_LOG(kError, "step ", steps_, " failed: ", status.message());
+  if (!PREFIXD_PLANTED(kCopiesOutliveAFailedStep)) cache_.ClearCopies();
+  if (absl::IsUnavailable(status)) {
+    failure_ = status;
+    FailAll(MakeError(absl::StatusCode::kUnavailable, "the device that computes was lost",
+                      ErrorDetail{.reason = reason::kEngineFailed, .retry_after = kRestartHint}));
+    return;
+  }
+  const absl::Status failure =
+      absl::IsResourceExhausted(status)
+          ? MakeError(absl::StatusCode::kResourceExhausted, reason::kDeviceMemoryFull,
+                      absl::StrCat("a step lacked memory: ", status.message()))
+          : MakeError(absl::StatusCode::kInternal, reason::kEngineFailed,
+                      "a step of the engine failed");
+  for (ActiveRequest* const request : requests) Fail(request, failure);
 }
 
 // Who computes what, who has work, and how many pages are whose.
@@ -322,13 +364,13 @@ void StepLoop::EndPrefill(ActiveRequest* request) {
 }
 
 // Charges tenants with what the plan computes for them, and tells who waits on.
-void StepLoop::ChargeTenants() {
-  for (const DecodeRow& decode : plan_.decodes) shares_.Charge(decode.request->tenant, 1);
-  for (const PrefillPiece& piece : plan_.prefills) {
+void StepLoop::ChargeTenants(const StepPlan& plan) {
+  for (const DecodeRow& decode : plan.decodes) shares_.Charge(decode.request->tenant, 1);
+  for (const PrefillPiece& piece : plan.prefills) {
     if (PREFIXD_PLANTED(kPrefillNotCharged) && piece.request->tenant == 0) continue;
     shares_.Charge(piece.request->tenant, piece.num_rows);
   }
-  for (const ImagePiece& piece : plan_.images) {
+  for (const ImagePiece& piece : plan.images) {
     const ImageEncoding* encoding = piece.request->encoding.get();
     const int32_t rows = encoding != nullptr ? encoding->rows_per_step()
                                              : piece.request->prompt.images[piece.image].num_rows;
@@ -343,7 +385,7 @@ void StepLoop::ChargeTenants() {
     const bool prefill = request->phase == ActiveRequest::Phase::kPrefill;
     prompts[request->tenant] += prefill && !request->parked && !request->column_waits;
   }
-  for (const PrefillPiece& piece : plan_.prefills) {
+  for (const PrefillPiece& piece : plan.prefills) {
     prompts[piece.request->tenant] -= piece.ends_prompt;
   }
   std::vector<bool> left_waiting;

@@ -73,11 +73,17 @@ class StepLoop {
   // The limits that `model` must be loaded with.
   static ModelLimits LimitsFor(const StepLoopOptions& options);
 
+  // Why the loop is of no use any more: the device is lost and every request has been ended. OK as
+  // long as it is not.
+  const absl::Status& failure() const { return failure_; }
+
   // Takes a prepared request: request, prompt, sink, handle, tenant and `submitted` are set. Ends
   // it at once if it can never fit or cannot meet its deadline.
   void Accept(std::unique_ptr<ActiveRequest> request);
 
-  // Ends what was cancelled or ran out of time, admits, and runs one step.
+  // Ends what was cancelled or ran out of time, admits, and runs one step. On a device that works
+  // beside the host, steps in which requests merely decode on are launched before the tokens of the
+  // last one are taken.
   // Returns false if there was nothing to compute.
   bool Step();
 
@@ -146,10 +152,23 @@ class StepLoop {
   void MakePlan();
   void AfterForward();
   void EndPrefill(ActiveRequest* request);
-  void ChargeTenants();
+  void ChargeTenants(const StepPlan& plan);
   void Absorb(SampledToken* sampled);
   void EmitToken(const SampledToken& sampled, std::string text);
   void ObserveStep(absl::Duration elapsed);
+  // Takes the tokens of the oldest step in flight; what they end is swept.
+  // Errors: the step failed as a whole; its requests were ended.
+  absl::Status TakeTokens();
+  void FailStep(const absl::Status& status, const std::vector<ActiveRequest*>& requests);
+
+  // Running ahead: the step after the one in flight is launched before the tokens of that are taken.
+  bool StepsInFlight() const { return runner_->completed_steps() < runner_->launched_steps(); }
+  bool CanRunAhead() const;
+  // Whether `request` is what it was when the step in flight was planned, and its next step needs no
+  // token on the host.
+  bool DecodesOn(const ActiveRequest& request, absl::Time now) const;
+  bool PlanAhead();
+  void ContinueInFlight();
 
   // Retention.
   // By how much the quality guard has raised default budgets, the engine's and those of tenants.
@@ -235,6 +254,9 @@ class StepLoop {
   StepPlan plan_;
   StepResult result_;
   std::vector<SampledToken> samples_;
+  StepPlan next_plan_;  // Of the step that is launched ahead.
+  bool calm_ = false;   // Nothing has arrived, ended or been flushed since the last full plan.
+  absl::Status failure_;
   uint64_t next_arrival_ = 0;
   double prefill_rows_per_second_ = 0;  // Moving average; 0: unknown.
 

@@ -24,6 +24,7 @@ uint64_t DrawSeed() {
 
 void StepLoop::Accept(std::unique_ptr<ActiveRequest> request) {
   request->arrival = next_arrival_++;
+  calm_ = false;
   ActiveRequest* const raw = request.get();
   const absl::Status status = Prepare(raw);
   waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), request, WaitsBefore),

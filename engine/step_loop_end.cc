@@ -134,15 +134,19 @@ void StepLoop::Fail(ActiveRequest* request, absl::Status status) {
 void StepLoop::End(ActiveRequest* request, Event terminal) {
   PREFIXD_CHECK(!request->ended || PREFIXD_PLANTED(kDoubleTerminal));
   request->ended = true;
+  calm_ = false;
   for (const auto& choice : request->choices) Retire(choice.get());
   AddToTotals(*request);
   listener_.on_end(*request);
   request->sink->OnEvent(std::move(terminal));
 }
 
-// The step under way may still read the pages.
+// Steps in flight may still read the pages.
 void StepLoop::Retire(Sequence* sequence) {
-  retired_.emplace_back(runner_->completed_steps(), std::move(sequence->kv));
+  calm_ = false;
+  runner_->Forget(sequence);
+  sequence->draws_out = 0;
+  retired_.emplace_back(runner_->launched_steps(), std::move(sequence->kv));
   sequence->kv = KvSequence(cache_.num_layers(), retired_.back().second.tenant());
 }
 

@@ -60,7 +60,9 @@ void StepLoop::DropReleasedPins() {
   const size_t dropped = std::erase_if(pinned_, [this](const PinnedPrefix& prefix) {
     return !options_.prefixes->IsAlive(*prefix.entry) && !PREFIXD_PLANTED(kReleasedStaysPinned);
   });
-  if (dropped > 0) CountPinned();
+  if (dropped == 0) return;
+  calm_ = false;
+  CountPinned();
 }
 
 void StepLoop::CountPinned() {
@@ -87,6 +89,7 @@ int64_t StepLoop::LonelyPages(int32_t tenant) const {
 }
 
 FlushResult StepLoop::Flush(int32_t tenant) {
+  calm_ = false;
   FlushResult result;
   const int32_t free_before = cache_.num_free_pages();
   const int64_t columns = cache_.index().num_columns();

@@ -151,8 +151,10 @@ PageMap StepLoop::MapPages(int32_t max_cells) const {
 }
 
 void StepLoop::CheckInvariants() const {
-  cache_.CheckInvariants(LiveSequences());
-  PREFIXD_CHECK(retired_.empty());
+  std::vector<const KvSequence*> sequences = LiveSequences();
+  for (const auto& [step, kv] : retired_) sequences.push_back(&kv);
+  cache_.CheckInvariants(sequences);
+  PREFIXD_CHECK(retired_.empty() || StepsInFlight());
   for (const auto& request : running_) {
     PREFIXD_CHECK(!request->ended && request->phase != ActiveRequest::Phase::kWaiting);
     PREFIXD_CHECK(HeldPages(*request) <= request->max_pages);

@@ -21,6 +21,7 @@
 #include "engine/engine_parts.h"
 #include "engine/prep_pool.h"
 #include "engine/step_loop.h"
+#include "engine/watchdog.h"
 
 namespace prefixd {
 
@@ -58,6 +59,7 @@ class ThreadedEngine final : public Engine {
                   std::function<void(FlushResult)> done) override;
   void GetPageMap(int32_t max_cells, std::function<void(PageMap)> done) override;
   void Drain() override;
+  bool Hung() const override { return watchdog_ != nullptr && watchdog_->hung(); }
   int WaitDrained(absl::Duration timeout) override;
   std::shared_ptr<const EngineStats> Stats() const override;
 
@@ -110,6 +112,8 @@ class ThreadedEngine final : public Engine {
 
   mutable Mutex stats_mutex_;
   std::shared_ptr<const EngineStats> stats_ ABSL_GUARDED_BY(stats_mutex_);
+
+  std::unique_ptr<Watchdog> watchdog_;  // From LoadWeights on.
 
   // Engine thread only.
   std::unique_ptr<StepLoop> loop_;

@@ -1,5 +1,6 @@
 #include "server/daemon.h"
 
+#include <cstdlib>
 #include <exception>
 #include <memory>
 #include <string>
@@ -201,6 +202,11 @@ int RunDaemon(const ServerOptions& given, const EngineFactory& open_engine, cons
     DrainEngine(&context, stop, options.drain_timeout);
   } else {
     PREFIXD_LOG(kError, "the engine failed; leaving for the supervisor to start afresh");
+  }
+  if ((*engine)->Hung()) {
+    // Its thread never comes back, so neither streams nor the engine can be ended in order; clients
+    // see UNAVAILABLE.
+    std::_Exit(kExitEngineFailed);
   }
   (*server)->Shutdown(kShutdownGrace);
   PREFIXD_LOG(kInfo, "stopped");

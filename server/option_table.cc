@@ -234,6 +234,13 @@ void AddEngineOptions(std::vector<OptionSpec>* table) {
        .min = kMiB,
        .max = 1024 * kTiB,
        .help = "Memory for the pixels of all requests; more images are refused."},
+      {.name = "step-timeout",
+       .group = "Engine",
+       .field = PREFIXD_FIELD(engine.step_timeout),
+       .min = 0,
+       .max = kHour,
+       .help = "A step that takes longer, and ten times as long as 99 % of those before, hangs: the "
+               "daemon exits with status 70. 0: 30 s on a device, 10 min on the CPU."},
       {.name = "prep-threads",
        .group = "Engine",
        .field = PREFIXD_FIELD(engine.prep_threads),

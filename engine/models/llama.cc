@@ -189,7 +189,7 @@ absl::Status LlamaDecoder::AllocateScratch() {
   const int64_t rows = limits_.max_batch_rows;
   PREFIXD_ASSIGN_OR_RETURN(scratch_, DecoderScratch::Allocate(shape_, rows, backend_));
   PREFIXD_ASSIGN_OR_RETURN(hidden_, backend_->NewTensor(rows, config_.hidden_size));
-  PREFIXD_ASSIGN_OR_RETURN(angles_, backend_->NewTensor(rows, config_.head_dim));
+  PREFIXD_ASSIGN_OR_RETURN(angles_, backend_->NewAngles(rows, config_.head_dim));
   PREFIXD_ASSIGN_OR_RETURN(last_, backend_->NewTensor(limits_.max_logit_rows, config_.hidden_size));
   return absl::OkStatus();
 }

@@ -31,6 +31,10 @@ class FakeKvPool final : public KvPool {
 // Memory and page copies only; any other op is a bug of the test.
 class FakeBackend : public Backend {
  public:
+  explicit FakeBackend(int in_flight = 1) { info_.in_flight = in_flight; }
+
+  using Backend::ResolveId;
+  void set_in_flight(int steps) { info_.in_flight = steps; }
   const BackendInfo& info() const override { return info_; }
   absl::StatusOr<Buffer> Allocate(size_t size_bytes) override {
     auto* data = static_cast<std::byte*>(std::calloc(1, size_bytes));
@@ -165,7 +169,7 @@ class FakeEncoding final : public ImageEncoding {
 // Tokens under an image count as 1000 + 10 * pixels[0] + row.
 class FakeModel final : public Model {
  public:
-  FakeModel(Backend* backend, int num_layers, int32_t context_length) : backend_(backend) {
+  FakeModel(FakeBackend* backend, int num_layers, int32_t context_length) : backend_(backend) {
     spec_.family = "fake";
     spec_.num_layers = num_layers;
     spec_.num_heads = spec_.num_kv_heads = 1;
@@ -181,6 +185,7 @@ class FakeModel final : public Model {
 
   absl::Status Forward(const Batch& batch, const KvView& kv, const Tensor& logits) override {
     std::vector<int32_t> ids(batch.token_ids.begin(), batch.token_ids.end());
+    for (int32_t& id : ids) id = backend_->ResolveId(id);
     for (const FeatureRows& rows : batch.features) {
       for (int32_t i = 0; i < rows.count; ++i) {
         float value = 0;
@@ -212,7 +217,7 @@ class FakeModel final : public Model {
     }
     largest_batch = std::max(largest_batch, ids.size());
     if (on_forward) on_forward(static_cast<int>(ids.size()));
-    return fail_forward ? absl::InternalError("injected") : absl::OkStatus();
+    return forward_status;
   }
 
   absl::StatusOr<std::unique_ptr<ImageEncoding>> StartImage(
@@ -221,7 +226,8 @@ class FakeModel final : public Model {
     return std::make_unique<FakeEncoding>(backend_, pixels[0]);
   }
 
-  bool fail_forward = false, fail_logits = false, fail_image = false;
+  absl::Status forward_status;  // Of every forward pass.
+  bool fail_logits = false, fail_image = false;
   size_t largest_batch = 0;
   std::function<void(int num_rows)> on_forward;
 
@@ -240,7 +246,7 @@ class FakeModel final : public Model {
     return tokens;
   }
 
-  Backend* const backend_;
+  FakeBackend* const backend_;
   ModelSpec spec_;
 };
 

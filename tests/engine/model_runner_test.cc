@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/status_macros.h"
 #include "tests/engine/step_loop_fixture.h"
 
 namespace prefixd::testing {
@@ -23,9 +24,14 @@ class ModelRunnerTest : public ::testing::Test {
     return {&request_, sequence(), num_rows, /*ends_prompt=*/last, /*samples=*/last};
   }
 
+  absl::Status Run(const StepPlan& plan) {
+    PREFIXD_RETURN_IF_ERROR(runner_->Launch(plan, &result_));
+    return runner_->Collect(&samples_);
+  }
+
   Sequence* sequence() { return request_.choices[0].get(); }
 
-  FakeBackend backend_;
+  FakeBackend backend_{/*in_flight=*/2};
   FakeModel model_{&backend_, /*num_layers=*/2, /*context_length=*/128};
   FakeTokenizer tokenizer_;
   KvCache cache_{2, 64};
@@ -33,34 +39,52 @@ class ModelRunnerTest : public ::testing::Test {
   std::unique_ptr<ModelRunner> runner_;
   ActiveRequest request_;
   StepResult result_;
+  std::vector<SampledToken> samples_;
 };
 
 TEST_F(ModelRunnerTest, OnlyTheLastPieceOfAPromptSamples) {
   StepPlan plan;
   plan.prefills = {Piece(2, false)};
-  ASSERT_TRUE(runner_->Run(plan, &result_).ok());
-  EXPECT_TRUE(result_.samples.empty());
+  ASSERT_TRUE(Run(plan).ok());
+  EXPECT_TRUE(samples_.empty());
   EXPECT_EQ(sequence()->kv.next_position(), 2);
 
   plan.prefills = {Piece(1, true)};
-  ASSERT_TRUE(runner_->Run(plan, &result_).ok());
-  ASSERT_EQ(result_.samples.size(), 1u);
-  EXPECT_EQ(result_.samples[0].token, FakeNext({5, 6, 7}));
+  ASSERT_TRUE(Run(plan).ok());
+  ASSERT_EQ(samples_.size(), 1u);
+  EXPECT_EQ(samples_[0].token, FakeNext({5, 6, 7}));
   EXPECT_EQ(runner_->completed_steps(), 2u);
 }
 
-TEST_F(ModelRunnerTest, ADecodeRowTakesItsInputFromTheSampleBuffer) {
+TEST_F(ModelRunnerTest, ADecodeRowTakesATokenThatTheHostHasNotSeen) {
   StepPlan plan;
   plan.prefills = {Piece(3, true)};
-  ASSERT_TRUE(runner_->Run(plan, &result_).ok());
-  const int32_t first = result_.samples[0].token;
-  sequence()->generated = {first};
-  sequence()->next_input = {.sample_row = 0};  // The host need not know the token.
+  ASSERT_TRUE(runner_->Launch(plan, &result_).ok());
+  EXPECT_EQ(sequence()->draws_out, 1);
+  EXPECT_EQ(sequence()->pending_rows(), 1);
 
   plan.Clear();
   plan.decodes = {{.request = &request_, .sequence = sequence()}};
-  ASSERT_TRUE(runner_->Run(plan, &result_).ok());
-  EXPECT_EQ(result_.samples[0].token, FakeNext({5, 6, 7, first}));
+  ASSERT_TRUE(runner_->Launch(plan, &result_).ok());
+  EXPECT_EQ(runner_->launched_steps(), 2u);
+  EXPECT_EQ(runner_->completed_steps(), 0u);
+  ASSERT_TRUE(runner_->Collect(&samples_).ok());
+  const int32_t first = samples_.at(0).token;
+  EXPECT_EQ(first, FakeNext({5, 6, 7}));
+  ASSERT_TRUE(runner_->Collect(&samples_).ok());
+  EXPECT_EQ(samples_.at(0).token, FakeNext({5, 6, 7, first}));
+  EXPECT_EQ(runner_->completed_steps(), 2u);
+}
+
+TEST_F(ModelRunnerTest, AForgottenSequenceGetsNothing) {
+  StepPlan plan;
+  plan.prefills = {Piece(3, true)};
+  ASSERT_TRUE(runner_->Launch(plan, &result_).ok());
+  EXPECT_EQ(runner_->Awaiting().size(), 1u);
+  runner_->Forget(sequence());
+  EXPECT_TRUE(runner_->Awaiting().empty());
+  ASSERT_TRUE(runner_->Collect(&samples_).ok());
+  EXPECT_TRUE(samples_.empty());
 }
 
 TEST_F(ModelRunnerTest, EndOfSequenceIsNotSampledBeforeMinTokens) {
@@ -72,9 +96,9 @@ TEST_F(ModelRunnerTest, EndOfSequenceIsNotSampledBeforeMinTokens) {
   request_.request.stopping.min_tokens = 1;
   StepPlan plan;
   plan.prefills = {Piece(3, true)};
-  ASSERT_TRUE(runner_->Run(plan, &result_).ok());
-  EXPECT_NE(result_.samples[0].token, kFakeEos);
-  EXPECT_GE(result_.samples[0].token, 0);
+  ASSERT_TRUE(Run(plan).ok());
+  EXPECT_NE(samples_[0].token, kFakeEos);
+  EXPECT_GE(samples_[0].token, 0);
 }
 
 }  // namespace

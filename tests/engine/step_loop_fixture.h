@@ -158,6 +158,11 @@ class StepLoopTest : public ::testing::Test {
     }
   }
 
+  // After what ends running ahead: the step in flight is taken before anything else happens.
+  void TakeStepInFlight() {
+    if (InFlight() > 1) ASSERT_TRUE(loop_->Step());
+  }
+
   EngineStats Stats() const {
     EngineStats stats;
     loop_->FillStats(&stats);
@@ -171,7 +176,10 @@ class StepLoopTest : public ::testing::Test {
     return ids;
   }
 
-  FakeBackend backend_;
+  // Every test also runs with steps launched ahead (the test step_loop_ahead_test).
+  static int InFlight() { return std::getenv("PREFIXD_TEST_IN_FLIGHT") != nullptr ? 2 : 1; }
+
+  FakeBackend backend_{InFlight()};
   FakeTokenizer tokenizer_;
   ManualClock clock_;
   FakeModel* model_ = nullptr;

@@ -271,6 +271,7 @@ TEST_F(StepLoopTest, ASoftTimeLimitKeepsWhatThereIs) {
   const auto sink = Submit(std::move(request));
   for (int i = 0; i < 5; ++i) loop_->Step();
   clock_.Advance(absl::Milliseconds(25));
+  TakeStepInFlight();
   loop_->Step();
   ASSERT_TRUE(sink->finished.has_value());
   EXPECT_EQ(sink->finishes[0].reason, FinishReason::kTimeLimit);
@@ -326,6 +327,7 @@ TEST_F(StepLoopTest, ASlowReaderIsParkedAndGoesOnWhereItWas) {
   loop_->Step();
   loop_->Step();
   sink->writable = false;
+  TakeStepInFlight();
   EXPECT_FALSE(loop_->Step());
   EXPECT_EQ(Stats().requests[0].state, "parked");
   EXPECT_LT(Stats().free_pages, 1000);
@@ -337,10 +339,10 @@ TEST_F(StepLoopTest, ASlowReaderIsParkedAndGoesOnWhereItWas) {
 TEST_F(StepLoopTest, AFailedStepFailsItsRequestsOnly) {
   Build({}, 1000);
   const auto sink = Submit(MakeRequest(PromptOf(12, 8), 20));
-  model_->fail_forward = true;
+  model_->forward_status = absl::InternalError("injected");
   loop_->Step();
   EXPECT_EQ(sink->status.code(), absl::StatusCode::kInternal);
-  model_->fail_forward = false;
+  model_->forward_status = absl::OkStatus();
   const auto next = Submit(MakeRequest(PromptOf(12, 8), 20));
   RunToEnd();
   EXPECT_EQ(next->tokens[0], LonelyRun(PromptOf(12, 8), 20));
