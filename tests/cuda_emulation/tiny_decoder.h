@@ -17,7 +17,7 @@
 namespace prefixd {
 
 inline constexpr int kTinyLayers = 2, kTinyHeads = 4, kTinyKvHeads = 2, kTinyHeadDim = 16;
-inline constexpr int kTinyHidden = 64, kTinyVocabulary = 48, kTinyMaxRows = 320;
+inline constexpr int kTinyHidden = 64, kTinyVocabulary = 48, kTinyMaxRows = 640;
 
 // The inputs of one pass, owned.
 struct TinyPass {
