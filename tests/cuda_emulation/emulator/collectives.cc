@@ -43,7 +43,8 @@ void RunBallot(void* operands[32], uint32_t mask) {
 void WarpBarrier(uint32_t mask, Site site) {
   char nothing = 0;
   WarpCollective(
-      "__syncwarp", mask, &nothing, [](void**, uint32_t) {}, site);
+      "__syncwarp", mask, &nothing, [](void**, uint32_t) {}, site,
+      /*orders_memory=*/true);
 }
 
 uint32_t Ballot(const char* name, uint32_t mask, bool predicate, Site site) {

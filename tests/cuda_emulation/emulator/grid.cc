@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <memory>
 #include <numeric>
 #include <string_view>
@@ -216,7 +217,7 @@ void BlockBarrier(Site site) {
 }
 
 void WarpCollective(const char* name, uint32_t mask, void* operands, CollectiveFn operation,
-                    Site site) {
+                    Site site, bool orders_memory) {
   Thread* thread = current_thread;
   const uint32_t lane = thread->rank % 32, base = thread->rank - lane;
   if ((mask >> lane & 1) == 0) {
@@ -254,7 +255,7 @@ void WarpCollective(const char* name, uint32_t mask, void* operands, CollectiveF
   }
   ++current_stats.collectives;
   operation(all_operands, mask);
-  if (race_detector_on) OnCollective(&threads[base], mask);
+  if (race_detector_on && orders_memory) OnWarpBarrier(&threads[base], mask);
   waiting &= ~mask;
   for (uint32_t left = mask; left != 0; left &= left - 1) {
     MakeReady(threads[base + static_cast<uint32_t>(std::countr_zero(left))].get());
@@ -282,12 +283,14 @@ void CheckAligned16(const void* p, const char* what) {
   Fault(absl::StrCat(what, ": an address that is not a multiple of 16"));
 }
 
+void CopyUnseen(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
+
 void BeforeAtomic(const void* p, size_t bytes) {
   if (reinterpret_cast<uintptr_t>(p) % bytes != 0) {
     Fault(absl::StrCat("an atomic of ", bytes, " bytes at an address that is not a multiple"));
   }
   MaybeYield();
-  NoteAccess(p, bytes, Access::kAtomic);
+  NoteAccess(p, bytes, Access::kAtomic, __builtin_return_address(0));
 }
 
 }  // namespace prefixd::emu

@@ -56,9 +56,10 @@ void BlockBarrier(Site site);
 
 // Every lane named by `mask` calls with the same operation; the last one runs it over the operands
 // of all 32 lanes (null where not named), then all go on. `name` is for reports.
+// Shuffles, votes and matrix operations do not order memory; __syncwarp does.
 using CollectiveFn = void (*)(void* operands[32], uint32_t mask);
 void WarpCollective(const char* name, uint32_t mask, void* operands, CollectiveFn operation,
-                    Site site);
+                    Site site, bool orders_memory = false);
 
 // A place where, in random order, others may go first.
 void MaybeYield();

@@ -5,7 +5,9 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "shim/runtime_api.h"
 #include "tests/cuda_emulation/emulator/grid.h"
+#include "tests/cuda_emulation/emulator/race_detector.h"
 #include "tests/cuda_emulation/emulator/reports.h"
 
 namespace prefixd::emu {
@@ -16,8 +18,14 @@ void ExpectNoReports() {
 }
 
 class Listener : public ::testing::EmptyTestEventListener {
-  void OnTestStart(const ::testing::TestInfo&) override { SetConfig(Config()); }
-  void OnTestEnd(const ::testing::TestInfo&) override { ExpectNoReports(); }
+  void OnTestStart(const ::testing::TestInfo&) override {
+    SetConfig(Config());
+    static_cast<void>(cudaGetLastError());  // What the test before did not take.
+  }
+  void OnTestEnd(const ::testing::TestInfo&) override {
+    ExpectNoReports();
+    ClearRaceDetector();
+  }
 };
 
 [[maybe_unused]] const bool appended = [] {
