@@ -42,6 +42,15 @@ const RandomModelShape kTinyText = {.name = "tiny-llama",
                                     .vocab_size = 320,
                                     .max_positions = 2048};
 
+// Heads of 64: what kernels for tensor cores take.
+RandomModelShape WideHeadsText() {
+  RandomModelShape shape = kTinyText;
+  shape.hidden_size = 128;
+  shape.num_heads = 2;
+  shape.num_kv_heads = 1;
+  return shape;
+}
+
 // As many kv heads as heads and little else: decoding over a long context is mostly attention.
 const RandomModelShape kManyKvHeads = {.name = "many-kv-heads",
                                        .hidden_size = 512,
@@ -207,6 +216,13 @@ const std::vector<RandomModelShape>& RandomModelShapes() {
       WithVision(kTinyText, "tiny-llava",
                  {.hidden_size = 32,
                   .intermediate_size = 64,
+                  .num_layers = 2,
+                  .num_heads = 2,
+                  .image_size = 28,
+                  .patch_size = 7}),
+      WithVision(WideHeadsText(), "tiny-llava-wide-heads",
+                 {.hidden_size = 128,
+                  .intermediate_size = 128,
                   .num_layers = 2,
                   .num_heads = 2,
                   .image_size = 28,

@@ -46,21 +46,23 @@ TEST_P(ScheduleBits, TokensAreThoseOfTheCpu) {
   EXPECT_GT(tokens, 100);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Cuda, ScheduleBits,
-    ::testing::Values(ScheduleVariant{.name = "f32",
-                                      .weights = DType::kBF16,
-                                      .kv = DType::kF32,
-                                      .make_backend = [] { return EmulatedBackend(DType::kF32); },
-                                      .family_size = 24,
-                                      .follow_ups = 6},
-                      ScheduleVariant{.name = "bf16",
-                                      .weights = DType::kBF16,
-                                      .kv = DType::kBF16,
-                                      .make_backend = [] { return EmulatedBackend(DType::kBF16); },
-                                      .family_size = 24,
-                                      .follow_ups = 6}),
-    [](const auto& info) { return info.param.name; });
+ScheduleVariant Variant(const std::string& name, DType dtype, const std::string& shape) {
+  return {.name = name,
+          .weights = DType::kBF16,
+          .kv = dtype,
+          .make_backend = [dtype] { return EmulatedBackend(dtype); },
+          .family_size = 24,
+          .follow_ups = 6,
+          .shape = shape};
+}
+
+INSTANTIATE_TEST_SUITE_P(Cuda, ScheduleBits,
+                         ::testing::Values(Variant("f32", DType::kF32, "tiny-llava"),
+                                           Variant("bf16", DType::kBF16, "tiny-llava"),
+                                           // On tensor cores.
+                                           Variant("bf16WideHeads", DType::kBF16,
+                                                   "tiny-llava-wide-heads")),
+                         [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace prefixd::testing

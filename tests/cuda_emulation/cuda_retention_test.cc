@@ -27,19 +27,32 @@ class CudaRetentionTest : public RetentionLoopTest {
     SpyBackend::Scores scores;
   };
 
-  // What is kept of a picture and a question.
-  Selection Select(std::function<std::unique_ptr<Backend>()> backend, int picture, double budget) {
+  // What one run of `request` keeps.
+  Selection Select(const Request& request, bool demo,
+                   std::function<std::unique_ptr<Backend>()> backend) {
     make_backend_ = std::move(backend);
-    OpenDemo();
+    if (demo) {
+      OpenDemo();
+    } else {
+      OpenTiny();
+    }
     Build();
-    Request request = Chat(PictureBytes(absl::StrCat("picture-0", picture, ".png")),
-                           "How many rings are there?", Exact("prefixkv", budget));
-    request.stopping.max_tokens = 1;
     Run(request);
     Selection selection{.kept = backend_->gathered};
     EXPECT_EQ(selection.kept.size(), static_cast<size_t>(parts_->model_info.num_layers));
     if (!backend_->scores.empty()) selection.scores = backend_->scores.back();
     return selection;
+  }
+
+  static Request DemoQuestion(double budget) {
+    Request request = Chat(PictureBytes("picture-01.png"), "How many rings are there?",
+                           Exact("prefixkv", budget));
+    request.stopping.max_tokens = 1;
+    return request;
+  }
+  static Request TinyQuestion(int salt, double budget) {
+    return Tiny(30, PictureBytes("picture-15.png"), 60, salt, Exact("prefixkv", budget),
+                /*max_tokens=*/1);
   }
 };
 
@@ -66,35 +79,41 @@ void CompareKept(const std::vector<int32_t>& expected, const std::vector<int32_t
 }
 
 TEST_F(CudaRetentionTest, TheF32InstanceKeepsWhatTheCpuKeeps) {
-  for (const double budget : {0.2, 0.6}) {
-    const Selection cpu = Select(nullptr, 1, budget);
-    const Selection device = Select([] { return EmulatedBackend(DType::kF32); }, 1, budget);
-    EXPECT_EQ(device.kept, cpu.kept);
-    ASSERT_EQ(device.scores.values.size(), cpu.scores.values.size());
-    const float largest = *std::max_element(cpu.scores.values.begin(), cpu.scores.values.end());
-    EXPECT_LE(LargestGap(device.scores.values, cpu.scores.values), 1e-5 * largest);
+  for (const bool demo : {true, false}) {
+    for (const double budget : {0.2, 0.6}) {
+      const Request request = demo ? DemoQuestion(budget) : TinyQuestion(1, budget);
+      const Selection cpu = Select(request, demo, nullptr);
+      const Selection device = Select(request, demo, [] { return EmulatedBackend(DType::kF32); });
+      EXPECT_EQ(device.kept, cpu.kept);
+      ASSERT_EQ(device.scores.values.size(), cpu.scores.values.size());
+      const float largest = *std::max_element(cpu.scores.values.begin(), cpu.scores.values.end());
+      EXPECT_LE(LargestGap(device.scores.values, cpu.scores.values), 1e-5 * largest);
+    }
   }
 }
 
 TEST_F(CudaRetentionTest, In16BitsOnlyNearTiesAreDecidedOtherwise) {
   int differences = 0, kept = 0;
-  for (const int picture : {1, 2, 3}) {
-    for (const double budget : {0.2, 0.5}) {
-      const Selection cpu = Select(nullptr, picture, budget);
-      const Selection device =
-          Select([] { return EmulatedBackend(DType::kBF16); }, picture, budget);
-      ASSERT_EQ(device.kept.size(), cpu.kept.size());
-      const int64_t slots = cpu.scores.slots;
-      for (size_t layer = 0; layer < cpu.kept.size(); ++layer) {
-        kept += static_cast<int>(cpu.kept[layer].size());
-        CompareKept(cpu.kept[layer], device.kept[layer],
-                    absl::MakeConstSpan(cpu.scores.values)
-                        .subspan(layer * static_cast<size_t>(slots), static_cast<size_t>(slots)),
-                    0.01, &differences);
+  for (const DType dtype : {DType::kBF16, DType::kF16}) {
+    for (int salt = 1; salt <= 4; ++salt) {
+      for (const double budget : {0.2, 0.5}) {
+        const Request request = TinyQuestion(salt, budget);
+        const Selection cpu = Select(request, /*demo=*/false, nullptr);
+        const Selection device =
+            Select(request, /*demo=*/false, [dtype] { return EmulatedBackend(dtype); });
+        ASSERT_EQ(device.kept.size(), cpu.kept.size());
+        const size_t slots = static_cast<size_t>(cpu.scores.slots);
+        for (size_t layer = 0; layer < cpu.kept.size(); ++layer) {
+          kept += static_cast<int>(cpu.kept[layer].size());
+          CompareKept(cpu.kept[layer], device.kept[layer],
+                      absl::MakeConstSpan(cpu.scores.values).subspan(layer * slots, slots), 0.01,
+                      &differences);
+        }
       }
     }
   }
   std::printf("%d of %d kept tokens differ\n", differences, kept);
+  EXPECT_GT(kept, 500);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// A pool of 16-bit elements larger than memory: zero, and real only where it is written.
+// A pool of 16-bit elements larger than memory, of which only what is touched is real.
 #ifndef PREFIXD_TESTS_CUDA_EMULATION_SPARSE_PAGES_H_
 #define PREFIXD_TESTS_CUDA_EMULATION_SPARSE_PAGES_H_
 
@@ -7,6 +7,7 @@
 
 #include "engine/backend/cuda/kernels/types.h"
 #include "tests/cuda_emulation/emulator/device_array.h"
+#include "tests/cuda_emulation/emulator/emulated_device.h"
 #include "tests/cuda_emulation/test_pages.h"
 
 namespace prefixd::cuda {
@@ -22,10 +23,12 @@ class SparsePages {
 
   const KvPages& view() const { return view_; }
   uint16_t Get(int64_t slot, int part, int64_t head, int64_t c) const {
-    return *At(slot, part, head, c);
+    uint16_t bits = 0;
+    emu::ReadDevice(&bits, At(slot, part, head, c), sizeof(bits));
+    return bits;
   }
   void Set(int64_t slot, int part, int64_t head, int64_t c, uint16_t bits) {
-    *At(slot, part, head, c) = bits;
+    emu::WriteDevice(At(slot, part, head, c), &bits, sizeof(bits));
   }
 
  private:

@@ -34,6 +34,7 @@ struct ScheduleVariant {
   // What computes instead of the CPU; null: the CPU's best level.
   std::function<std::unique_ptr<Backend>()> make_backend;
   int family_size = 48, follow_ups = 12;
+  std::string shape = "tiny-llava";
 };
 
 class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
@@ -50,7 +51,7 @@ class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
   };
 
   void SetUp() override {
-    ASSERT_TRUE(WriteRandomModel({.shape = "tiny-llava", .seed = 3, .dtype = GetParam().weights},
+    ASSERT_TRUE(WriteRandomModel({.shape = GetParam().shape, .seed = 3, .dtype = GetParam().weights},
                                  directory_.path())
                     .ok());
     EngineOptions options;

@@ -44,7 +44,7 @@ TEST(RandomModel, NamesTheShapesThatExist) {
   const absl::Status status = WriteRandomModel({.shape = "7b"}, directory.path());
   EXPECT_EQ(status.message(),
             "there is no shape \"7b\"; known: 135m, llava-135m, llava-7b-profile, many-kv-heads, "
-            "tiny-llama, tiny-llava");
+            "tiny-llama, tiny-llava, tiny-llava-wide-heads");
 }
 
 }  // namespace
