@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "spdlog/pattern_formatter.h"
 #include "spdlog/sinks/stdout_color_sinks.h"
 #include "spdlog/spdlog.h"
 
@@ -28,36 +29,52 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
 }
 
 constexpr char kTextPattern[] = "%Y-%m-%dT%H:%M:%S.%eZ %l %v";
-constexpr char kJsonPattern[] = R"({"ts":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","msg":"%v"})";
+constexpr char kJsonPattern[] = R"({"ts":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","msg":"%*"})";
 
-struct LogState {
-  LogState() {
-    logger = spdlog::stderr_color_mt("prefixd");
-    logger->set_pattern(kTextPattern, spdlog::pattern_time_type::utc);
-    logger->flush_on(spdlog::level::warn);
+// %*: the line as it stands inside a JSON string.
+class JsonText : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm&,
+              spdlog::memory_buf_t& out) override {
+    for (const char c : message.payload) {
+      if (c == '"' || c == '\\') out.push_back('\\');
+      out.push_back(c);
+    }
   }
-  std::shared_ptr<spdlog::logger> logger;
-  bool json = false;
+  std::unique_ptr<custom_flag_formatter> clone() const override {
+    return std::make_unique<JsonText>();
+  }
 };
 
-LogState& State() {
-  static LogState* const state = new LogState();  // Never destroyed: threads may log at exit.
-  return *state;
+std::unique_ptr<spdlog::formatter> MakeFormatter(LogFormat format) {
+  auto formatter = std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc);
+  formatter->add_flag<JsonText>('*');
+  formatter->set_pattern(format == LogFormat::kJson ? kJsonPattern : kTextPattern);
+  return formatter;
 }
 
-// Keeps a line one line, and valid inside a JSON string if asked for.
-std::string Clean(absl::string_view line, bool json) {
-  std::string out;
-  out.reserve(line.size());
-  for (const char c : line.substr(0, kMaxLineBytes)) {
-    if (static_cast<unsigned char>(c) < 0x20) {
-      out += ' ';
-    } else if (json && (c == '"' || c == '\\')) {
-      out += '\\';
-      out += c;
-    } else {
-      out += c;
-    }
+// Level and form are the logger's own, and loggers are known by name to the shared spdlog: a module
+// with a copy of this file logs as its program does.
+std::shared_ptr<spdlog::logger> FindOrMakeLogger() {
+  std::shared_ptr<spdlog::logger> logger = spdlog::get("prefixd");
+  if (logger != nullptr) return logger;
+  logger = spdlog::stderr_color_mt("prefixd");
+  logger->set_formatter(MakeFormatter(LogFormat::kText));
+  logger->flush_on(spdlog::level::warn);
+  return logger;
+}
+
+spdlog::logger& Logger() {
+  // Never destroyed: threads may log at exit.
+  static auto* const logger = new std::shared_ptr<spdlog::logger>(FindOrMakeLogger());
+  return **logger;
+}
+
+// Keeps a line one line.
+std::string Clean(absl::string_view line) {
+  std::string out(line.substr(0, kMaxLineBytes));
+  for (char& c : out) {
+    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
   }
   return out;
 }
@@ -65,18 +82,14 @@ std::string Clean(absl::string_view line, bool json) {
 }  // namespace
 
 void ConfigureLog(LogLevel level, LogFormat format) {
-  LogState& state = State();
-  state.json = format == LogFormat::kJson;
-  state.logger->set_level(ToSpdlog(level));
-  state.logger->set_pattern(state.json ? kJsonPattern : kTextPattern,
-                            spdlog::pattern_time_type::utc);
+  Logger().set_level(ToSpdlog(level));
+  Logger().set_formatter(MakeFormatter(format));
 }
 
-bool LogEnabled(LogLevel level) { return State().logger->should_log(ToSpdlog(level)); }
+bool LogEnabled(LogLevel level) { return Logger().should_log(ToSpdlog(level)); }
 
 void Log(LogLevel level, absl::string_view line) {
-  LogState& state = State();
-  state.logger->log(ToSpdlog(level), "{}", Clean(line, state.json));
+  Logger().log(ToSpdlog(level), "{}", Clean(line));
 }
 
 }  // namespace prefixd

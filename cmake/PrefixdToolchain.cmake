@@ -16,8 +16,9 @@ add_library(prefixd_flags INTERFACE)
 target_include_directories(prefixd_flags INTERFACE ${CMAKE_SOURCE_DIR})
 # Kernel objects contract products explicitly; everywhere else a fused product would make the bits
 # depend on the compiler (docs/decisions.md, rule 3).
-target_compile_options(prefixd_flags INTERFACE -Wall -Wextra -Wno-missing-field-initializers
-                       -ffp-contract=off -fstack-protector-strong)
+target_compile_options(prefixd_flags INTERFACE
+  "$<$<COMPILE_LANGUAGE:C,CXX>:-Wall;-Wextra;-Wno-missing-field-initializers>"
+  "$<$<COMPILE_LANGUAGE:C,CXX>:-ffp-contract=off;-fstack-protector-strong>")
 target_compile_definitions(prefixd_flags INTERFACE PREFIXD_VERSION="${PROJECT_VERSION}")
 if(NOT PREFIXD_SANITIZE STREQUAL "")
   target_compile_options(prefixd_flags INTERFACE -fsanitize=${PREFIXD_SANITIZE}

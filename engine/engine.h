@@ -192,7 +192,8 @@ struct FlushResult {
 
 struct EngineRuntimeInfo {
   std::string backend;  // "cpu".
-  std::string level;    // "avx512".
+  std::string level;    // "avx512"; empty: the backend has none.
+  std::string device;   // As BackendInfo.device; empty: the CPU.
   int32_t threads = 0;
   std::string kv_dtype;
   std::string activation_dtype;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,29 +13,13 @@
 #include "base/file.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
-#include "engine/backend/registry.h"
 #include "engine/error_reasons.h"
-#include "engine/memory.h"
+#include "engine/open_backend.h"
 
 namespace prefixd {
 namespace {
 
-// Share of the available memory that the KV cache takes by default.
-constexpr uint64_t kDefaultKvShare = 4;  // A quarter.
 constexpr size_t kMaxDigestedFileBytes = 64 << 20;
-
-absl::Status BadOption(absl::string_view option, absl::string_view value,
-                       absl::string_view allowed) {
-  return MakeError(absl::StatusCode::kInvalidArgument, reason::kParameterOutOfRange,
-                   absl::StrCat(option, " is \"", value, "\", allowed: ", allowed),
-                   {{"option", std::string(option)}});
-}
-
-absl::StatusOr<DType> ParseDType(absl::string_view option, absl::string_view value) {
-  if (value == "f32") return DType::kF32;
-  if (value == "bf16") return DType::kBF16;
-  return BadOption(option, value, "f32, bf16");
-}
 
 absl::StatusOr<ImageDecodeOptions> DecodeOptions(const EngineOptions& options) {
   ImageDecodeOptions decode;
@@ -54,7 +37,12 @@ absl::StatusOr<ImageDecodeOptions> DecodeOptions(const EngineOptions& options) {
     ok = absl::SimpleAtoi(parts[i], &value) && value <= 255;
     colour[i] = static_cast<uint8_t>(value);
   }
-  if (!ok) return BadOption("image_background", options.image_background, "R,G,B or drop");
+  if (!ok) {
+    return MakeError(absl::StatusCode::kInvalidArgument, reason::kParameterOutOfRange,
+                     absl::StrCat("image_background is \"", options.image_background,
+                                  "\", allowed: R,G,B or drop"),
+                     {{"option", "image_background"}});
+  }
   decode.background = colour;
   return decode;
 }
@@ -88,47 +76,6 @@ std::string ModelName(const EngineOptions& options) {
   std::filesystem::path path = std::filesystem::path(options.model_path).lexically_normal();
   if (path.filename().empty()) path = path.parent_path();
   return path.filename().string();
-}
-
-// Opens the backend and fixes the size of the KV pool.
-absl::Status OpenBackend(EngineParts* parts) {
-  const EngineOptions& options = parts->options;
-  const ModelSpec& spec = parts->model_files->spec();
-  PREFIXD_ASSIGN_OR_RETURN(const DType kv_dtype, ParseDType("kv_dtype", options.kv_dtype));
-  PREFIXD_ASSIGN_OR_RETURN(const DType activation_dtype,
-                           ParseDType("activation_dtype", options.activation_dtype));
-  PREFIXD_ASSIGN_OR_RETURN(parts->backend, CreateBackend({.name = options.backend,
-                                                          .cpu_level = options.cpu_level,
-                                                          .num_threads = options.threads,
-                                                          .activation_dtype = activation_dtype}));
-  const BackendInfo& info = parts->backend->info();
-  const DType stored = info.name == "ref" ? DType::kF64 : kv_dtype;
-  parts->page_bytes = uint64_t{2} * kPageSlots * static_cast<uint64_t>(spec.num_kv_heads) *
-                      static_cast<uint64_t>(spec.head_dim) * DTypeSize(stored);
-  const uint64_t memory = options.kv_memory_bytes != 0 ? options.kv_memory_bytes
-                                                       : AvailableMemoryBytes() / kDefaultKvShare;
-  const uint64_t num_pages =
-      std::min<uint64_t>(memory / parts->page_bytes, std::numeric_limits<int32_t>::max());
-  if (num_pages < static_cast<uint64_t>(spec.num_layers)) {
-    return MakeError(absl::StatusCode::kInvalidArgument, reason::kParameterOutOfRange,
-                     absl::StrCat("kv_memory is ", memory, " bytes, this model needs at least ",
-                                  parts->page_bytes * static_cast<uint64_t>(spec.num_layers),
-                                  " (one page of ", parts->page_bytes, " bytes a layer)"),
-                     {{"option", "kv_memory"}});
-  }
-  parts->kv_shape = {.num_pages = static_cast<int32_t>(num_pages),
-                     .num_kv_heads = spec.num_kv_heads,
-                     .head_dim = spec.head_dim,
-                     .dtype = kv_dtype};
-  parts->runtime_info = {
-      .backend = info.name,
-      .level = info.level,
-      .threads = info.num_threads,
-      .kv_dtype = std::string(DTypeName(stored)),
-      .activation_dtype =
-          std::string(DTypeName(info.name == "ref" ? info.activation_dtype : activation_dtype)),
-      .kv_memory_bytes = num_pages * parts->page_bytes};
-  return absl::OkStatus();
 }
 
 absl::Status OpenPrompts(EngineParts* parts) {
@@ -237,7 +184,11 @@ absl::StatusOr<EngineParts> OpenEngineParts(const EngineOptions& options) {
   EngineParts parts;
   parts.options = options;
   PREFIXD_ASSIGN_OR_RETURN(parts.model_files, OpenModelFiles(options.model_path));
-  PREFIXD_RETURN_IF_ERROR(OpenBackend(&parts));
+  PREFIXD_ASSIGN_OR_RETURN(OpenedBackend opened, OpenBackend(options, parts.model_files->spec()));
+  parts.backend = std::move(opened.backend);
+  parts.kv_shape = opened.kv_shape;
+  parts.page_bytes = opened.page_bytes;
+  parts.runtime_info = std::move(opened.runtime_info);
   PREFIXD_RETURN_IF_ERROR(DescribeModel(&parts));
   PREFIXD_RETURN_IF_ERROR(OpenPrompts(&parts));
   PREFIXD_RETURN_IF_ERROR(OpenRetention(&parts));

@@ -75,6 +75,7 @@ absl::Status EngineOptions::Validate() const {
     int64_t value, low, high;
   } ranges[] = {
       {"threads", threads, 0, 256},
+      {"cuda_device", cuda_device, 0, 1023},
       {"max_running", max_running, 1, 4096},
       // A step decodes every running choice, so its budget must hold them all.
       {"max_batch_tokens", max_batch_tokens, max_running, 65536},

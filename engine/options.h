@@ -31,12 +31,17 @@ struct EngineOptions {
   std::string model_name;     // Empty: the last component of model_path.
   std::string chat_template;  // Forces a built-in renderer; empty: by the template's digest.
 
-  std::string backend = "auto";          // auto, cpu, ref.
-  std::string cpu_level = "auto";        // auto, portable, avx2, avx512, avx512bf16.
-  int32_t threads = 0;                   // 0: one per usable CPU.
-  std::string kv_dtype = "f32";          // f32, bf16.
-  std::string activation_dtype = "f32";  // f32; bf16 on level avx512bf16.
-  uint64_t kv_memory_bytes = 0;          // 0: 25 % of the available memory (cgroup-aware).
+  std::string backend = "auto";           // auto, cpu, cuda, ref.
+  std::string cpu_level = "auto";         // auto, portable, avx2, avx512, avx512bf16.
+  int32_t threads = 0;                    // 0: one per usable CPU.
+  int32_t cuda_device = 0;                // The card's number as the driver counts.
+  bool cuda_deterministic = false;        // Bits that do not depend on the batch, at some cost.
+  std::string cuda_module;                // File of the CUDA backend; empty: beside the program.
+  std::string kv_dtype = "auto";          // auto (the backend's own), f32, bf16; cuda: f16.
+  std::string activation_dtype = "auto";  // auto (the backend's own), f32, bf16; cuda: f16.
+  // 0: of a card with memory of its own most of what the weights leave, else 25 % of the available
+  // memory (cgroup-aware).
+  uint64_t kv_memory_bytes = 0;
 
   // A step that takes longer, and ten times as long as 99 % of those before, hangs: the engine has
   // failed. 0: 30 s on a device, 10 min on the CPU.

@@ -43,7 +43,8 @@ void LogEngine(const Engine& engine) {
   PREFIXD_LOG(kInfo, "engine backend=", info.backend, " level=", info.level,
               " threads=", info.threads, " kv_dtype=", info.kv_dtype,
               " activation_dtype=", info.activation_dtype,
-              " kv_memory_bytes=", info.kv_memory_bytes);
+              " kv_memory_bytes=", info.kv_memory_bytes,
+              info.device.empty() ? "" : absl::StrCat(" device=\"", info.device, "\""));
 }
 
 // Fills in the tenants of the engine. Returns their tokens, null if there is no tenants file.

@@ -11,6 +11,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "engine/error_reasons.h"
+#include "server/to_proto.h"
 
 namespace prefixd {
 namespace {
@@ -65,7 +66,7 @@ void AddServerMetrics(const ServingContext& context, const EngineStats& stats, M
                {"digest", model.digest},
                {"dtype", model.weights_dtype},
                {"kv_dtype", runtime.kv_dtype},
-               {"engine", absl::StrCat(runtime.backend, "/", runtime.level)}});
+               {"engine", EngineName(runtime)}});
   list->Gauge("prefixd_ready", "1 while readiness probes succeed, else 0.",
               context.ready && stats.state == EngineState::kServing ? 1 : 0);
   constexpr char kLoad[] = "prefixd_model_load_seconds";

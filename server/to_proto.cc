@@ -175,13 +175,18 @@ void ToProto(const CacheReceipt& receipt, v1::CacheReceipt* out) {
   out->set_preemptions(receipt.preemptions);
 }
 
+std::string EngineName(const EngineRuntimeInfo& runtime) {
+  if (runtime.level.empty()) return runtime.backend;
+  return absl::StrCat(runtime.backend, "/", runtime.level);
+}
+
 void FillReceipt(const EngineModelInfo& model, const EngineRuntimeInfo& runtime, uint64_t seed,
                  v1::Receipt* out) {
   out->set_model(model.name);
   out->set_model_digest(model.digest);
   out->set_seed(seed);
   out->set_server_version(PREFIXD_VERSION);
-  out->set_backend(absl::StrCat(runtime.backend, "/", runtime.level));
+  out->set_backend(EngineName(runtime));
   out->set_kv_dtype(runtime.kv_dtype);
   out->set_activation_dtype(runtime.activation_dtype);
 }
@@ -227,6 +232,7 @@ void FillEngineInfo(const EngineRuntimeInfo& runtime, const EngineStats& stats,
                     v1::EngineInfo* out) {
   out->set_backend(runtime.backend);
   out->set_level(runtime.level);
+  out->set_device(runtime.device);
   out->set_threads(runtime.threads);
   out->set_kv_dtype(runtime.kv_dtype);
   out->set_activation_dtype(runtime.activation_dtype);

@@ -2,6 +2,8 @@
 #ifndef PREFIXD_SERVER_TO_PROTO_H_
 #define PREFIXD_SERVER_TO_PROTO_H_
 
+#include <string>
+
 #include "absl/time/time.h"
 #include "engine/engine.h"
 #include "engine/request.h"
@@ -20,6 +22,9 @@ void ToProto(const ChoiceFinishedEvent& event, v1::ChoiceFinished* out);
 void ToProto(const Usage& usage, v1::Usage* out);
 void ToProto(const Timings& timings, v1::Timings* out);
 void ToProto(const CacheReceipt& receipt, v1::CacheReceipt* out);
+
+// Backend and level, "cpu/avx512", or the backend alone if it has no level.
+std::string EngineName(const EngineRuntimeInfo& runtime);
 
 // `seed` is the one in force. The parts of retention and the cache are left for the caller.
 void FillReceipt(const EngineModelInfo& model, const EngineRuntimeInfo& runtime, uint64_t seed,

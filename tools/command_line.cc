@@ -33,12 +33,12 @@ void AddEngineOptions(CLI::App* app, Options* options) {
   app->add_option("--chat-template", engine.chat_template,
                   "Built-in chat template (default: by the model's own)")
       ->type_name("NAME");
-  app->add_option("--backend", engine.backend, "auto, cpu or ref")->capture_default_str();
+  app->add_option("--backend", engine.backend, "auto, cpu, cuda or ref")->capture_default_str();
   app->add_option("--threads", engine.threads, "Threads; 0: one per usable CPU")
       ->type_name("N")
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
-  app->add_option("--kv-dtype", engine.kv_dtype, "f32 or bf16")->capture_default_str();
+  app->add_option("--kv-dtype", engine.kv_dtype, "auto, f32, bf16; with cuda f16")->capture_default_str();
   app->add_option("--kv-memory", engine.kv_memory_bytes,
                   "Memory for KV, such as 512MiB (default: a quarter of what is free)")
       ->type_name("SIZE")

@@ -128,8 +128,12 @@ int RunVersion(Session* session) {
   }
   PrintLine(absl::StrCat("prefixctl ", PREFIXD_VERSION));
   if (info.ok()) {
+    const std::string& level = info->engine().level();
     PrintLine(absl::StrCat("prefixd   ", info->version(), " (", AdminServer(session->options), ", ",
-                           info->engine().backend(), "/", info->engine().level(), ")"));
+                           info->engine().backend(), level.empty() ? "" : "/", level, ")"));
+    if (!info->engine().device().empty()) {
+      PrintLine(absl::StrCat("          ", info->engine().device()));
+    }
   } else if (TellsNothing(info.status())) {
     session->messages.Note(
         absl::StrCat("prefixd at ", AdminServer(session->options),

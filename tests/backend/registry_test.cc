@@ -1,9 +1,12 @@
 #include "engine/backend/registry.h"
 
+#include <dlfcn.h>
+
 #include <algorithm>
 
 #include <gtest/gtest.h>
 
+#include "absl/strings/match.h"
 #include "tests/backend/op_harness.h"
 
 namespace prefixd {
@@ -37,8 +40,23 @@ TEST(Registry, MakesEveryLevelThatTheMachineSupports) {
   }
 }
 
-TEST(Registry, AutoTakesTheBestCpuLevel) {
-  const auto backend = CreateBackend({}).value();
+bool HasCudaDriver() { return dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL) != nullptr; }
+
+TEST(Registry, CudaWithoutADriverIsAWrongState) {
+  if (HasCudaDriver()) GTEST_SKIP() << "this machine has a CUDA driver";
+  const absl::Status status = CreateBackend({.name = "cuda"}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(absl::StrContains(status.message(), "no NVIDIA driver on this machine")) << status;
+  EXPECT_TRUE(absl::StrContains(status.message(), "needed: a driver for CUDA 13.0")) << status;
+}
+
+TEST(Registry, AutoWithoutADriverIsTheCpu) {
+  if (HasCudaDriver()) GTEST_SKIP() << "this machine has a CUDA driver";
+  EXPECT_EQ(CreateBackend({}).value()->info().name, "cpu");
+}
+
+TEST(Registry, TheCpuIsTakenAtItsBestLevel) {
+  const auto backend = CreateBackend({.name = "cpu"}).value();
   EXPECT_EQ(backend->info().name, "cpu");
   EXPECT_EQ(backend->info().level, SupportedCpuLevels().back());
   EXPECT_GE(backend->info().num_threads, 1);

@@ -156,6 +156,8 @@ Daemon::Daemon(const std::vector<std::string>& flags) {
                                       "--log-level",
                                       "warn"};
   command.insert(command.end(), flags.begin(), flags.end());
+  // What the tests expect is exact, as the CPU is; a flag says otherwise.
+  setenv("PREFIXD_BACKEND", "cpu", 0);
   const absl::Time begin = absl::Now();
   PREFIXD_CHECK(
       posix_spawn(&pid_, command[0].c_str(), nullptr, nullptr, Argv(command).data(), environ) == 0);

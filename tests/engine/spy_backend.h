@@ -12,7 +12,7 @@
 
 namespace prefixd::testing {
 
-class SpyBackend final : public ForwardingBackend {
+class SpyBackend : public ForwardingBackend {
  public:
   using ForwardingBackend::ForwardingBackend;
 

@@ -170,6 +170,7 @@ TEST(AdminService, TellsWhatRuns) {
   EXPECT_EQ(response.state(), v1::SERVER_STATE_SERVING);
   EXPECT_EQ(response.listen(), "127.0.0.1:" + std::to_string(server.server->port()));
   EXPECT_EQ(response.engine().level(), "avx512");
+  EXPECT_EQ(response.engine().device(), "Fake Card");
   EXPECT_EQ(response.engine().threads(), 2);
   EXPECT_EQ(response.limits().max_queue(), 1024);
   EXPECT_EQ(response.limits().max_deadline().seconds(), 600);

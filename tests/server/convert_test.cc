@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/unknown_field_set.h"
+#include "server/to_proto.h"
 #include "tests/server/convert_fixture.h"
 
 namespace prefixd::testing {
@@ -290,6 +291,11 @@ TEST(Convert, RefusesReservedFeatures) {
               ElementsAre("UNIMPLEMENTED FEATURE_UNSUPPORTED"));
   // Other unknown fields are ignored, as protobuf promises.
   EXPECT_THAT(Problems([](auto* r) { AddUnknown(r, 100); }), ElementsAre("OK"));
+}
+
+TEST(ToProto, NamesTheEngineWithItsLevelIfItHasOne) {
+  EXPECT_EQ(EngineName({.backend = "cpu", .level = "avx2"}), "cpu/avx2");
+  EXPECT_EQ(EngineName({.backend = "cuda"}), "cuda");
 }
 
 }  // namespace

@@ -58,6 +58,7 @@ class FakeEngine final : public Engine {
   explicit FakeEngine(EngineModelInfo model = FakeModel()) : model_(std::move(model)) {
     runtime_ = {.backend = "cpu",
                 .level = "avx512",
+                .device = "Fake Card",
                 .threads = 2,
                 .kv_dtype = "f32",
                 .activation_dtype = "f32",

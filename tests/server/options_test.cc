@@ -105,7 +105,7 @@ TEST(OptionValue, ReadsChoicesAndBooleans) {
   ServerOptions options;
   ASSERT_TRUE(SetOne("kv-dtype", "bf16", &options).ok());
   EXPECT_EQ(options.engine.kv_dtype, "bf16");
-  EXPECT_EQ(Message(SetOne("kv-dtype", "int3", &options)), "`int3` is none of f32, bf16");
+  EXPECT_EQ(Message(SetOne("kv-dtype", "int3", &options)), "`int3` is none of auto, f32, bf16, f16");
   ASSERT_TRUE(SetOne("reflection", "false", &options).ok());
   EXPECT_FALSE(options.reflection);
   EXPECT_EQ(Message(SetOne("reflection", "yes", &options)), "`yes` is neither true nor false");
