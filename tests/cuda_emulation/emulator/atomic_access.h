@@ -9,12 +9,17 @@ namespace prefixd::emu {
 // Checks alignment, tells the race detector, and in random order may let others go first.
 void BeforeAtomic(const void* p, size_t bytes);
 
+// Copies that the race detector does not see.
+void CopyUnseen(void* to, const void* from, size_t bytes);
+
 // *p = update(*p); returns what was there.
 template <typename T, typename Update>
-__attribute__((no_sanitize("thread"))) T AtomicAccess(T* p, Update update) {
+__attribute__((always_inline)) inline T AtomicAccess(T* p, Update update) {
   BeforeAtomic(p, sizeof(T));
-  const T old = *p;
-  *p = update(old);
+  T old;
+  CopyUnseen(&old, p, sizeof(T));
+  const T changed = update(old);
+  CopyUnseen(p, &changed, sizeof(T));
   return old;
 }
 

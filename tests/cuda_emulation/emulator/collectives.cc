@@ -20,8 +20,10 @@ void RunShuffle(void* operands[32], uint32_t mask) {
     ShuffleOperands* own = static_cast<ShuffleOperands*>(operands[lane]);
     const int source = own->source & 31;
     if (operands[source] == nullptr) {
-      Fault(absl::StrFormat("a shuffle: lane %d reads lane %d, which is not in mask %08x", lane,
-                            source, mask));
+      Fault([&] {
+        return absl::StrFormat("a shuffle: lane %d reads lane %d, which is not in mask %08x", lane,
+                               source, mask);
+      });
     }
     own->result = static_cast<ShuffleOperands*>(operands[source])->bits;
   }
@@ -43,7 +45,8 @@ void RunBallot(void* operands[32], uint32_t mask) {
 void WarpBarrier(uint32_t mask, Site site) {
   char nothing = 0;
   WarpCollective(
-      "__syncwarp", mask, &nothing, [](void**, uint32_t) {}, site);
+      "__syncwarp", mask, &nothing, [](void**, uint32_t) {}, site,
+      /*orders_memory=*/true);
 }
 
 uint32_t Ballot(const char* name, uint32_t mask, bool predicate, Site site) {

@@ -77,6 +77,8 @@ Fiber::Fiber() {
     std::abort();
   }
   stack_ = static_cast<unsigned char*>(memory) + GuardBytes();
+  static size_t num_fibers = 0;
+  offset_ = num_fibers++ * 320 % 4096;
 }
 
 Fiber::~Fiber() {
@@ -90,7 +92,8 @@ void Fiber::Start(void (*entry)()) {
   entry_ = entry;
   fake_stack_ = nullptr;
 #if defined(__SANITIZE_ADDRESS__)
-  __asan_unpoison_memory_region(stack_, kStackBytes);  // Frames that were abandoned.
+  if (abandoned_) __asan_unpoison_memory_region(stack_, kStackBytes);
+  abandoned_ = true;
 #endif
 #ifdef PREFIXD_EMU_UCONTEXT
   if (context_ == nullptr) context_ = new ucontext_t;
@@ -103,7 +106,7 @@ void Fiber::Start(void (*entry)()) {
 #else
   // What Switch takes: six registers and an address to return to, after which the stack is as it
   // would be after a call.
-  void** top = reinterpret_cast<void**>(stack_ + kStackBytes);
+  void** top = reinterpret_cast<void**>(stack_ + kStackBytes - offset_);
   *--top = nullptr;
   *--top = reinterpret_cast<void*>(&Fiber::Enter);
   for (int i = 0; i < 6; ++i) *--top = nullptr;
@@ -134,6 +137,7 @@ void Fiber::Resume() {
 
 void Fiber::Suspend(bool for_ever) {
 #if defined(__SANITIZE_ADDRESS__)
+  abandoned_ = !for_ever;
   __sanitizer_start_switch_fiber(for_ever ? nullptr : &fake_stack_, outside_stack,
                                  outside_stack_bytes);
 #else

@@ -38,8 +38,10 @@ class Fiber {
   static void Enter();
 
   unsigned char* stack_ = nullptr;  // Below it lies a page that nobody may touch.
+  size_t offset_ = 0;               // Stacks begin in different cache sets.
   void* context_ = nullptr;
   void* fake_stack_ = nullptr;  // AddressSanitizer's.
+  bool abandoned_ = false;      // Frames that never returned may lie here.
   void (*entry_)() = nullptr;
 };
 

@@ -3,13 +3,11 @@
 #include <algorithm>
 #include <bit>
 #include <memory>
-#include <numeric>
 #include <string_view>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "tests/cuda_emulation/emulator/atomic_access.h"
 #include "tests/cuda_emulation/emulator/device_memory.h"
 #include "tests/cuda_emulation/emulator/race_detector.h"
 #include "tests/cuda_emulation/emulator/ready_set.h"
@@ -25,10 +23,7 @@ dim3 block_size, grid_size;
 
 namespace {
 
-Config current_config;
 Stats current_stats;
-uint64_t launches_of_config = 0;
-uint64_t random_state = 1;
 
 // The block that runs.
 std::vector<std::unique_ptr<Thread>> threads;
@@ -39,32 +34,6 @@ uint32_t lanes_at_collective[ReadySet::kMost / 32];
 std::string kernel_name;
 const std::function<void()>* kernel_body = nullptr;
 bool failed = false;
-
-// xorshift64 (Marsaglia, 2003).
-uint64_t Random() {
-  random_state ^= random_state << 13;
-  random_state ^= random_state >> 7;
-  random_state ^= random_state << 17;
-  return random_state;
-}
-
-void SeedRandom() {
-  const uint64_t mixed =
-      (current_config.seed * 0x9E3779B97F4A7C15u + ++launches_of_config) * 0xD1342543DE82EF95u;
-  random_state = mixed != 0 ? mixed : 1;
-}
-
-int NextThread() {
-  switch (current_config.order) {
-    case Order::kAscending:
-      return ready.First();
-    case Order::kDescending:
-      return ready.Last();
-    case Order::kRandom:
-      break;
-  }
-  return ready.FirstFrom(static_cast<uint32_t>((Random() >> 11) % num_threads));
-}
 
 void MakeReady(Thread* thread) {
   thread->state = ThreadState::kReady;
@@ -78,13 +47,6 @@ void ThreadMain() {
   current_thread->fiber.Suspend(/*for_ever=*/true);
 }
 
-// From outside the threads, about the whole block.
-void BlockFault(const std::string& what) {
-  failed = true;
-  AddReport(absl::StrCat("kernel ", kernel_name, ", block (", block_index.x, ",", block_index.y,
-                         ",", block_index.z, "): ", what));
-}
-
 void ReleaseBarrier() {
   ++current_stats.barriers;
   num_at_barrier = 0;
@@ -95,7 +57,8 @@ void ReleaseBarrier() {
     if (first == nullptr) first = thread;
     if (thread->site.line != first->site.line ||
         std::string_view(thread->site.file) != first->site.file) {
-      return BlockFault(absl::StrCat("different barriers: ", WaitersText(threads, num_threads)));
+      return RecordBlockFault(
+          absl::StrCat("different barriers: ", WaitersText(threads, num_threads)));
     }
   }
   for (uint32_t i = 0; i < num_threads; ++i) {
@@ -127,12 +90,12 @@ void StartBlock(size_t shared_bytes) {
 void RunBlock(size_t shared_bytes) {
   StartBlock(shared_bytes);
   while (num_done < num_threads && !failed) {
-    const int next = NextThread();
+    const int next = NextThread(ready, num_threads);
     if (next < 0) {
       if (num_at_barrier > 0 && num_at_barrier + num_done == num_threads) {
         ReleaseBarrier();
       } else {
-        BlockFault(absl::StrCat("deadlock: ", WaitersText(threads, num_threads)));
+        RecordBlockFault(absl::StrCat("deadlock: ", WaitersText(threads, num_threads)));
       }
       continue;
     }
@@ -143,19 +106,18 @@ void RunBlock(size_t shared_bytes) {
     current_thread = nullptr;
   }
   if (!failed && !SharedGuardsHold()) {
-    BlockFault(absl::StrCat("bytes were written beside the ", shared_bytes,
-                            " bytes of dynamic shared memory"));
+    RecordBlockFault(absl::StrCat("bytes were written beside the ", shared_bytes,
+                                  " bytes of dynamic shared memory"));
   }
 }
 
 }  // namespace
 
-void SetConfig(const Config& config) {
-  current_config = config;
-  launches_of_config = 0;
+void RecordBlockFault(const std::string& what) {
+  failed = true;
+  AddReport(absl::StrCat("kernel ", kernel_name, ", block (", block_index.x, ",", block_index.y,
+                         ",", block_index.z, "): ", what));
 }
-
-const Config& config() { return current_config; }
 
 Stats& stats() { return current_stats; }
 
@@ -168,24 +130,13 @@ bool RunGrid(const std::string& name, dim3 grid, dim3 block, size_t shared_bytes
   block_size = block;
   num_threads = block.x * block.y * block.z;
   failed = false;
-  SeedRandom();
   while (threads.size() < num_threads) threads.push_back(std::make_unique<Thread>());
   if (race_detector_on) OnGridStart();
 
   const uint64_t num_blocks = uint64_t{grid.x} * grid.y * grid.z;
-  // In random order block k is (first + k * step) mod num_blocks.
-  uint64_t first = 0, step = 1;
-  if (current_config.order == Order::kRandom) {
-    first = Random() % num_blocks;
-    do {
-      step = 1 + Random() % 0xFFFFFFFF;
-    } while (std::gcd(step, num_blocks) != 1);
-    step %= num_blocks;
-  }
+  StartSchedule(num_blocks);
   for (uint64_t k = 0; k < num_blocks && !failed; ++k) {
-    const bool descending = current_config.order == Order::kDescending;
-    const uint64_t number = descending ? num_blocks - 1 - k : first;
-    if (!descending) first = (first + step) % num_blocks;
+    const uint64_t number = BlockInTurn(k);
     block_index = {static_cast<unsigned>(number % grid.x),
                    static_cast<unsigned>(number / grid.x % grid.y),
                    static_cast<unsigned>(number / (uint64_t{grid.x} * grid.y))};
@@ -193,18 +144,6 @@ bool RunGrid(const std::string& name, dim3 grid, dim3 block, size_t shared_bytes
   }
   kernel_body = nullptr;
   return CheckDeviceGuards(absl::StrCat("kernel ", name)) && !failed;
-}
-
-unsigned char* DynamicSharedMemory() { return SharedMemoryBegin(); }
-
-bool IsShared(const void* p, size_t bytes) {
-  const unsigned char* begin = static_cast<const unsigned char*>(p);
-  const SharedPlace place = PlaceInSharedMemory(begin);
-#if defined(__SANITIZE_ADDRESS__)
-  if (place == SharedPlace::kElsewhere) return true;  // Static: nobody knows where those lie.
-#endif
-  return (place == SharedPlace::kDynamic || place == SharedPlace::kStatic) &&
-         PlaceInSharedMemory(begin + bytes - 1) == place;
 }
 
 void BlockBarrier(Site site) {
@@ -216,16 +155,20 @@ void BlockBarrier(Site site) {
 }
 
 void WarpCollective(const char* name, uint32_t mask, void* operands, CollectiveFn operation,
-                    Site site) {
+                    Site site, bool orders_memory) {
   Thread* thread = current_thread;
   const uint32_t lane = thread->rank % 32, base = thread->rank - lane;
   if ((mask >> lane & 1) == 0) {
-    Fault(absl::StrFormat("%s (%s): lane %d is not in its mask %08x", name, SiteText(site), lane,
-                          mask));
+    Fault([&] {
+      return absl::StrFormat("%s (%s): lane %d is not in its mask %08x", name, SiteText(site), lane,
+                             mask);
+    });
   }
   if (num_threads - base < 32 && mask >> (num_threads - base) != 0) {
-    Fault(absl::StrFormat("%s (%s): mask %08x names lanes of a warp of %d threads", name,
-                          SiteText(site), mask, num_threads - base));
+    Fault([&] {
+      return absl::StrFormat("%s (%s): mask %08x names lanes of a warp of %d threads", name,
+                             SiteText(site), mask, num_threads - base);
+    });
   }
   thread->state = ThreadState::kAtCollective;
   thread->operation = name;
@@ -237,14 +180,20 @@ void WarpCollective(const char* name, uint32_t mask, void* operands, CollectiveF
   waiting |= uint32_t{1} << lane;
 
   bool all_wait = (waiting & mask) == mask;
+  if (!all_wait) {
+    thread->fiber.Suspend(false);
+    return;
+  }
   void* all_operands[32] = {};
   for (uint32_t left = mask; left != 0 && all_wait; left &= left - 1) {
     const int i = std::countr_zero(left);
     const Thread& other = *threads[base + static_cast<uint32_t>(i)];
     all_wait = other.mask == mask;
     if (all_wait && other.collective != operation) {
-      Fault(absl::StrFormat("lanes of mask %08x do different things: %s", mask,
-                            WaitersText(threads, num_threads)));
+      Fault([&] {
+        return absl::StrFormat("lanes of mask %08x do different things: %s", mask,
+                               WaitersText(threads, num_threads));
+      });
     }
     all_operands[i] = other.operands;
   }
@@ -254,7 +203,7 @@ void WarpCollective(const char* name, uint32_t mask, void* operands, CollectiveF
   }
   ++current_stats.collectives;
   operation(all_operands, mask);
-  if (race_detector_on) OnCollective(&threads[base], mask);
+  if (race_detector_on && orders_memory) OnWarpBarrier(&threads[base], mask);
   waiting &= ~mask;
   for (uint32_t left = mask; left != 0; left &= left - 1) {
     MakeReady(threads[base + static_cast<uint32_t>(std::countr_zero(left))].get());
@@ -264,30 +213,9 @@ void WarpCollective(const char* name, uint32_t mask, void* operands, CollectiveF
 }
 
 void MaybeYield() {
-  if (current_config.order != Order::kRandom || (Random() >> 20 & 1) == 0) return;
+  if (!YieldsNow()) return;
   MakeReady(current_thread);
   current_thread->fiber.Suspend(false);
-}
-
-void Fault(const std::string& what) {
-  const Thread& thread = *current_thread;
-  BlockFault(absl::StrCat("thread ", thread.rank, " (", thread.index.x, ",", thread.index.y, ",",
-                          thread.index.z, "): ", what));
-  current_thread->fiber.Suspend(/*for_ever=*/false);  // Never resumed: the grid has failed.
-  std::abort();
-}
-
-void CheckAligned16(const void* p, const char* what) {
-  if (reinterpret_cast<uintptr_t>(p) % 16 == 0) return;
-  Fault(absl::StrCat(what, ": an address that is not a multiple of 16"));
-}
-
-void BeforeAtomic(const void* p, size_t bytes) {
-  if (reinterpret_cast<uintptr_t>(p) % bytes != 0) {
-    Fault(absl::StrCat("an atomic of ", bytes, " bytes at an address that is not a multiple"));
-  }
-  MaybeYield();
-  NoteAccess(p, bytes, Access::kAtomic);
 }
 
 }  // namespace prefixd::emu

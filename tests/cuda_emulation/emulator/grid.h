@@ -13,19 +13,10 @@
 #include <string>
 
 #include "shim/vectors.h"
+#include "tests/cuda_emulation/emulator/schedule.h"
 #include "tests/cuda_emulation/emulator/thread.h"
 
 namespace prefixd::emu {
-
-// kAscending and kDescending run every pair of threads, and of blocks, in both orders.
-enum class Order { kAscending, kDescending, kRandom };
-
-struct Config {
-  Order order = Order::kAscending;
-  uint64_t seed = 1;  // Of kRandom; launches since the last SetConfig differ.
-};
-void SetConfig(const Config& config);
-const Config& config();
 
 struct Stats {
   uint64_t launches = 0, blocks = 0, switches = 0, barriers = 0, collectives = 0;
@@ -40,6 +31,9 @@ extern dim3 block_size, grid_size;
 // Runs `body` once for every thread. False if a fault was recorded.
 bool RunGrid(const std::string& name, dim3 grid, dim3 block, size_t shared_bytes,
              const std::function<void()>& body);
+
+// Records "kernel, block: what"; the grid ends when the thread that runs gives way.
+void RecordBlockFault(const std::string& what);
 
 // The rest is called from within kernels.
 
@@ -56,15 +50,23 @@ void BlockBarrier(Site site);
 
 // Every lane named by `mask` calls with the same operation; the last one runs it over the operands
 // of all 32 lanes (null where not named), then all go on. `name` is for reports.
+// Shuffles, votes and matrix operations do not order memory; __syncwarp does.
 using CollectiveFn = void (*)(void* operands[32], uint32_t mask);
 void WarpCollective(const char* name, uint32_t mask, void* operands, CollectiveFn operation,
-                    Site site);
+                    Site site, bool orders_memory = false);
 
 // A place where, in random order, others may go first.
 void MaybeYield();
 
-// Records "kernel, block, thread: what" and abandons the grid.
-[[noreturn]] void Fault(const std::string& what);
+// Records "kernel, block, thread: what" and abandons the grid. `what` is a function that returns
+// the text, so that no string is left behind on the abandoned stack.
+void RecordFault(const std::string& what);
+[[noreturn]] void AbandonThread();
+template <typename What>
+[[noreturn]] void Fault(const What& what) {
+  RecordFault(what());
+  AbandonThread();
+}
 
 // Fault unless p is a multiple of 16.
 void CheckAligned16(const void* p, const char* what);

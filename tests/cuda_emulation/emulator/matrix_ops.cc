@@ -93,8 +93,9 @@ void Mma16816(bool is_bf16, float (&d)[4], const uint32_t (&a)[4], const uint32_
 
 void LdMatrix4(bool transpose, uint32_t (&r)[4], const void* row) {
   CheckAligned16(row, "ldmatrix");
-  if (!IsShared(row, 16)) Fault("ldmatrix: the row is not shared memory");
-  NoteAccess(row, 16, Access::kRead);
+  if (!IsShared(row, 16))
+    Fault([&] { return std::string("ldmatrix: the row is not shared memory"); });
+  NoteAccess(row, 16, Access::kRead, __builtin_return_address(0));
   LdMatrixOperands operands{r, static_cast<const uint16_t*>(row)};
   WarpCollective("ldmatrix", kWholeWarp, &operands,
                  transpose ? RunLdMatrix<true> : RunLdMatrix<false>, Site{});

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/cuda_emulation/emulator/grid.h"
+#include "tests/cuda_emulation/emulator/race_detector.h"
 #include "tests/cuda_emulation/emulator/reports.h"
 
 namespace prefixd::emu {
@@ -17,7 +18,10 @@ void ExpectNoReports() {
 
 class Listener : public ::testing::EmptyTestEventListener {
   void OnTestStart(const ::testing::TestInfo&) override { SetConfig(Config()); }
-  void OnTestEnd(const ::testing::TestInfo&) override { ExpectNoReports(); }
+  void OnTestEnd(const ::testing::TestInfo&) override {
+    ExpectNoReports();
+    ClearRaceDetector();
+  }
 };
 
 [[maybe_unused]] const bool appended = [] {

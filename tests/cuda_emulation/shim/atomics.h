@@ -7,7 +7,7 @@
 #include "tests/cuda_emulation/emulator/atomic_access.h"
 
 #define PREFIXD_EMU_ATOMIC(name, T, expression)                                                   \
-  inline T name(T* p, T value) {                                                                  \
+  __forceinline__ T name(T* p, T value) {                                                         \
     return ::prefixd::emu::AtomicAccess(                                                          \
         p, [value](T old) __attribute__((no_sanitize("undefined")))->T { return (expression); }); \
   }
@@ -34,7 +34,7 @@ PREFIXD_EMU_ATOMIC(atomicExch, float, (static_cast<void>(old), value))
 #undef PREFIXD_EMU_ATOMIC
 
 #define PREFIXD_EMU_ATOMIC_CAS(T)                                      \
-  inline T atomicCAS(T* p, T expected, T value) {                      \
+  __forceinline__ T atomicCAS(T* p, T expected, T value) {             \
     return ::prefixd::emu::AtomicAccess(                               \
         p, [=](T old) -> T { return old == expected ? value : old; }); \
   }
