@@ -251,14 +251,14 @@ TEST(Atomics, CountEveryThreadInEveryOrder) {
 }
 
 TEST(DeviceArray, LivesAsLongAsItsOwner) {
-  const size_t before = NumDeviceAllocations();
+  const size_t before = LiveBuffers().size();
   {
     DeviceArray<float> a(3), b(std::vector<float>{1, 2});
     a = std::move(b);
-    EXPECT_EQ(NumDeviceAllocations(), before + 2);
+    EXPECT_EQ(LiveBuffers().size(), before + 2);
     EXPECT_THAT(a.Download(), ElementsAre(1, 2));
   }
-  EXPECT_EQ(NumDeviceAllocations(), before);
+  EXPECT_EQ(LiveBuffers().size(), before);
 }
 
 }  // namespace

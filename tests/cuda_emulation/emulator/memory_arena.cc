@@ -223,8 +223,8 @@ bool MemoryArena::GuardsHold(const std::string& when, const char* kind, uintptr_
     broken = FirstBroken(end, last);
     if (broken == last) return true;
   }
-  AddReport(absl::StrCat(when, ": guard hit: ", kind, " buffer ", buffer.number, " of ",
-                         buffer.bytes, " bytes was written at offset ",
+  AddReport(absl::StrCat(when, ": guard hit: a ", kind, " buffer of ", buffer.bytes,
+                         " bytes (number ", buffer.number, ") was written at offset ",
                          static_cast<int64_t>(broken - start)));
   OpenGuards(start, buffer.bytes);
   CloseGuards(start, buffer.bytes);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "shim/runtime_api.h"
 #include "tests/cuda_emulation/emulator/grid.h"
 #include "tests/cuda_emulation/emulator/race_detector.h"
 #include "tests/cuda_emulation/emulator/reports.h"
@@ -17,7 +18,10 @@ void ExpectNoReports() {
 }
 
 class Listener : public ::testing::EmptyTestEventListener {
-  void OnTestStart(const ::testing::TestInfo&) override { SetConfig(Config()); }
+  void OnTestStart(const ::testing::TestInfo&) override {
+    SetConfig(Config());
+    static_cast<void>(cudaGetLastError());  // What the test before did not take.
+  }
   void OnTestEnd(const ::testing::TestInfo&) override {
     ExpectNoReports();
     ClearRaceDetector();
