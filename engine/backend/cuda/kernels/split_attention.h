@@ -11,12 +11,15 @@
 
 namespace prefixd::cuda {
 
-// Rows whose first pages are the same (cascade attention): the splits of the shared slots are
-// computed once for all rows of a group, by the block of its first row. All arrays [num_rows]; a
-// null `shared` groups nothing.
+// Rows whose first pages are the same (cascade attention): kMatrix computes the splits of the
+// shared slots once for all rows of a group, 64 pairs (row, head of a kv head) a block, by the
+// blocks of its first rows; kVector and kPlain read each row's pages for itself. All arrays
+// [num_rows]; a null `shared` groups nothing.
 struct RowGroups {
-  // Leading slots that the row shares with its group: a multiple of kSlots; in the deterministic
-  // mode of kSplitSlots. 0: none.
+  // Leading slots that the row shares with its group: a multiple of kSlots, at most what the row
+  // sees, the same for all of a group; in the deterministic mode a multiple of kSplitSlots, which
+  // leaves kMatrix's bits as they are without groups. 0: none, and the row's other entries are not
+  // read.
   const int32_t* shared = nullptr;
   const int32_t* leader = nullptr;        // The group's first row (a row index).
   const int32_t* member_begin = nullptr;  // Of a leader: its rows are members[member_begin ..
@@ -25,11 +28,14 @@ struct RowGroups {
 };
 
 enum class SplitKernel {
-  kAuto,    // The fastest for the shape; states may differ in rounding from kernel to kernel.
-  kMatrix,  // Tensor cores: kF16 or kBF16 with K and V alike, head_dim 64 or 128 (and 256 if it
-            // fits).
-  kVector,  // One group of lanes a slot; types and head sizes as kMatrix. For decoding.
-  kPlain,   // Any type, any head_dim up to 1024.
+  // The fastest for the shape, the alignment and whether rows are grouped. States may differ in
+  // rounding from kernel to kernel, so the deterministic mode names one.
+  kAuto,
+  // Tensor cores: kF16 or kBF16 with K and V alike, head_dim 64, 128 or 256; q and pages aligned to
+  // 16 bytes, q's stride a multiple of 8 elements (else cudaErrorInvalidValue).
+  kMatrix,
+  kVector,  // One group of lanes a slot; takes what kMatrix takes. For decoding with few heads.
+  kPlain,   // Any types, any head_dim up to 1024, any alignment.
 };
 
 // Whether `kernel` takes this shape (kAuto and kPlain: always).
@@ -43,8 +49,8 @@ struct SplitAttention {
   AttentionRows rows;
   RowGroups groups;
   SplitKernel kernel = SplitKernel::kAuto;
-  DeviceMatrix y;          // [num_rows, num_heads * head_dim], q's type.
-  float* lse = nullptr;    // [num_rows, num_heads] log2 of the sum of 2^(log2(e) * score); or null.
+  DeviceMatrix y;        // [num_rows, num_heads * head_dim], q's type.
+  float* lse = nullptr;  // [num_rows, num_heads] log2 of the sum of 2^(log2(e) * score); or null.
   void* scratch = nullptr;  // Of SplitScratchBytes, aligned to 16 bytes.
 };
 
