@@ -37,7 +37,7 @@ int64_t Width(const ChunkBatchOptions& options) {
 
 ChunkBatch::ChunkBatch(const ChunkBatchOptions& options)
     : options_(options),
-      scale_(1.0f / std::sqrt(static_cast<float>(options.head_dim))),
+      scale_(options.sharpness / std::sqrt(static_cast<float>(options.head_dim))),
       cache_(MakeCache(options)),
       q_(options.type, NumRows(options), Width(options), Width(options) + 2 * kMargin),
       q_bytes_(q_.bytes().size()),

@@ -31,6 +31,7 @@ struct ChunkBatchOptions {
   int num_heads = 1;
   int num_kv_heads = 1;
   std::vector<Chunk> chunks;
+  float sharpness = 1;     // Times the usual scale: large ones leave few slots with a probability.
   int padding_rows = 0;    // At the end; they see nothing.
   int64_t first_page = 0;  // Added to all page ids; the pool begins that many pages earlier.
 };

@@ -186,6 +186,11 @@ TEST(ColumnSums, AgreesAtAllLengthsAroundATile) {
       1);
 }
 
+TEST(ColumnSums, AgreesInTwentyRandomOrders) {
+  ExpectAgreement({kBF16, kBF16, 64, 4, 2, {{30, 66}, {0, 20}}}, 20);
+  ExpectAgreement({kF32, kF32, 24, 2, 2, {{30, 20}}}, 20);
+}
+
 TEST(ColumnSums, AgreesOnLongChunks) {
   ExpectAgreement({kF16, kF16, 64, 1, 1, {{0, 257}, {300, 40}}}, 0);
 }
@@ -208,6 +213,13 @@ TEST(ColumnSums, AgreesForTypesAndHeadsWithoutTensorCores) {
   ExpectAgreement({kBF16, kBF16, 80, 2, 1, {{20, 40, 50}}}, 0);
   ExpectAgreement({kF16, kF16, 256, 2, 1, {{20, 4}}}, 0);
   ExpectAgreement({kBF16, kF16, 5, 4, 2, {{0, 7}}}, 0);
+}
+
+TEST(ColumnSums, AgreesWhereFewSlotsMatter) {
+  ChunkBatchOptions options = Options({kBF16, kBF16, 64, 2, 1, {{40, 100}}});
+  options.sharpness = 4;
+  ChunkBatch batch(options);
+  EXPECT_LE(ErrorOf(&batch), kMaxError);
 }
 
 TEST(ColumnSums, ReachesPagesBeyond32Bits) {

@@ -5,9 +5,12 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "engine/backend/cuda/device.h"
+#include "engine/backend/cuda/kernels/tile_memory.h"
 #include "tests/cuda_emulation/chunk_batch.h"
 #include "tests/cuda_emulation/emulator/testing.h"
 
@@ -74,6 +77,8 @@ TEST(TileAttention, AgreesAtAllLengthsAroundATile) {
       2);
 }
 
+TEST(TileAttention, AgreesInTwentyRandomOrders) { ExpectAgreement(ThreeTiles(), 20); }
+
 TEST(TileAttention, AgreesOnLongChunks) {
   ExpectAgreement(Options(Element::kF16, 64, 1, 1, {{0, 257}, {300, 130}}), 1);
 }
@@ -88,6 +93,12 @@ TEST(TileAttention, AgreesForAllGroupsOfHeads) {
 
 TEST(TileAttention, AgreesWithBidirectionalPrefixes) {
   ExpectAgreement(Options(Element::kBF16, 64, 2, 1, {{0, 130, 100}, {0, 65, 65}, {16, 40, 30}}), 1);
+}
+
+TEST(TileAttention, AgreesWhereFewSlotsMatter) {
+  ChunkBatchOptions options = ThreeTiles();
+  options.sharpness = 6;
+  ExpectAgreement(options, 1);
 }
 
 TEST(TileAttention, GivesPaddingRowsZerosAndLeavesOtherRowsAlone) {
@@ -202,6 +213,31 @@ TEST(TileAttention, RejectsWrongShapesAndAlignment) {
   EXPECT_EQ(error([](auto* call) { call->num_heads = 1 << 30; }), cudaErrorInvalidValue);
   q.data = static_cast<uint8_t*>(q.data) + 2;
   EXPECT_EQ(cuda::LaunchTileAttention(good, nullptr), cudaErrorInvalidValue);
+}
+
+// 32 banks of 4 bytes: 8 places of 16.
+template <int kWidth>
+void ExpectDistinctBanks() {
+  using Memory = cuda::TileMemory<cuda::dev::bf16, kWidth>;
+  alignas(128) static const unsigned char memory[Memory::kBytes] = {};
+  const auto* const tile = reinterpret_cast<const cuda::dev::bf16*>(memory);
+  for (int first = 0; first < cuda::kTileRows; first += 8) {
+    for (int chunk = 0; chunk < Memory::kChunks; ++chunk) {
+      std::set<uintptr_t> places;
+      for (int row = first; row < first + 8; ++row) {
+        places.insert(reinterpret_cast<uintptr_t>(Memory::At(tile, row, chunk)) / 16 % 8);
+      }
+      EXPECT_EQ(places.size(), 8u) << "width " << kWidth << ", chunk " << chunk;
+    }
+  }
+}
+
+TEST(TileMemory, EightRowsOfAChunkLieInDifferentBanks) {
+  ExpectDistinctBanks<32>();
+  ExpectDistinctBanks<64>();
+  ExpectDistinctBanks<80>();
+  ExpectDistinctBanks<96>();
+  ExpectDistinctBanks<128>();
 }
 
 TEST(TileAttentionBugs, APrefetchBeforeTheBarrierIsCaught) {
