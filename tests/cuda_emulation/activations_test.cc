@@ -49,8 +49,8 @@ struct BiasCase {
 
 std::string Name(const BiasCase& c) {
   return Name(c.x_type) + " to " + Name(c.y_type) + ", activation " +
-         std::to_string(static_cast<int>(c.activation)) + ", " + std::to_string(c.cols) +
-         (c.bias ? " bias" : "") + (c.accumulate ? " accumulate" : "");
+         std::to_string(static_cast<int>(c.activation)) + ", " + std::to_string(c.cols) + " " +
+         Name(c.placement) + (c.bias ? " bias" : "") + (c.accumulate ? " accumulate" : "");
 }
 
 std::string RunBiasActivation(const BiasCase& c) {

@@ -13,11 +13,11 @@ namespace prefixd::cuda {
 
 class SparsePages {
  public:
-  // `shape.type` is not kF32.
-  explicit SparsePages(const PageShape& shape)
+  // `shape.type` is not kF32. With Placement::kColumn5 the first page begins at element 5.
+  SparsePages(const PageShape& shape, Placement placement)
       : view_{nullptr, shape.type, shape.num_pages, shape.num_kv_heads, shape.head_dim},
-        memory_(static_cast<size_t>(shape.num_pages * view_.page_elements())) {
-    view_.data = memory_.data();
+        memory_(static_cast<size_t>(shape.num_pages * view_.page_elements()) + 5) {
+    view_.data = memory_.data() + (placement == Placement::kColumn5 ? 5 : 0);
   }
 
   const KvPages& view() const { return view_; }

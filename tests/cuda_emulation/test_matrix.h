@@ -104,17 +104,25 @@ class TestElements {
   emu::DeviceArray<uint8_t> device_;
 };
 
-enum class Placement { kAligned, kColumn5 };
-inline constexpr Placement kPlacements[] = {Placement::kAligned, Placement::kColumn5};
+// Every row at a multiple of 16 bytes; at column 5 of rows of odd length; only the first row at a
+// multiple of 16 bytes.
+enum class Placement { kAligned, kColumn5, kOddRows };
+inline constexpr Placement kPlacements[] = {Placement::kAligned, Placement::kColumn5,
+                                            Placement::kOddRows};
 
-// [rows, cols]: every row at a multiple of 16 bytes, or at column 5 of rows of odd length.
+inline std::string Name(Placement placement) {
+  return placement == Placement::kAligned   ? "aligned"
+         : placement == Placement::kColumn5 ? "column 5"
+                                            : "odd rows";
+}
+
 class TestMatrix {
  public:
   TestMatrix(Element type, int64_t rows, int64_t cols, Placement placement)
       : rows_(rows),
         cols_(cols),
         stride_(placement == Placement::kAligned ? (cols + 15) / 16 * 16 + 16 : (cols | 1) + 12),
-        begin_(kMargin + (placement == Placement::kAligned ? 0 : 5)),
+        begin_(kMargin + (placement == Placement::kColumn5 ? 5 : 0)),
         elements_(type, 2 * kMargin + rows * stride_) {}
 
   // Uniform numbers of [-size, size], rounded to the type.

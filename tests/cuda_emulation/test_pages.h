@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <random>
+#include <string>
+#include <vector>
 
 #include "engine/backend/cuda/kernels/types.h"
 #include "tests/cuda_emulation/test_matrix.h"
@@ -25,7 +27,7 @@ class TestPages {
   // With Placement::kColumn5 the first page begins at element 5.
   TestPages(const PageShape& shape, Placement placement)
       : shape_(shape),
-        begin_(kMargin + (placement == Placement::kAligned ? 0 : 5)),
+        begin_(kMargin + (placement == Placement::kColumn5 ? 5 : 0)),
         elements_(shape.type, 2 * kMargin + shape.num_pages * PageElements()) {}
 
   const PageShape& shape() const { return shape_; }
@@ -70,6 +72,37 @@ class TestPages {
   const int64_t begin_;
   TestElements elements_;
 };
+
+// Empty, or the first element that differs from `expected`.
+inline std::string Difference(const std::vector<uint32_t>& expected, TestElements* actual) {
+  actual->Download();
+  for (int64_t i = 0; i < actual->size(); ++i) {
+    if (actual->Bits(i) != expected[static_cast<size_t>(i)]) return "element " + std::to_string(i);
+  }
+  return "";
+}
+
+inline std::vector<uint32_t> AllBits(TestPages* pages) {
+  std::vector<uint32_t> bits;
+  for (int64_t i = 0; i < pages->elements().size(); ++i) bits.push_back(pages->elements().Bits(i));
+  return bits;
+}
+
+// bits of slot `to` = bits of slot `from` in `source`.
+inline void CopySlot(const TestPages& pages, const std::vector<uint32_t>& source, int64_t from,
+                     int64_t to, std::vector<uint32_t>* bits) {
+  for (const int part : {kKey, kValue}) {
+    for (int64_t head = 0; head < pages.shape().num_kv_heads; ++head) {
+      for (int64_t c = 0; c < pages.shape().head_dim; ++c) {
+        (*bits)[pages.Index(to, part, head, c)] = source[pages.Index(from, part, head, c)];
+      }
+    }
+  }
+}
+
+inline const std::vector<PageShape> kPageShapes = {
+    {Element::kF32, 7, 2, 64}, {Element::kF16, 7, 3, 17},  {Element::kBF16, 7, 1, 1},
+    {Element::kF32, 7, 1, 5},  {Element::kBF16, 7, 5, 80}, {Element::kF16, 7, 2, 8}};
 
 }  // namespace prefixd::cuda
 

@@ -12,8 +12,8 @@ __global__ void __launch_bounds__(kThreads)
                       int32_t* target) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= count) return;
-  const int64_t place = PREFIXD_KERNEL_BUG(kStaleDelta) && i > 0 ? i - 1 : i;
-  target[indices[place]] = values[i];
+  const int32_t index = indices[PREFIXD_KERNEL_BUG(kStaleDelta) && i > 0 ? i - 1 : i];
+  if (index >= 0) target[index] = values[i];
 }
 
 }  // namespace

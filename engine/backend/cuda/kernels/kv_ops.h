@@ -31,7 +31,8 @@ cudaError_t LaunchGatherSlots(const int64_t* sources, const int32_t* first_sourc
                               const int64_t* destinations, int64_t count, const KvPages& pages,
                               cudaStream_t stream);
 
-// target[indices[i]] = values[i], i < count; indices distinct. Words of 32 bits.
+// target[indices[i]] = values[i], i < count; indices distinct, or below 0: nowhere (so that a
+// recorded call of a fixed count serves fewer). Words of 32 bits.
 cudaError_t LaunchApplyDeltas(const int32_t* indices, const int32_t* values, int64_t count,
                               int32_t* target, cudaStream_t stream);
 

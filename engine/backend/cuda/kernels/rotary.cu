@@ -1,4 +1,5 @@
-// RotaryAngles: one angle a thread.
+// RotaryAngles: one angle a thread. Its few bytes of stack are sincosf's exact reduction of large
+// angles.
 #include "engine/backend/cuda/kernels/launch.h"
 #include "engine/backend/cuda/kernels/row_ops.h"
 

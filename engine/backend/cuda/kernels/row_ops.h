@@ -7,7 +7,7 @@
 namespace prefixd::cuda {
 
 // y[t, :] = table[id, :] with id = ids[t], or drawn[-1 - ids[t]] where that is negative; a drawn
-// token below 0 reads row 0. table, y: the same type.
+// token below 0 reads row 0. table, y: the same type. drawn: null if no id is negative.
 cudaError_t LaunchEmbedRows(const DeviceMatrix& table, const int32_t* ids, const int32_t* drawn,
                             const DeviceMatrix& y, cudaStream_t stream);
 
