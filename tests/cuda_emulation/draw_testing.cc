@@ -24,7 +24,7 @@ T OneOf(std::initializer_list<T> values, std::mt19937_64* random) {
 }
 
 std::vector<float> RandomScores(int32_t vocabulary, std::mt19937_64* random) {
-  const float spread = OneOf({0.01f, 1.0f, 3.0f, 10.0f, 1e4f, 1e38f}, random);
+  const float spread = OneOf({0.01f, 0.3f, 1.0f, 2.0f, 3.0f, 10.0f, 1e4f, 1e38f}, random);
   const bool ties = Pick(3, random) == 0;
   const bool gaps = Pick(4, random) == 0;
   std::normal_distribution<float> normal;

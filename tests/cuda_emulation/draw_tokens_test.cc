@@ -1,5 +1,8 @@
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <limits>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -42,7 +45,7 @@ class RandomRows : public ::testing::TestWithParam<int32_t> {};
 
 TEST_P(RandomRows, GiveTheTokensAndLogprobsOfTheHost) {
   const int32_t vocabulary = GetParam();
-  const int count = vocabulary < 200 ? 600 : vocabulary < 5000 ? 250 : 60;
+  const int count = vocabulary < 200 ? 300 : vocabulary < 5000 ? 200 : vocabulary < 50000 ? 40 : 2;
   int64_t padding = 0;
   for (const Element type : {Element::kF32, Element::kF16, Element::kBF16}) {
     const std::vector<DrawCase> cases =
@@ -53,7 +56,7 @@ TEST_P(RandomRows, GiveTheTokensAndLogprobsOfTheHost) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Vocabularies, RandomRows,
-                         ::testing::Values(1, 2, 31, 32, 33, 100, 257, 1000, 1029, 32064));
+                         ::testing::Values(1, 2, 31, 32, 33, 100, 257, 1000, 1029, 32064, 300001));
 
 TEST(DrawTokens, AreTheSameInEveryOrderOfThreads) {
   for (const int32_t vocabulary : {60, 1100}) {
@@ -65,10 +68,10 @@ TEST(DrawTokens, AreTheSameInEveryOrderOfThreads) {
 
 TEST(DrawTokens, DoNotDependOnTheBatch) {
   const std::vector<DrawCase> cases = RandomCases(40, 300, Element::kBF16, 5);
-  const std::vector<int32_t> together = Tokens(DrawOnDevice(cases, Element::kBF16));
+  const std::vector<DrawResult> together = DrawOnDevice(cases, Element::kBF16);
   for (size_t i = 0; i < cases.size(); ++i) {
-    EXPECT_THAT(Tokens(DrawOnDevice({cases[i], cases[0]}, Element::kBF16, 5)),
-                ElementsAre(together[i], together[0]));
+    const DrawResult alone = DrawOnDevice({cases[i]}, Element::kBF16, 5)[0];
+    EXPECT_EQ(std::memcmp(&alone, &together[i], sizeof alone), 0) << "case " << i;
   }
 }
 

@@ -4,6 +4,7 @@
 #define PREFIXD_ENGINE_BACKEND_CUDA_KERNELS_DRAW_RANKED_H_
 
 #include "engine/backend/cuda/kernels/draw_block.h"
+#include "engine/backend/cuda/kernels/draw_select.h"
 #include "engine/backend/cuda/kernels/draw_tokens.h"
 
 namespace prefixd::cuda::dev {

@@ -7,6 +7,7 @@
 #include "engine/backend/cuda/kernels/draw_block.h"
 #include "engine/backend/cuda/kernels/draw_math.h"
 #include "engine/backend/cuda/kernels/draw_ranked.h"
+#include "engine/backend/cuda/kernels/draw_select.h"
 
 namespace prefixd::cuda {
 namespace {
