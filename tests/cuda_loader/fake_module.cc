@@ -10,15 +10,15 @@
 #include "base/log.h"
 #include "engine/backend/cuda/module.h"
 #include "engine/backend/ref/ref_backend.h"
-#include "tests/engine/spy_backend.h"
+#include "tests/engine/forwarding_backend.h"
 
 namespace prefixd {
 namespace {
 
-class FakeCudaBackend : public testing::SpyBackend {
+class FakeCudaBackend : public testing::ForwardingBackend {
  public:
   FakeCudaBackend(std::unique_ptr<Backend> real, int device)
-      : SpyBackend(std::move(real)), info_(SpyBackend::info()) {
+      : ForwardingBackend(std::move(real)), info_(ForwardingBackend::info()) {
     info_.name = "cuda";
     info_.device = absl::StrCat("Fake Card ", device);
     info_.default_kv_dtype = DType::kBF16;

@@ -20,6 +20,7 @@ class AheadBackend final : public ForwardingBackend {
   void set_ahead(bool ahead) { info_.in_flight = ahead ? 2 : 1; }
   const BackendInfo& info() const override { return info_; }
   int32_t PaddedRows(int32_t num_rows) const override {
+    if (real().info().in_flight > 1) return real().PaddedRows(num_rows);
     return info_.in_flight > 1 ? (num_rows + 2) / 3 * 3 : num_rows;
   }
   absl::StatusOr<uint64_t> DrawTokens(const Tensor& logits,
