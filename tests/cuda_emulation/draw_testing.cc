@@ -1,32 +1,16 @@
 #include "tests/cuda_emulation/draw_testing.h"
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
-#include <type_traits>
 
 #include "absl/strings/str_cat.h"
 #include "engine/backend/host_draw.h"
-#include "engine/tensor/half.h"
 #include "tests/cuda_emulation/emulator/device_array.h"
+#include "tests/cuda_emulation/host_floats.h"
 
 namespace prefixd::cuda {
 namespace {
-
-template <typename T>
-T FromFloat(float x) {
-  if constexpr (std::is_same_v<T, float>) {
-    return x;
-  } else if constexpr (std::is_same_v<T, __half>) {
-    return std::bit_cast<__half>(FloatToF16(x));
-  } else {
-    return std::bit_cast<__nv_bfloat16>(FloatToBF16(x));
-  }
-}
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -93,7 +77,7 @@ std::vector<DrawResult> DrawAs(const std::vector<DrawCase>& cases, Element type,
   const int64_t rows = static_cast<int64_t>(cases.size());
   const int64_t cols = static_cast<int64_t>(cases[0].logits.size());
   const int64_t stride = cols + padding;
-  std::vector<T> logits(1 + rows * stride, FromFloat<T>(6e4f));
+  std::vector<T> logits(1 + rows * stride, host::FromFloat<T>(6e4f));
   std::vector<DrawRow> draws;
   std::vector<int32_t> bias_ids, count_ids, generated, suppressed;
   std::vector<float> bias_values;
@@ -102,7 +86,7 @@ std::vector<DrawResult> DrawAs(const std::vector<DrawCase>& cases, Element type,
     const DrawParams& params = c.params.params;
     const int64_t row = rows - 1 - i;
     for (int64_t id = 0; id < cols; ++id) {
-      logits[1 + row * stride + id] = FromFloat<T>(c.logits[id]);
+      logits[1 + row * stride + id] = host::FromFloat<T>(c.logits[id]);
     }
     draws.push_back({.logits_row = static_cast<int32_t>(row),
                      .forced = c.params.forced,
@@ -181,8 +165,8 @@ TokenDraw DrawCase::draw() const {
 std::vector<float> Rounded(const std::vector<float>& values, Element type) {
   std::vector<float> rounded = values;
   for (float& value : rounded) {
-    if (type == Element::kF16) value = F16ToFloat(FloatToF16(value));
-    if (type == Element::kBF16) value = BF16ToFloat(FloatToBF16(value));
+    if (type == Element::kF16) value = host::ToFloat(host::FromFloat<host::f16>(value));
+    if (type == Element::kBF16) value = host::ToFloat(host::FromFloat<host::bf16>(value));
   }
   return rounded;
 }
@@ -219,8 +203,8 @@ DrawCase RandomCase(int32_t vocabulary, Element type, std::mt19937_64* random) {
 
 std::vector<DrawResult> DrawOnDevice(const std::vector<DrawCase>& cases, Element type,
                                      int64_t padding) {
-  if (type == Element::kF16) return DrawAs<__half>(cases, type, padding);
-  if (type == Element::kBF16) return DrawAs<__nv_bfloat16>(cases, type, padding);
+  if (type == Element::kF16) return DrawAs<host::f16>(cases, type, padding);
+  if (type == Element::kBF16) return DrawAs<host::bf16>(cases, type, padding);
   return DrawAs<float>(cases, type, padding);
 }
 
