@@ -13,6 +13,8 @@
 namespace prefixd::acceptance {
 namespace {
 
+constexpr int64_t kMostPages = int64_t{1} << 30;
+
 struct Measured {
   std::array<double, kBudgets.size()> decode = {};  // Seconds; 0: none.
   std::array<std::string, kBudgets.size()> why;     // There is none.
@@ -83,7 +85,7 @@ absl::Status MeasureModel(const StageSettings& settings, const ModelShape& model
   }
   PREFIXD_RETURN_IF_ERROR(decoder.status());
   const auto room = static_cast<int64_t>(backend->AvailableMemory() / PageBytes(model));
-  const int64_t pages = std::min(most_pages, room);
+  const int64_t pages = std::min({most_pages, room, settings.most_pages, kMostPages});
   report->facts.emplace_back(model.name, absl::StrCat(room, " pages of ", PageBytes(model),
                                                       " bytes fit beside the weights"));
   if (pages < 1) return absl::OkStatus();

@@ -53,11 +53,7 @@ class Soak {
     bool is_warm = false;
     while (clock_.Now() - start < length) {
       while (live_.size() < kMostLive) PREFIXD_RETURN_IF_ERROR(Submit());
-      if (random_() % 8 == 0) {
-        // Unknown by now: it has ended.
-        engine_->Cancel("", live_[random_() % live_.size()].id).IgnoreError();
-        ++cancels_;
-      }
+      CancelSome();
       Reap();
       if (!is_warm && clock_.Now() - start > length / 3) {
         warm = MemoryNow();
@@ -75,6 +71,7 @@ class Soak {
  private:
   struct Live {
     std::string id;
+    absl::Time cancel_at;
     std::shared_ptr<Listener> listener;
   };
 
@@ -108,21 +105,34 @@ class Soak {
                                                1 + static_cast<int>(random_() % 40), vocabulary);
     ids.insert(ids.end(), rest.begin(), rest.end());
     const std::string id = absl::StrCat(++submitted_);
-    Request request = NewRequest(*engine_, id, std::move(ids), 1 + static_cast<int>(random_() % 60),
-                                 Chance(30) ? pictures_[random_() % pictures_.size()] : "");
+    const std::string picture = Chance(30) ? pictures_[random_() % pictures_.size()] : "";
+    Request request =
+        NewRequest(*engine_, id, std::move(ids), 1 + static_cast<int>(random_() % 60), picture);
     if (Chance(25)) request.output.num_choices = 2 + static_cast<int32_t>(random_() % 2);
     if (Chance(50)) {
       request.sampling = {.temperature = 1.0f, .top_k = 40, .seed = random_()};
     }
     if (Chance(35)) {
-      request.retention.scope = Chance(50) ? RetentionScope::kExact : RetentionScope::kShared;
+      // What is shared is a picture's KV.
+      request.retention.scope =
+          picture.empty() || Chance(50) ? RetentionScope::kExact : RetentionScope::kShared;
       request.retention.budget = 0.2 + 0.2 * static_cast<double>(random_() % 4);
     }
     if (Chance(20)) request.priority = static_cast<int32_t>(random_() % 3) - 1;
     auto listener = std::make_shared<Listener>();
     PREFIXD_RETURN_IF_ERROR(engine_->Submit(std::move(request), listener));
-    live_.push_back({id, std::move(listener)});
+    const absl::Time cancel_at =
+        Chance(15) ? clock_.Now() + absl::Milliseconds(random_() % 100) : absl::InfiniteFuture();
+    live_.push_back({id, cancel_at, std::move(listener)});
     return absl::OkStatus();
+  }
+
+  void CancelSome() {
+    for (Live& live : live_) {
+      if (clock_.Now() < live.cancel_at) continue;
+      live.cancel_at = absl::InfiniteFuture();
+      engine_->Cancel("", live.id).IgnoreError();  // It may have ended.
+    }
   }
 
   // Takes those that have ended.
@@ -183,7 +193,7 @@ class Soak {
   std::unique_ptr<Engine> engine_;
   std::vector<std::string> pictures_;
   std::deque<Live> live_;
-  uint64_t submitted_ = 0, finished_ = 0, cancelled_ = 0, refused_ = 0, cancels_ = 0;
+  uint64_t submitted_ = 0, finished_ = 0, cancelled_ = 0, refused_ = 0;
 };
 
 }  // namespace
