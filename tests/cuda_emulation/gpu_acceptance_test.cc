@@ -53,7 +53,8 @@ class GpuAcceptanceTest : public ::testing::Test {
     settings_.binaries = name;
     settings_.quick = true;
     settings_.small = settings_.large = ToyModel();
-    settings_.soak_seconds = 4;
+    settings_.soak_seconds = 3;
+    settings_.engine_tokens = 12;
     settings_.replays = 2;
     settings_.open_backend = NewBackend;
     settings_.open_engine = OpenEngine;

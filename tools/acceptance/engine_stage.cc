@@ -13,8 +13,6 @@
 namespace prefixd::acceptance {
 namespace {
 
-constexpr int kNewTokens = 64;
-
 struct Engines {
   std::unique_ptr<Engine> cpu, exact, fast;  // f32; f32, deterministic; bf16.
 };
@@ -59,8 +57,8 @@ class Checks {
  private:
   Request New(const Engine& engine, uint32_t seed, int tokens, bool picture = true) {
     return NewRequest(engine, absl::StrCat(++next_id_),
-                      TokensOf(seed, tokens, engine.model_info().vocab_size), kNewTokens,
-                      picture ? picture_ : "");
+                      TokensOf(seed, tokens, engine.model_info().vocab_size),
+                      settings_.engine_tokens, picture ? picture_ : "");
   }
   void Note(absl::string_view what, bool good, absl::string_view found) {
     report_->facts.emplace_back(
@@ -71,7 +69,7 @@ class Checks {
   // Log-probabilities of the same forced tokens.
   absl::Status Logits(Engine* engine, const char* type, double bar) {
     double worst = 0;
-    const auto forced = TokensOf(5, kNewTokens, engine->model_info().vocab_size);
+    const auto forced = TokensOf(5, settings_.engine_tokens, engine->model_info().vocab_size);
     std::vector<Answer> both;
     for (Engine* const one : {engines_.cpu.get(), engine}) {
       Request request = New(*one, 3, 40);
@@ -103,8 +101,8 @@ class Checks {
     const auto [a, b] = std::mismatch(both[0].tokens.begin(), both[0].tokens.end(),
                                       both[1].tokens.begin(), both[1].tokens.end());
     std::string found;
-    bool good = both[0].tokens.size() == kNewTokens && a == both[0].tokens.end() &&
-                b == both[1].tokens.end();
+    bool good = static_cast<int>(both[0].tokens.size()) == settings_.engine_tokens &&
+                a == both[0].tokens.end() && b == both[1].tokens.end();
     if (!good && a != both[0].tokens.end()) {
       const auto i = static_cast<size_t>(a - both[0].tokens.begin());
       const auto& top = both[0].logprobs[i].top;
@@ -115,7 +113,7 @@ class Checks {
           i, margin);
       good = margin < 1e-3;  // As good as equal.
     }
-    Note("64 greedy tokens are the CPU's, f32", good, found);
+    Note(absl::StrCat(settings_.engine_tokens, " greedy tokens are the CPU's, f32"), good, found);
     return absl::OkStatus();
   }
 

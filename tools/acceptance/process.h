@@ -21,7 +21,8 @@ struct ProcessResult {
 };
 
 // argv[0] is looked for along PATH. Output and errors go to `log`, which is overwritten; input is
-// empty. Errors: a log that cannot be written, a process that cannot be made.
+// empty; it dies with the calling thread. Errors: a log that cannot be written, a process that
+// cannot be made.
 absl::StatusOr<ProcessResult> RunProcess(const std::vector<std::string>& argv,
                                          const std::string& log, int timeout_seconds);
 

@@ -31,6 +31,7 @@ struct StageSettings {
   std::string binaries;  // The build folder.
   ModelShape small = Llava7B(), large = Llava13B();
   double soak_seconds = 300;
+  int engine_tokens = 64;                 // Of an answer in stage engine.
   int64_t most_pages = int64_t{1} << 31;  // Of prefixkv's pool, if the card has room for more.
   int replays = 50;
   std::function<absl::StatusOr<std::unique_ptr<Backend>>(const BackendChoice&)> open_backend;

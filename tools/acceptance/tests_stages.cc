@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
@@ -56,7 +58,8 @@ std::string FirstTests(const std::string& program, int count) {
   std::string suite, filter;
   for (const absl::string_view line :
        absl::StrSplit(OutputOf({program, "--gtest_list_tests"}), '\n')) {
-    const absl::string_view name = line.substr(0, line.find(" #"));
+    const absl::string_view name =
+        absl::StripTrailingAsciiWhitespace(line.substr(0, line.find(" #")));
     if (name.empty() || absl::StrContains(name, "main()")) continue;
     if (name[0] != ' ') {
       suite = std::string(name);
