@@ -89,13 +89,16 @@ std::vector<int32_t> RandomValues::Permutation(int32_t n) {
 }
 
 void ExpectNear(const HostMatrix& actual, const HostMatrix& expected, double tolerance,
-                const HostMatrix& scale) {
+                const HostMatrix& scale, RelativeTo relative_to) {
   ASSERT_EQ(actual.rows, expected.rows);
   ASSERT_EQ(actual.cols, expected.cols);
   std::vector<double> largest(static_cast<size_t>(expected.rows));  // Of each row.
   for (size_t i = 0; i < expected.values.size(); ++i) {
     double& most = largest[i / expected.cols];
     most = std::max(most, std::fabs(double{expected.values[i]}));
+  }
+  if (relative_to == RelativeTo::kMatrix && expected.rows > 0) {
+    largest.assign(largest.size(), *std::max_element(largest.begin(), largest.end()));
   }
   for (size_t i = 0; i < expected.values.size(); ++i) {
     const double bound = std::max(tolerance * scale.values[scale.values.size() == 1 ? 0 : i],
@@ -107,8 +110,9 @@ void ExpectNear(const HostMatrix& actual, const HostMatrix& expected, double tol
   }
 }
 
-void ExpectNear(const HostMatrix& actual, const HostMatrix& expected, double tolerance) {
-  ExpectNear(actual, expected, tolerance, HostMatrix(1, 1, 1.0f));
+void ExpectNear(const HostMatrix& actual, const HostMatrix& expected, double tolerance,
+                RelativeTo relative_to) {
+  ExpectNear(actual, expected, tolerance, HostMatrix(1, 1, 1.0f), relative_to);
 }
 
 void ExpectSameBits(const HostMatrix& actual, const HostMatrix& expected) {

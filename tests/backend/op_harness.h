@@ -54,10 +54,12 @@ class RandomValues {
 
 // |actual - expected| <= tolerance * scale for every element; `scale` may be one number for all.
 // Backends with a `tolerance` of their own are allowed that share of the largest expected value of
-// the row, too.
+// the row, or with kMatrix of all rows, too.
+enum class RelativeTo { kRow, kMatrix };
 void ExpectNear(const HostMatrix& actual, const HostMatrix& expected, double tolerance,
-                const HostMatrix& scale);
-void ExpectNear(const HostMatrix& actual, const HostMatrix& expected, double tolerance);
+                const HostMatrix& scale, RelativeTo relative_to = RelativeTo::kRow);
+void ExpectNear(const HostMatrix& actual, const HostMatrix& expected, double tolerance,
+                RelativeTo relative_to = RelativeTo::kRow);
 void ExpectSameBits(const HostMatrix& actual, const HostMatrix& expected);
 
 // What a tensor is for: the backend chooses its dtype.

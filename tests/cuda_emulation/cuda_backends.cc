@@ -2,6 +2,7 @@
 // the fast and in the deterministic mode, each with threads in another order.
 #include "engine/backend/cuda/cuda_backend.h"
 #include "tests/backend/op_harness.h"
+#include "tests/cuda_emulation/emulator/emulated_device.h"
 #include "tests/cuda_emulation/emulator/grid.h"
 
 namespace prefixd {
@@ -19,6 +20,9 @@ BackendUnderTest Cuda(DType dtype, bool deterministic, const emu::Config& order)
   if (dtype == DType::kF32) tested.kv_dtypes.push_back(DType::kBF16);
   tested.create = [=] {
     emu::SetConfig(order);
+    emu::DeviceOptions device = emu::GetDeviceOptions();
+    device.guard_from_host = false;  // Takes most of the time; cuda_backend_test has it.
+    emu::SetDeviceOptions(device);
     return cuda::CreateCudaBackend({.device_name = "emulated",
                                     .activation_dtype = dtype,
                                     .deterministic = deterministic,

@@ -57,6 +57,13 @@ TEST_F(RuntimeTest, TheHostCannotTouchDeviceMemory) {
   *static_cast<volatile int*>(x) = 1;
 }
 
+TEST_F(RuntimeTest, TheHostCannotTouchMuchMemoryOnceItHasWaited) {
+  char* const x = Malloc<char>(size_t{8} << 20);
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(cudaMemsetAsync(x, 1, 1), cudaSuccess);
+  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  EXPECT_DEATH(static_cast<void>(*static_cast<volatile char*>(x)), "");
+}
+
 TEST_F(RuntimeTest, FreedMemoryIsGone) {
   int* const x = Malloc(1);
   ASSERT_EQ(cudaFree(x), cudaSuccess);

@@ -15,7 +15,7 @@
 namespace prefixd {
 namespace {
 
-class FakeCudaBackend : public testing::ForwardingBackend {
+class FakeCudaBackend final : public testing::ForwardingBackend {
  public:
   FakeCudaBackend(std::unique_ptr<Backend> real, int device)
       : ForwardingBackend(std::move(real)), info_(ForwardingBackend::info()) {

@@ -12,7 +12,7 @@
 
 namespace prefixd::testing {
 
-class SpyBackend : public ForwardingBackend {
+class SpyBackend final : public ForwardingBackend {
  public:
   using ForwardingBackend::ForwardingBackend;
 

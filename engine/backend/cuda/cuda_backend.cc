@@ -54,8 +54,9 @@ absl::Status CudaBackend::Open() {
   PREFIXD_RETURN_IF_ERROR(Enter());
   PREFIXD_ASSIGN_OR_RETURN(streams_, CudaStreams::Create(&health_));
   PREFIXD_ASSIGN_OR_RETURN(queues_, CudaQueues::Create(&health_, streams_.get()));
-  PREFIXD_ASSIGN_OR_RETURN(memory_, DeviceMemory::Create(&health_, streams_.get(), queues_.get(),
-                                                         [this] { graphs_.Drop(); }));
+  PREFIXD_ASSIGN_OR_RETURN(
+      memory_, DeviceMemory::Create(options_.device, &health_, streams_.get(), queues_.get(),
+                                    [this] { graphs_.Drop(); }));
   PREFIXD_ASSIGN_OR_RETURN(
       ring_, StagingRing::Create(options_.staging_bytes, &health_, streams_.get(), queues_.get(),
                                  memory_.get()));

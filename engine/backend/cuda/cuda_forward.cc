@@ -65,6 +65,7 @@ absl::StatusOr<uint64_t> CudaBackend::DrawTokens(const Tensor& logits,
 }
 
 absl::Status CudaBackend::TakeDraws(uint64_t ticket, std::vector<DrawnToken>* drawn) {
+  drawn->clear();
   PREFIXD_RETURN_IF_ERROR(Enter());
   return draws_->Take(ticket, drawn);
 }

@@ -7,10 +7,23 @@
 #include "base/status_macros.h"
 
 namespace prefixd::cuda {
+namespace {
+
+constexpr uint64_t kKeptBytes = uint64_t{256} << 20;
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<DeviceMemory>> DeviceMemory::Create(
-    CudaHealth* health, const CudaStreams* streams, CudaQueues* queues,
+    int device, CudaHealth* health, const CudaStreams* streams, CudaQueues* queues,
     std::function<void()> recorded_freed) {
+  // Otherwise every wait gives freed memory back to the system, which takes long to get it again.
+  cudaMemPool_t pool = nullptr;
+  uint64_t kept_bytes = kKeptBytes;
+  PREFIXD_RETURN_IF_ERROR(
+      health->Check(cudaDeviceGetDefaultMemPool(&pool, device), "asking for the memory pool"));
+  PREFIXD_RETURN_IF_ERROR(
+      health->Check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept_bytes),
+                    "setting up the memory pool"));
   return std::unique_ptr<DeviceMemory>(
       new DeviceMemory(health, streams, queues, std::move(recorded_freed)));
 }

@@ -30,7 +30,7 @@ class DeviceMemory {
   enum class Content { kZero, kUndefined };
 
   // `recorded_freed` is called before an allocation that a graph has is freed.
-  static absl::StatusOr<std::unique_ptr<DeviceMemory>> Create(CudaHealth* health,
+  static absl::StatusOr<std::unique_ptr<DeviceMemory>> Create(int device, CudaHealth* health,
                                                               const CudaStreams* streams,
                                                               CudaQueues* queues,
                                                               std::function<void()> recorded_freed);

@@ -114,8 +114,8 @@ absl::Status CudaBackend::Linear(const Tensor& x, const Matrix& weight,
   const DeviceMatrix out = ViewOf(y);
   DeviceMatrix product = out;
   const bool activates = options.activation != Activation::kNone;
-  // What is added to y comes in one rounding, behind the activation.
-  const bool apart = activates && options.accumulate;
+  // What comes out of the activation is rounded once; so it takes sums that are not.
+  const bool apart = activates && (options.accumulate || out.type != Element::kF32);
   if (apart) {
     product = {.type = Element::kF32, .rows = y.rows, .cols = y.cols, .stride = y.cols};
     const size_t size = static_cast<size_t>(y.rows) * static_cast<size_t>(y.cols) * sizeof(float);

@@ -8,6 +8,22 @@ namespace prefixd::cuda {
 
 enum class KernelBug {
   kNone,
+  kDrawScanWithoutBarrier,  // The first warp adds up what others have not written.
+  kDrawTailNotMasked,       // What lies beyond the vocabulary is drawn from.
+  kDrawTopKDropsTies,       // Of scores equal to the k-th largest only some stay.
+  kDrawChoiceForgotten,     // Every choice draws the numbers of the first one.
+  kDrawMass32Bits,          // Masses do not fit their type.
+  kDrawSuppressed,          // Suppressed tokens are drawn.
+
+  // Rows and slots.
+  kReductionWithoutBarrier,  // Between the two levels of a sum over a block.
+  kTailNotMasked,            // Columns beyond the last packet's end.
+  kRotatesNeighbours,        // Pairs (2 i, 2 i + 1) in place of (i, i + n).
+  kWritesPadding,            // A slot below 0 is written to slot 0.
+  kSlotOffset32,             // Offsets into pages have 32 bits.
+  kGatherNextPage,           // One page further than asked for.
+  kMeanOfOneMore,            // Divided by one more than were added.
+  kStaleDelta,               // At the index of the delta before.
   kSplitReadsBeforeBarrier,   // No barrier between what other threads write and its reading.
   kSplitReusesBeforeBarrier,  // No barrier between that reading and the next writing.
   kSplitMissingCopyWait,      // No wait for asynchronous copies.
@@ -27,22 +43,6 @@ enum class KernelBug {
   kColumnSumsNoBarrier,
   kFoldReadsTailRow,  // One row more than there is.
   kFoldSkipsRow,      // The last one.
-
-  // Rows and slots.
-  kReductionWithoutBarrier,  // Between the two levels of a sum over a block.
-  kTailNotMasked,            // Columns beyond the last packet's end.
-  kRotatesNeighbours,        // Pairs (2 i, 2 i + 1) in place of (i, i + n).
-  kWritesPadding,            // A slot below 0 is written to slot 0.
-  kSlotOffset32,             // Offsets into pages have 32 bits.
-  kGatherNextPage,           // One page further than asked for.
-  kMeanOfOneMore,            // Divided by one more than were added.
-  kStaleDelta,               // At the index of the delta before.
-  kDrawScanWithoutBarrier,  // The first warp adds up what others have not written.
-  kDrawTailNotMasked,       // What lies beyond the vocabulary is drawn from.
-  kDrawTopKDropsTies,       // Of scores equal to the k-th largest only some stay.
-  kDrawChoiceForgotten,     // Every choice draws the numbers of the first one.
-  kDrawMass32Bits,          // Masses do not fit their type.
-  kDrawSuppressed,          // Suppressed tokens are drawn.
 };
 
 #ifdef PREFIXD_CUDA_EMULATION

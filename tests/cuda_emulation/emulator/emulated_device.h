@@ -9,7 +9,8 @@
 // Memory. Every device buffer is aligned to exactly 256 bytes, lies between two zones of canaries
 // (read at every synchronisation and at free), holds 0xFF bytes at first and is unreadable after
 // free. Device memory is unreadable, too, while no work of a stream runs: a host dereference is a
-// fault. Misuse of the API adds a report (emulator/reports.h) beside the error that it returns.
+// fault (of more than 1 MiB, this holds after waits and at times between). Misuse of the API adds a
+// report (emulator/reports.h) beside the error that it returns.
 //
 // Threads: all calls, also those of the runtime API, take one lock.
 #ifndef PREFIXD_TESTS_CUDA_EMULATION_EMULATOR_EMULATED_DEVICE_H_

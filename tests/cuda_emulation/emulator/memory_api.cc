@@ -79,6 +79,18 @@ cudaError_t cudaMallocAsync(void** pointer, size_t bytes, cudaStream_t handle) {
   return prefixd::emu::Allocate(call, pointer, bytes);
 }
 
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int) {
+  ApiCall call("cudaDeviceGetDefaultMemPool");
+  if (call.refusal() != cudaSuccess) return call.Return(call.refusal());
+  *pool = nullptr;
+  return call.Return(cudaSuccess);
+}
+
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) {
+  ApiCall call("cudaMemPoolSetAttribute");
+  return call.Return(call.refusal());
+}
+
 cudaError_t cudaFreeAsync(void* pointer, cudaStream_t handle) {
   ApiCall call("cudaFreeAsync", ApiCall::kOnLostDevice);
   CUstream_st* const stream = prefixd::emu::FindStream(handle, call.name());

@@ -22,6 +22,10 @@ constexpr unsigned char kPoison = 0xFF;  // Floats are NaN.
 // touched take memory.
 constexpr size_t kPoisonFileBytes = size_t{64} << 20;
 
+constexpr int64_t kPagesPerMapping = 16;
+// Memory of fewer pages is closed whenever the host goes on.
+constexpr int64_t kPagesPerClose = 256;
+
 uintptr_t ZoneBegin(uintptr_t start) { return start - kGuardBytes; }
 uintptr_t ZoneEnd(uintptr_t start, size_t bytes) {
   return (start + bytes + kGuardBytes + kPage - 1) / kPage * kPage;
@@ -255,6 +259,12 @@ void MemoryArena::Protect(int protection) {
       }
     }
     runs_valid_ = true;
+    pages_ = 0;
+    for (const auto& [start, buffer] : live_) {
+      pages_ += static_cast<int64_t>(buffer.bytes <= kPoisonFileBytes
+                                         ? buffer.bytes / kPage
+                                         : buffer.bytes / kPoisonFileBytes * kPagesPerMapping);
+    }
   }
   for (const auto& [begin, end] : runs_) {
     PREFIXD_CHECK(mprotect(At(begin), end - begin, protection) == 0);
@@ -262,19 +272,31 @@ void MemoryArena::Protect(int protection) {
 }
 
 void MemoryArena::Open() {
-  if (guard_from_host_) Protect(PROT_READ | PROT_WRITE);
-  open_ = true;
+  ++depth_;
+  Reopen();
 }
 
 void MemoryArena::Close() {
-  if (guard_from_host_) Protect(PROT_NONE);
+  if (--depth_ > 0 || ++not_closed_ * kPagesPerClose < pages_) return;
+  CloseNow();
+}
+
+void MemoryArena::CloseNow() {
+  if (open_ && guard_from_host_) Protect(PROT_NONE);
   open_ = false;
+  not_closed_ = 0;
+}
+
+void MemoryArena::Reopen() {
+  if (!open_ && guard_from_host_) Protect(PROT_READ | PROT_WRITE);
+  open_ = true;
 }
 
 void MemoryArena::set_guard_from_host(bool on) {
+  CloseNow();
   if (guard_from_host_ == on) return;
   guard_from_host_ = on;
-  Protect(on && !open_ ? PROT_NONE : PROT_READ | PROT_WRITE);
+  Protect(on ? PROT_NONE : PROT_READ | PROT_WRITE);
 }
 
 std::vector<std::string> MemoryArena::LiveBuffers() const {

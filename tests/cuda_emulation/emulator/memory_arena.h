@@ -43,10 +43,12 @@ class MemoryArena {
   // Reports guards that were written, and mends them. Quick: a guard's first bytes alone.
   bool GuardsHold(const std::string& when, bool quick);
 
-  // Work of streams may touch device memory between Open and Close.
+  // Work of streams may touch device memory between Open and Close, which may be nested. Closing
+  // takes time by the page: where there are many, memory stays open for some works, at most until
+  // CloseNow.
   void Open();
   void Close();
-  bool is_open() const { return open_; }
+  void CloseNow();
   void set_guard_from_host(bool on);
 
   size_t bytes_in_use() const { return bytes_in_use_; }
@@ -66,11 +68,15 @@ class MemoryArena {
                   bool quick) const;
   void FreeZone(uintptr_t start, const Buffer& buffer);
   void Protect(int protection);
+  void Reopen();
 
   uintptr_t begin_ = 0, end_ = 0, next_ = 0;
   Buffers live_, dead_, pinned_;
   std::vector<std::pair<uintptr_t, uintptr_t>> runs_;  // Zones of live_, neighbours merged.
   bool runs_valid_ = true;
+  int64_t pages_ = 0;  // What opening or closing costs.
+  int64_t not_closed_ = 0;
+  int depth_ = 0;  // Of Open.
   bool open_ = false;
   bool guard_from_host_ = true;
   int poison_file_ = -1;
@@ -78,20 +84,13 @@ class MemoryArena {
   size_t bytes_in_use_ = 0, pinned_bytes_ = 0;
 };
 
-// Opens device memory for a scope, where it is not open yet.
+// Opens device memory for a scope.
 class OpenMemory {
  public:
-  OpenMemory() : opened_(!MemoryArena::Get().is_open()) {
-    if (opened_) MemoryArena::Get().Open();
-  }
-  ~OpenMemory() {
-    if (opened_) MemoryArena::Get().Close();
-  }
+  OpenMemory() { MemoryArena::Get().Open(); }
+  ~OpenMemory() { MemoryArena::Get().Close(); }
   OpenMemory(const OpenMemory&) = delete;
   OpenMemory& operator=(const OpenMemory&) = delete;
-
- private:
-  const bool opened_;
 };
 
 }  // namespace prefixd::emu

@@ -50,12 +50,10 @@ bool RunFront(CUstream_st* stream) {
     OpenMemory open;
     work.run();
   } else if (work.run != nullptr) {
-    const bool open = MemoryArena::Get().is_open();
-    if (open) MemoryArena::Get().Close();
+    MemoryArena::Get().CloseNow();
     in_host_function = true;
     work.run();
     in_host_function = false;
-    if (open) MemoryArena::Get().Open();
   }
   Complete(work.completes);
   return true;
@@ -176,6 +174,7 @@ cudaError_t WaitFor(const std::function<bool()>& run, std::unique_lock<std::mute
     LoseDevice(cudaErrorLaunchTimeout, /*by_report=*/true);
   }
   MemoryArena::Get().GuardsHold("at a synchronisation", /*quick=*/false);
+  MemoryArena::Get().CloseNow();
   return state.lost;
 }
 

@@ -39,7 +39,10 @@ __global__ void __launch_bounds__(kSplitThreads) SplitPlain(const SplitCall call
       const KV* key =
           keys + shared.offsets[slot / kSlots] + static_cast<int64_t>(slot % kSlots) * head_dim;
       float score = 0;
-      for (int d = 0; d < head_dim; ++d) score += dev::ToFloat(q[d]) * dev::ToFloat(key[d]);
+      // As column sums compute it: a score that is huge must be the same there.
+      for (int d = 0; d < head_dim; ++d) {
+        score = fmaf(dev::ToFloat(q[d]), dev::ToFloat(key[d]), score);
+      }
       shared.scores[slot] = score * call.scale_log2;
     }
     __syncthreads();
