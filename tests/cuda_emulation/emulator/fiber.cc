@@ -10,6 +10,9 @@
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
+#ifdef PREFIXD_EMU_TSAN  // ThreadSanitizer watches the rest of the program.
+#include <sanitizer/tsan_interface.h>
+#endif
 #if !defined(__x86_64__)
 #define PREFIXD_EMU_UCONTEXT
 #endif
@@ -31,6 +34,9 @@ void* outside = nullptr;  // The context that resumed `running`.
 #if defined(__SANITIZE_ADDRESS__)
 const void* outside_stack = nullptr;
 size_t outside_stack_bytes = 0;
+#endif
+#ifdef PREFIXD_EMU_TSAN
+void* outside_tsan_fiber = nullptr;
 #endif
 
 }  // namespace
@@ -82,6 +88,9 @@ Fiber::Fiber() {
 }
 
 Fiber::~Fiber() {
+#ifdef PREFIXD_EMU_TSAN
+  if (tsan_fiber_ != nullptr) __tsan_destroy_fiber(tsan_fiber_);
+#endif
 #ifdef PREFIXD_EMU_UCONTEXT
   delete static_cast<ucontext_t*>(context_);
 #endif
@@ -93,8 +102,15 @@ void Fiber::Start(void (*entry)()) {
   fake_stack_ = nullptr;
 #if defined(__SANITIZE_ADDRESS__)
   if (abandoned_) __asan_unpoison_memory_region(stack_, kStackBytes);
-  abandoned_ = true;
 #endif
+#ifdef PREFIXD_EMU_TSAN
+  if (abandoned_ && tsan_fiber_ != nullptr) {
+    __tsan_destroy_fiber(tsan_fiber_);
+    tsan_fiber_ = nullptr;
+  }
+  if (tsan_fiber_ == nullptr) tsan_fiber_ = __tsan_create_fiber(0);
+#endif
+  abandoned_ = true;
 #ifdef PREFIXD_EMU_UCONTEXT
   if (context_ == nullptr) context_ = new ucontext_t;
   ucontext_t* context = static_cast<ucontext_t*>(context_);
@@ -128,6 +144,10 @@ void Fiber::Resume() {
   void* fake_stack = nullptr;
   __sanitizer_start_switch_fiber(&fake_stack, stack_, kStackBytes);
 #endif
+#ifdef PREFIXD_EMU_TSAN
+  outside_tsan_fiber = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(tsan_fiber_, 0);
+#endif
   Switch(&outside, &context_);
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
@@ -136,12 +156,13 @@ void Fiber::Resume() {
 }
 
 void Fiber::Suspend(bool for_ever) {
-#if defined(__SANITIZE_ADDRESS__)
   abandoned_ = !for_ever;
+#if defined(__SANITIZE_ADDRESS__)
   __sanitizer_start_switch_fiber(for_ever ? nullptr : &fake_stack_, outside_stack,
                                  outside_stack_bytes);
-#else
-  static_cast<void>(for_ever);
+#endif
+#ifdef PREFIXD_EMU_TSAN
+  __tsan_switch_to_fiber(outside_tsan_fiber, 0);
 #endif
   Switch(&context_, &outside);
 #if defined(__SANITIZE_ADDRESS__)

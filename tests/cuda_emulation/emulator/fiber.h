@@ -41,6 +41,7 @@ class Fiber {
   size_t offset_ = 0;               // Stacks begin in different cache sets.
   void* context_ = nullptr;
   void* fake_stack_ = nullptr;  // AddressSanitizer's.
+  void* tsan_fiber_ = nullptr;  // ThreadSanitizer's.
   bool abandoned_ = false;      // Frames that never returned may lie here.
   void (*entry_)() = nullptr;
 };
