@@ -127,7 +127,7 @@ SplitOutput SplitCase::Run(const SplitRun& run) const {
   const int64_t size = cuda::ElementSize(shape_.kv);
   const int64_t before = (run.page_shift + run.first_page * cache_.page_elements()) * size;
   DeviceArray<uint8_t> pages(before + cache_.bytes().size()), device_q(q.bytes());
-  std::memcpy(pages.data() + before, cache_.bytes().data(), cache_.bytes().size());
+  emu::WriteDevice(pages.data() + before, cache_.bytes().data(), cache_.bytes().size());
   DeviceArray<int32_t> device_sequence(sequence), device_visible(visible), device_tables(tables);
   SplitOutput output{cudaSuccess, HostMatrix(shape_.activation, num_rows, cols, cols + kGap), {}};
   DeviceArray<uint8_t> y(output.y.bytes());
