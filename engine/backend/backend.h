@@ -147,8 +147,8 @@ class Backend {
 
   virtual const BackendInfo& info() const = 0;
 
-  // Bytes that pages may take of the device's own memory, after weights; 0: it has none but the
-  // host's.
+  // Bytes of the device's own memory that are free for weights and pages when it is asked; 0: it
+  // has none but the host's.
   virtual uint64_t AvailableMemory() const { return 0; }
 
   // --- Memory
