@@ -62,15 +62,20 @@ class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
     ASSERT_TRUE(parts.ok()) << parts.status();
     parts_ = std::make_unique<EngineParts>(*std::move(parts));
     if (GetParam().make_backend != nullptr) parts_->backend = GetParam().make_backend();
-    auto ahead = std::make_unique<AheadBackend>(std::move(parts_->backend));
-    backend_ = ahead.get();
-    parts_->backend = std::move(ahead);
+    Use(std::move(parts_->backend));
     const std::string pictures = PREFIXD_SOURCE_DIR "/models/demo/pictures/";
     family_ = MakeStreamFamily(GetParam().family_size,
                                {*ReadFile(absl::StrCat(pictures, "picture-01.png"), 1 << 20),
                                 *ReadFile(absl::StrCat(pictures, "picture-15.png"), 1 << 20)},
                                /*seed=*/11);
     RunAlone();
+  }
+
+  // What computes from now on.
+  void Use(std::unique_ptr<Backend> backend) {
+    auto ahead = std::make_unique<AheadBackend>(std::move(backend));
+    backend_ = ahead.get();
+    parts_->backend = std::move(ahead);
   }
 
   int32_t Draw(int32_t low, int32_t high) {
@@ -130,6 +135,8 @@ class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
 
   // What each of the family says alone, with all the room there is.
   void RunAlone() {
+    alone_.clear();
+    kept_alone_.clear();
     BuildLoop({.max_batch_tokens = 256}, /*num_pages=*/1000);
     for (size_t i = 0; i < family_.size(); ++i) {
       Request request = family_[i];

@@ -1,0 +1,78 @@
+// The engine over the emulated CUDA backend, end to end on a tiny LLaVA: prefill in pieces, decode
+// from recordings, prefix hits, preemption, budgets of every scope and snapshots. In the
+// deterministic mode every stream says what it says alone on the same backend, bit for bit; the
+// float32 instance says the tokens of the CPU engine.
+#include <string>
+#include <vector>
+
+#include "engine/backend/cuda/cuda_backend.h"
+#include "engine/backend/registry.h"
+#include "tests/cuda_emulation/emulator/emulated_device.h"
+#include "tests/engine/schedule_bits.h"
+
+namespace prefixd::testing {
+namespace {
+
+// On late streams, so that a missing wait shows. Memory stays open to the host: closing it around
+// every launch takes most of the time, and smaller tests do it.
+std::unique_ptr<Backend> EmulatedBackend(DType activation_dtype) {
+  emu::SetDeviceOptions(
+      {.mode = emu::StreamMode::kLate, .seed = 17, .guard_from_host = false});
+  return cuda::CreateCudaBackend({.device_name = "emulated",
+                                  .activation_dtype = activation_dtype,
+                                  .deterministic = true})
+      .value();
+}
+
+TEST_P(ScheduleBits, EveryStreamIsItsLonelyRunOnTheDevice) {
+  RunSchedules(/*first=*/0, /*count=*/4, /*per_loop=*/2);
+  if (HasFatalFailure()) return;
+  EXPECT_GT(totals_.finished, 10);
+  EXPECT_GT(totals_.preemptions, 0);
+  EXPECT_GT(totals_.hit_tokens, 100);
+  EXPECT_GT(totals_.feature_hits, 0);
+  EXPECT_GT(totals_.selections, 2);
+  EXPECT_GT(totals_.drops, 10);
+  EXPECT_GT(backend_->steps_ahead, 0);
+}
+
+// The same requests alone on the CPU.
+TEST_P(ScheduleBits, TokensAreThoseOfTheCpu) {
+  if (GetParam().kv != DType::kF32) GTEST_SKIP() << "16-bit types are judged by their logits";
+  const std::vector<std::vector<ChoiceBytes>> device = alone_;
+  const std::vector<std::vector<int32_t>> device_kept = kept_alone_;
+  Use(CreateBackend({.name = "cpu"}).value());
+  RunAlone();
+  int tokens = 0;
+  for (size_t i = 0; i < device.size(); ++i) {
+    SCOPED_TRACE(i);
+    ASSERT_EQ(device[i].size(), alone_[i].size());
+    EXPECT_EQ(device_kept[i], kept_alone_[i]);
+    for (size_t c = 0; c < alone_[i].size(); ++c) {
+      EXPECT_EQ(device[i][c].ids, alone_[i][c].ids);
+      EXPECT_EQ(device[i][c].text, alone_[i][c].text);
+      EXPECT_EQ(device[i][c].end, alone_[i][c].end);
+      tokens += static_cast<int>(alone_[i][c].ids.size());
+    }
+  }
+  EXPECT_GT(tokens, 100);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Cuda, ScheduleBits,
+    ::testing::Values(ScheduleVariant{.name = "f32",
+                                      .weights = DType::kBF16,
+                                      .kv = DType::kF32,
+                                      .make_backend = [] { return EmulatedBackend(DType::kF32); },
+                                      .family_size = 24,
+                                      .follow_ups = 6},
+                      ScheduleVariant{.name = "bf16",
+                                      .weights = DType::kBF16,
+                                      .kv = DType::kBF16,
+                                      .make_backend = [] { return EmulatedBackend(DType::kBF16); },
+                                      .family_size = 24,
+                                      .follow_ups = 6}),
+    [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace prefixd::testing
