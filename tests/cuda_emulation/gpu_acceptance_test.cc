@@ -46,6 +46,8 @@ class GpuAcceptanceTest : public ::testing::Test {
  protected:
   void SetUp() override {
     emu::ResetDevice();
+    // Closing memory to the host around every launch takes most of the time; smaller tests do it.
+    emu::SetDeviceOptions({.guard_from_host = false});
     std::string name = ::testing::TempDir() + "acceptance_XXXXXX";
     ASSERT_NE(mkdtemp(name.data()), nullptr);
     settings_.out = name;
