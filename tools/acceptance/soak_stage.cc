@@ -22,7 +22,8 @@ namespace prefixd::acceptance {
 namespace {
 
 constexpr size_t kMostLive = 24;
-constexpr double kMaxDeviceGrowth = 16 << 20, kMaxHostGrowth = 64 << 20;  // Bytes.
+// The driver takes memory in pieces of 32 MiB.
+constexpr double kMaxDeviceGrowth = 64 << 20, kMaxHostGrowth = 64 << 20;  // Bytes.
 
 struct Memory {
   double device = 0, host = 0;  // In use, bytes.
