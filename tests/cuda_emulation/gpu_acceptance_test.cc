@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "engine/backend/cuda/cuda_backend.h"
+#include "engine/backend/cuda/kernel_bug.h"
 #include "engine/engine_parts.h"
 #include "engine/open_backend.h"
 #include "engine/threaded_engine.h"
@@ -56,7 +57,6 @@ class GpuAcceptanceTest : public ::testing::Test {
     settings_.quick = true;
     settings_.small = settings_.large = ToyModel();
     settings_.soak_seconds = 3;
-    settings_.engine_tokens = 12;
     settings_.replays = 2;
     settings_.open_backend = NewBackend;
     settings_.open_engine = OpenEngine;
@@ -104,6 +104,14 @@ TEST_F(GpuAcceptanceTest, TheEngineAnswersAsTheCpuDoes) {
   EXPECT_EQ(report.facts.size(), 8u);
 }
 
+TEST_F(GpuAcceptanceTest, TheEngineStageFindsAWrongKernel) {
+  cuda::planted_kernel_bug = cuda::KernelBug::kRotatesNeighbours;
+  const StageReport report = RunStage("engine", settings_);
+  cuda::planted_kernel_bug = cuda::KernelBug::kNone;
+  EXPECT_EQ(report.outcome, Outcome::kFailed);
+  EXPECT_EQ(report.reason.rfind("not so: log-probabilities are the CPU's", 0), 0u) << report.reason;
+}
+
 TEST_F(GpuAcceptanceTest, EndToEndFillsItsTables) {
   const StageReport report = Run("e2e");
   EXPECT_EQ(report.tables.size(), 2u);
@@ -124,6 +132,17 @@ TEST_F(GpuAcceptanceTest, PrefixKvSaysWhatDoesNotFit) {
     EXPECT_EQ(row[5] == "does not fit: needs 12 pages, there are 9", !fits) << row[3] << row[5];
     EXPECT_EQ(row[9].empty(), !fits);
   }
+}
+
+TEST_F(GpuAcceptanceTest, PrefixKvSaysIfTheWeightsDoNotFit) {
+  emu::SetDeviceOptions({.total_memory = size_t{1} << 20, .guard_from_host = false});
+  const StageReport report = Run("prefixkv");
+  EXPECT_TRUE(report.tables[0].rows.empty());
+  int missing = 0;
+  for (const auto& [name, fact] : report.facts) {
+    missing += fact.rfind("the weights do not fit", 0) == 0;
+  }
+  EXPECT_EQ(missing, 2);
 }
 
 TEST_F(GpuAcceptanceTest, TheSoakLeavesNothingBehind) { Run("soak"); }
