@@ -57,7 +57,10 @@ say "1/4 packages"
 deploy/install_packages.sh
 
 say "2/4 build (the first time takes some minutes; later runs reuse it)"
-configure_and_build release prefixd prefixctl prefixd-tools
+modules=()
+# On a machine with an NVIDIA card the module that computes there (docs/cuda.md), if it can be built.
+if [ -e /dev/nvidiactl ]; then modules=(prefixd_modules); fi
+configure_and_build release prefixd prefixctl prefixd-tools "${modules[@]}"
 
 say "3/4 start prefixd with models/demo"
 listen=127.0.0.1:0

@@ -1,5 +1,9 @@
 // The conformance suite's backends: CUDA on the emulated device, with activations of every type, in
-// the fast and in the deterministic mode, each with threads in another order.
+// the fast and in the deterministic mode, each with threads in another order. PREFIXD_CUDA_ORDER
+// ("ascending", "descending" or a seed) sets one order for all.
+#include <cstdlib>
+#include <string>
+
 #include "engine/backend/cuda/cuda_backend.h"
 #include "tests/backend/op_harness.h"
 #include "tests/cuda_emulation/emulator/emulated_device.h"
@@ -8,7 +12,17 @@
 namespace prefixd {
 namespace {
 
-BackendUnderTest Cuda(DType dtype, bool deterministic, const emu::Config& order) {
+emu::Config OrderOr(const emu::Config& usual) {
+  const char* const text = std::getenv("PREFIXD_CUDA_ORDER");
+  if (text == nullptr) return usual;
+  const std::string order = text;
+  if (order == "ascending") return {emu::Order::kAscending, 1};
+  if (order == "descending") return {emu::Order::kDescending, 1};
+  return {emu::Order::kRandom, std::strtoull(text, nullptr, 10)};
+}
+
+BackendUnderTest Cuda(DType dtype, bool deterministic, const emu::Config& usual) {
+  const emu::Config order = OrderOr(usual);
   BackendUnderTest tested = {
       .name = "cuda",
       .label = std::string(DTypeName(dtype)) + (deterministic ? "exact" : ""),

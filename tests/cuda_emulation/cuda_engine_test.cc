@@ -5,24 +5,12 @@
 #include <string>
 #include <vector>
 
-#include "engine/backend/cuda/cuda_backend.h"
 #include "engine/backend/registry.h"
-#include "tests/cuda_emulation/emulator/emulated_device.h"
+#include "tests/cuda_emulation/emulated_backend.h"
 #include "tests/engine/schedule_bits.h"
 
 namespace prefixd::testing {
 namespace {
-
-// On late streams, so that a missing wait shows. Memory stays open to the host: closing it around
-// every launch takes most of the time, and smaller tests do it.
-std::unique_ptr<Backend> EmulatedBackend(DType activation_dtype) {
-  emu::SetDeviceOptions(
-      {.mode = emu::StreamMode::kLate, .seed = 17, .guard_from_host = false});
-  return cuda::CreateCudaBackend({.device_name = "emulated",
-                                  .activation_dtype = activation_dtype,
-                                  .deterministic = true})
-      .value();
-}
 
 TEST_P(ScheduleBits, EveryStreamIsItsLonelyRunOnTheDevice) {
   RunSchedules(/*first=*/0, /*count=*/4, /*per_loop=*/2);

@@ -3,6 +3,7 @@
 #ifndef PREFIXD_TESTS_ENGINE_RETENTION_FIXTURE_H_
 #define PREFIXD_TESTS_ENGINE_RETENTION_FIXTURE_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -188,6 +189,7 @@ class RetentionLoopTest : public ::testing::Test {
     return request;
   }
 
+  std::function<std::unique_ptr<Backend>()> make_backend_;  // Instead of the CPU's; null: that.
   std::unique_ptr<TemporaryDirectory> directory_;
   ManualClock clock_;
   std::unique_ptr<EngineParts> parts_;
@@ -203,6 +205,10 @@ class RetentionLoopTest : public ::testing::Test {
     ASSERT_TRUE(parts.ok()) << parts.status();
     loop_.reset();
     parts_ = std::make_unique<EngineParts>(*std::move(parts));
+    if (make_backend_ != nullptr) {
+      parts_->backend = make_backend_();
+      parts_->kv_shape.dtype = parts_->backend->info().default_kv_dtype;
+    }
     auto spy = std::make_unique<SpyBackend>(std::move(parts_->backend));
     backend_ = spy.get();
     parts_->backend = std::move(spy);

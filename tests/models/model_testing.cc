@@ -132,14 +132,18 @@ std::string TemporaryDirectory::Read(const std::string& name) const {
 }
 
 LoadedModel::LoadedModel(const std::string& directory, const std::string& backend, int num_threads)
-    : backend_(MakeBackend(backend, num_threads)) {
+    : LoadedModel(directory, MakeBackend(backend, num_threads)) {}
+
+LoadedModel::LoadedModel(const std::string& directory, std::unique_ptr<Backend> backend)
+    : backend_(std::move(backend)) {
   auto files = ValueOrDie(OpenModelFiles(directory));
   const ModelLimits limits{.max_batch_rows = kMaxRows, .max_logit_rows = kMaxRows};
   model_ = ValueOrDie(files->Load(backend_.get(), limits, {}));
   pool_ = ValueOrDie(
       backend_->CreateKvPool({.num_pages = kMaxSequences * spec().num_layers * kPagesPerLayer,
                               .num_kv_heads = spec().num_kv_heads,
-                              .head_dim = spec().head_dim}));
+                              .head_dim = spec().head_dim,
+                              .dtype = backend_->info().default_kv_dtype}));
   logits_ = ValueOrDie(backend_->NewTensor(kMaxRows, spec().vocab_size));
 }
 

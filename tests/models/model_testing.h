@@ -73,6 +73,7 @@ struct TestSequence {
 class LoadedModel {
  public:
   LoadedModel(const std::string& directory, const std::string& backend, int num_threads = 2);
+  LoadedModel(const std::string& directory, std::unique_ptr<Backend> backend);
 
   Model& model() { return *model_; }
   const ModelSpec& spec() const { return model_->spec(); }
