@@ -5,9 +5,9 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
-#include "engine/backend/cuda/device.h"
 #include "engine/backend/host_draw.h"
 #include "tests/cuda_emulation/emulator/device_array.h"
+#include "tests/cuda_emulation/host_floats.h"
 
 namespace prefixd::cuda {
 namespace {
@@ -77,7 +77,7 @@ std::vector<DrawResult> DrawAs(const std::vector<DrawCase>& cases, Element type,
   const int64_t rows = static_cast<int64_t>(cases.size());
   const int64_t cols = static_cast<int64_t>(cases[0].logits.size());
   const int64_t stride = cols + padding;
-  std::vector<T> logits(1 + rows * stride, dev::FromFloat<T>(6e4f));
+  std::vector<T> logits(1 + rows * stride, host::FromFloat<T>(6e4f));
   std::vector<DrawRow> draws;
   std::vector<int32_t> bias_ids, count_ids, generated, suppressed;
   std::vector<float> bias_values;
@@ -86,7 +86,7 @@ std::vector<DrawResult> DrawAs(const std::vector<DrawCase>& cases, Element type,
     const DrawParams& params = c.params.params;
     const int64_t row = rows - 1 - i;
     for (int64_t id = 0; id < cols; ++id) {
-      logits[1 + row * stride + id] = dev::FromFloat<T>(c.logits[id]);
+      logits[1 + row * stride + id] = host::FromFloat<T>(c.logits[id]);
     }
     draws.push_back({.logits_row = static_cast<int32_t>(row),
                      .forced = c.params.forced,
@@ -165,8 +165,8 @@ TokenDraw DrawCase::draw() const {
 std::vector<float> Rounded(const std::vector<float>& values, Element type) {
   std::vector<float> rounded = values;
   for (float& value : rounded) {
-    if (type == Element::kF16) value = dev::ToFloat(dev::FromFloat<dev::f16>(value));
-    if (type == Element::kBF16) value = dev::ToFloat(dev::FromFloat<dev::bf16>(value));
+    if (type == Element::kF16) value = host::ToFloat(host::FromFloat<host::f16>(value));
+    if (type == Element::kBF16) value = host::ToFloat(host::FromFloat<host::bf16>(value));
   }
   return rounded;
 }
@@ -203,8 +203,8 @@ DrawCase RandomCase(int32_t vocabulary, Element type, std::mt19937_64* random) {
 
 std::vector<DrawResult> DrawOnDevice(const std::vector<DrawCase>& cases, Element type,
                                      int64_t padding) {
-  if (type == Element::kF16) return DrawAs<dev::f16>(cases, type, padding);
-  if (type == Element::kBF16) return DrawAs<dev::bf16>(cases, type, padding);
+  if (type == Element::kF16) return DrawAs<host::f16>(cases, type, padding);
+  if (type == Element::kBF16) return DrawAs<host::bf16>(cases, type, padding);
   return DrawAs<float>(cases, type, padding);
 }
 

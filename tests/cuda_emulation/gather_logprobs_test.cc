@@ -5,11 +5,11 @@
 
 #include <gtest/gtest.h>
 
-#include "engine/backend/cuda/device.h"
 #include "engine/backend/cuda/kernels/draw_tokens.h"
 #include "tests/cuda_emulation/draw_testing.h"
 #include "tests/cuda_emulation/emulator/device_array.h"
 #include "tests/cuda_emulation/emulator/testing.h"
+#include "tests/cuda_emulation/host_floats.h"
 
 namespace prefixd::cuda {
 namespace {
@@ -37,10 +37,10 @@ void ExpectLogSoftmax(Element type, int32_t num_rows, int32_t vocabulary, int64_
                       const Pairs& pairs, std::mt19937_64* random) {
   const int64_t stride = vocabulary + padding;
   std::normal_distribution<float> normal(3, 5);
-  std::vector<T> logits(1 + num_rows * stride, dev::FromFloat<T>(6e4f));
+  std::vector<T> logits(1 + num_rows * stride, host::FromFloat<T>(6e4f));
   for (int64_t row = 0; row < num_rows; ++row) {
     for (int64_t id = 0; id < vocabulary; ++id) {
-      logits[1 + row * stride + id] = dev::FromFloat<T>(normal(*random));
+      logits[1 + row * stride + id] = host::FromFloat<T>(normal(*random));
     }
   }
   const size_t count = pairs.rows.size();
@@ -55,8 +55,8 @@ void ExpectLogSoftmax(Element type, int32_t num_rows, int32_t vocabulary, int64_
   for (size_t i = 0; i < count; ++i) {
     const T* row = &logits[1 + pairs.rows[i] * stride];
     double sum = 0;
-    for (int32_t id = 0; id < vocabulary; ++id) sum += std::exp(double{dev::ToFloat(row[id])});
-    const double expected = dev::ToFloat(row[pairs.columns[i]]) - std::log(sum);
+    for (int32_t id = 0; id < vocabulary; ++id) sum += std::exp(double{host::ToFloat(row[id])});
+    const double expected = host::ToFloat(row[pairs.columns[i]]) - std::log(sum);
     ASSERT_NEAR(gathered[i], expected, 1e-5) << "pair " << i;
   }
 }
@@ -66,15 +66,15 @@ TEST(GatherLogprobs, AreTheLogOfTheSoftmax) {
   for (const int32_t vocabulary : {1, 2, 31, 100, 1000, 1029}) {
     const Pairs pairs = RandomPairs(5, vocabulary, 12, 90, &random);
     ExpectLogSoftmax<float>(Element::kF32, 5, vocabulary, 0, pairs, &random);
-    ExpectLogSoftmax<dev::f16>(Element::kF16, 5, vocabulary, 3, pairs, &random);
-    ExpectLogSoftmax<dev::bf16>(Element::kBF16, 5, vocabulary, 6, pairs, &random);
+    ExpectLogSoftmax<host::f16>(Element::kF16, 5, vocabulary, 3, pairs, &random);
+    ExpectLogSoftmax<host::bf16>(Element::kBF16, 5, vocabulary, 6, pairs, &random);
   }
 }
 
 TEST(GatherLogprobs, OfALargeVocabulary) {
   std::mt19937_64 random(2);
   const Pairs pairs = RandomPairs(2, 32064, 3, 2500, &random);
-  ExpectLogSoftmax<dev::bf16>(Element::kBF16, 2, 32064, 0, pairs, &random);
+  ExpectLogSoftmax<host::bf16>(Element::kBF16, 2, 32064, 0, pairs, &random);
 }
 
 TEST(GatherLogprobs, AreTheSameInEveryOrderOfThreads) {
