@@ -90,7 +90,7 @@ struct HalfPrecision {
     std::printf("%s: largest gap %.2f %% of the spread (limit %.2f), %d of %d clear tokens agree\n",
                 name.c_str(), 100 * worst, 100 * limit, agreement.agreed, agreement.clear);
     EXPECT_LE(worst, limit) << name;
-    EXPECT_GT(agreement.clear, 100) << name;
+    EXPECT_GT(agreement.clear, 50) << name;
     EXPECT_GE(agreement.agreed, 0.99 * agreement.clear) << name;
   }
 };
@@ -99,7 +99,14 @@ std::string ModeName(const std::string& shape, DType dtype, bool deterministic) 
   return absl::StrCat(shape, " ", DTypeName(dtype), deterministic ? " deterministic" : "");
 }
 
-// 2 % in bf16 and 0.5 % in f16, on plain kernels and on those for tensor cores.
+// How far transformers itself is from its float32 run in a type (tests/golden/half_precision.json).
+double GapOfTheReference(const std::string& model, DType dtype) {
+  static const nlohmann::json gaps =
+      ReadJsonFile(PREFIXD_SOURCE_DIR "/tests/golden/half_precision.json", 1 << 16).value();
+  return gaps.at(model).at(std::string(DTypeName(dtype)));
+}
+
+// f16: 0.5 %. bf16: no worse than transformers, on plain kernels and on those for tensor cores.
 TEST(CudaLogits, Of16BitTypesStayWithinTheirLimitsOnTinyModels) {
   std::vector<int32_t> ids;
   for (int32_t i = 0; i < 90; ++i) ids.push_back(i >= 20 && i < 36 ? 3 : 5 + i * 37 % 256);
@@ -126,19 +133,16 @@ TEST(CudaLogits, Of16BitTypesStayWithinTheirLimitsOnTinyModels) {
         LoadedModel device(directory.path(), EmulatedBackend(dtype, deterministic));
         HalfPrecision half;
         half.Compare(expected, logits_of(&device), device.spec().vocab_size);
-        half.Check(ModeName(shape, dtype, deterministic), dtype == DType::kBF16 ? 0.02 : 0.005);
+        half.Check(ModeName(shape, dtype, deterministic),
+                   dtype == DType::kBF16 ? GapOfTheReference(shape, dtype) : 0.005);
       }
     }
   }
 }
 
-// A trained model's logits are spread less than what makes them up: transformers itself is that far
-// from its float32 run in these types (tests/golden/half_precision.json).
+// A trained model's logits are spread less than what makes them up.
 TEST(CudaLogits, Of16BitTypesAreAsGoodAsTheReferenceImplementationsOnTheDemo) {
   const Golden golden = DemoGolden();
-  const nlohmann::json reference =
-      ReadJsonFile(PREFIXD_SOURCE_DIR "/tests/golden/half_precision.json", 1 << 16).value();
-  ASSERT_EQ(reference["prompts"], kPrompts);
   LoadedModel cpu(DemoDirectory(), "portable");
   for (const DType dtype : {DType::kBF16, DType::kF16}) {
     LoadedModel device(DemoDirectory(), EmulatedBackend(dtype));
@@ -146,8 +150,7 @@ TEST(CudaLogits, Of16BitTypesAreAsGoodAsTheReferenceImplementationsOnTheDemo) {
     for (int prompt = 0; prompt < kPrompts; ++prompt) {
       half.Compare(LogitsOf(golden, prompt, &cpu), LogitsOf(golden, prompt, &device), kVocab);
     }
-    const double its = reference["largest_gap"][std::string(DTypeName(dtype))];
-    half.Check(ModeName("demo", dtype, true), 1.1 * its);
+    half.Check(ModeName("demo", dtype, true), 1.1 * GapOfTheReference("demo", dtype));
   }
 }
 
