@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "engine/backend/cuda/module.h"
 #include "engine/backend/ref/ref_backend.h"
-#include "tests/engine/forwarding_backend.h"
+#include "tests/backend/forwarding_backend.h"
 
 namespace prefixd {
 namespace {

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "tests/engine/forwarding_backend.h"
+#include "tests/backend/forwarding_backend.h"
 
 namespace prefixd::testing {
 

@@ -8,7 +8,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "engine/threaded_engine.h"
-#include "tests/engine/forwarding_backend.h"
+#include "tests/backend/forwarding_backend.h"
 
 namespace prefixd {
 namespace {

@@ -4,31 +4,13 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "engine/backend/check_gather.h"
 #include "engine/backend/cpu/cpu_backend_impl.h"
 #include "engine/backend/cpu/kv_pool.h"
 #include "engine/tensor/half.h"
 
 namespace prefixd::cpu {
 namespace {
-
-int32_t NumDestinations(const SlotGather& gather) {
-  if (gather.first_source.empty()) return static_cast<int32_t>(gather.sources.size());
-  return static_cast<int32_t>(gather.first_source.size()) - 1;
-}
-
-void CheckGather(const SlotGather& gather, const KvPoolShape& shape) {
-  for (const auto pages : {gather.source_pages, gather.destination_pages}) {
-    for (const int32_t page : pages) PREFIXD_CHECK(page >= 0 && page < shape.num_pages);
-  }
-  const int64_t num_slots = static_cast<int64_t>(gather.source_pages.size()) * kPageSlots;
-  for (const int32_t slot : gather.sources) PREFIXD_CHECK(slot >= 0 && slot < num_slots);
-  PREFIXD_CHECK(NumDestinations(gather) <=
-                static_cast<int64_t>(gather.destination_pages.size()) * kPageSlots);
-  const auto first = gather.first_source;
-  if (first.empty()) return;
-  PREFIXD_CHECK(first.front() >= 0 && first.back() <= static_cast<int64_t>(gather.sources.size()));
-  for (size_t d = 1; d < first.size(); ++d) PREFIXD_CHECK(first[d - 1] < first[d]);
-}
 
 // One kv head of the pages of a gather.
 struct GatherHead {

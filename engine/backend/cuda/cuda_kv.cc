@@ -1,30 +1,12 @@
 // GatherSlots and CopyPages of the CUDA backend.
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "engine/backend/check_gather.h"
 #include "engine/backend/cuda/cuda_backend_impl.h"
 #include "engine/backend/cuda/kernels/kv_ops.h"
 
 namespace prefixd::cuda {
 namespace {
-
-int64_t NumDestinations(const SlotGather& gather) {
-  if (gather.first_source.empty()) return static_cast<int64_t>(gather.sources.size());
-  return static_cast<int64_t>(gather.first_source.size()) - 1;
-}
-
-void CheckGather(const SlotGather& gather, const KvPages& pages) {
-  for (const auto ids : {gather.source_pages, gather.destination_pages}) {
-    for (const int32_t page : ids) PREFIXD_CHECK(page >= 0 && page < pages.num_pages);
-  }
-  const int64_t num_slots = static_cast<int64_t>(gather.source_pages.size()) * kPageSlots;
-  for (const int32_t slot : gather.sources) PREFIXD_CHECK(slot >= 0 && slot < num_slots);
-  PREFIXD_CHECK(NumDestinations(gather) <=
-                static_cast<int64_t>(gather.destination_pages.size()) * kPageSlots);
-  const auto first = gather.first_source;
-  if (first.empty()) return;
-  PREFIXD_CHECK(first.front() >= 0 && first.back() <= static_cast<int64_t>(gather.sources.size()));
-  for (size_t d = 1; d < first.size(); ++d) PREFIXD_CHECK(first[d - 1] < first[d]);
-}
 
 int64_t SlotIn(absl::Span<const int32_t> pages, int64_t slot) {
   return int64_t{pages[slot / kPageSlots]} * kPageSlots + slot % kPageSlots;
@@ -34,7 +16,7 @@ int64_t SlotIn(absl::Span<const int32_t> pages, int64_t slot) {
 
 absl::Status CudaBackend::GatherSlots(absl::Span<const SlotGather> gathers, KvPool* pool) {
   const KvPages pages = static_cast<CudaKvPool*>(pool)->pages();
-  for (const SlotGather& gather : gathers) CheckGather(gather, pages);
+  for (const SlotGather& gather : gathers) CheckGather(gather, pool->shape());
   PREFIXD_RETURN_IF_ERROR(Enter());
   PREFIXD_RETURN_IF_ERROR(MoveSlots(gathers, /*means=*/false, pages));
   return MoveSlots(gathers, /*means=*/true, pages);

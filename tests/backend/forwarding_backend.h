@@ -1,6 +1,6 @@
 // A backend that hands every call on to another one; tests derive from it to watch or to change.
-#ifndef PREFIXD_TESTS_ENGINE_FORWARDING_BACKEND_H_
-#define PREFIXD_TESTS_ENGINE_FORWARDING_BACKEND_H_
+#ifndef PREFIXD_TESTS_BACKEND_FORWARDING_BACKEND_H_
+#define PREFIXD_TESTS_BACKEND_FORWARDING_BACKEND_H_
 
 #include <cstdint>
 #include <memory>
@@ -120,4 +120,4 @@ class ForwardingBackend : public Backend {
 
 }  // namespace prefixd::testing
 
-#endif  // PREFIXD_TESTS_ENGINE_FORWARDING_BACKEND_H_
+#endif  // PREFIXD_TESTS_BACKEND_FORWARDING_BACKEND_H_
