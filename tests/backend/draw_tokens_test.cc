@@ -25,7 +25,9 @@ std::vector<DrawnToken> Draw(Backend* backend, const Tensor& logits,
   std::vector<DrawnToken> drawn;
   const absl::StatusOr<uint64_t> ticket = backend->DrawTokens(logits, draws);
   EXPECT_TRUE(ticket.ok()) << ticket.status();
-  if (ticket.ok()) EXPECT_TRUE(backend->TakeDraws(*ticket, &drawn).ok());
+  if (ticket.ok()) {
+    EXPECT_TRUE(backend->TakeDraws(*ticket, &drawn).ok());
+  }
   return drawn;
 }
 

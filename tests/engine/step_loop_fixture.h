@@ -160,7 +160,9 @@ class StepLoopTest : public ::testing::Test {
 
   // After what ends running ahead: the step in flight is taken before anything else happens.
   void TakeStepInFlight() {
-    if (InFlight() > 1) ASSERT_TRUE(loop_->Step());
+    if (InFlight() > 1) {
+      ASSERT_TRUE(loop_->Step());
+    }
   }
 
   EngineStats Stats() const {
