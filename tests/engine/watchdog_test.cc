@@ -1,11 +1,14 @@
 #include "engine/watchdog.h"
 
-#include <atomic>
+#include <chrono>
+#include <future>
+#include <memory>
 #include <utility>
+#include <variant>
+#include <vector>
 
 #include <gtest/gtest.h>
 
-#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "engine/threaded_engine.h"
 #include "tests/backend/forwarding_backend.h"
@@ -16,17 +19,15 @@ namespace {
 using testing::ForwardingBackend;
 
 TEST(Watchdog, NoticesAStepThatHangs) {
-  absl::Notification noticed;
-  absl::Duration taken;
-  Watchdog watchdog(absl::Milliseconds(20), [&](absl::Duration elapsed) {
-    taken = elapsed;
-    noticed.Notify();
-  });
+  std::promise<absl::Duration> taken;
+  Watchdog watchdog(absl::Milliseconds(20),
+                    [&](absl::Duration elapsed) { taken.set_value(elapsed); });
   EXPECT_FALSE(watchdog.hung());
   watchdog.BeginStep();
-  ASSERT_TRUE(noticed.WaitForNotificationWithTimeout(absl::Seconds(60)));
+  std::future<absl::Duration> elapsed = taken.get_future();
+  ASSERT_EQ(elapsed.wait_for(std::chrono::seconds(60)), std::future_status::ready);
   EXPECT_TRUE(watchdog.hung());
-  EXPECT_GE(taken, absl::Milliseconds(20));
+  EXPECT_GE(elapsed.get(), absl::Milliseconds(20));
 }
 
 TEST(Watchdog, AnIdleEngineDoesNotHang) {
@@ -54,10 +55,14 @@ class HangingBackend final : public ForwardingBackend {
  public:
   using ForwardingBackend::ForwardingBackend;
   absl::Status TakeDraws(uint64_t ticket, std::vector<DrawnToken>* drawn) override {
-    release.WaitForNotification();
+    released_.wait();
     return real().TakeDraws(ticket, drawn);
   }
-  absl::Notification release;
+  void Release() { release_.set_value(); }
+
+ private:
+  std::promise<void> release_;
+  std::shared_future<void> released_ = release_.get_future();
 };
 
 class LastStatus final : public EventSink {
@@ -65,11 +70,11 @@ class LastStatus final : public EventSink {
   void OnEvent(Event event) override {
     if (std::holds_alternative<FailedEvent>(event) ||
         std::holds_alternative<FinishedEvent>(event)) {
-      ended.Notify();
+      ended.set_value();
     }
   }
   bool Writable() const override { return true; }
-  absl::Notification ended;
+  std::promise<void> ended;
 };
 
 TEST(Watchdog, AnEngineWhoseDeviceHangsHasFailed) {
@@ -97,8 +102,8 @@ TEST(Watchdog, AnEngineWhoseDeviceHangsHasFailed) {
   while (!engine.Hung() && absl::Now() < limit) absl::SleepFor(absl::Milliseconds(10));
   EXPECT_TRUE(engine.Hung());
   EXPECT_EQ(engine.Stats()->state, EngineState::kFailed);
-  backend->release.Notify();  // Else its thread could not be joined.
-  sink->ended.WaitForNotification();
+  backend->Release();  // Else its thread could not be joined.
+  sink->ended.get_future().wait();
 }
 
 }  // namespace
