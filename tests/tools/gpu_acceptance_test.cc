@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <numeric>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "tools/acceptance/floors.h"
@@ -61,10 +64,24 @@ TEST(FloorsTest, ThePapersRatesAreTokensBySeconds) {
 }
 
 TEST(FloorsTest, PagesAreCountedByLayerAndSequence) {
-  // 1 layer of 7B at 20 % of 880 tokens: 176 slots, 11 pages.
-  EXPECT_EQ(PagesNeeded(Llava7B(), 1, 880, 0.2), 32 * 11);
+  // 7B at 20 % of 880 tokens: from 352 slots in the first layer to 1 in the last, 176 on average.
+  EXPECT_EQ(PagesNeeded(Llava7B(), 1, 880, 0.2), 368);
   EXPECT_EQ(PagesNeeded(Llava7B(), 48, 880, 1.0), int64_t{32} * 48 * 55);
   EXPECT_EQ(PagesNeeded(Llava7B(), 1, 17, 1.0), 32 * 2);
+}
+
+TEST(FloorsTest, EarlyLayersKeepMoreAndTheMeanIsTheBudget) {
+  for (const double budget : {0.2, 0.4, 0.6, 0.8, 1.0}) {
+    const std::vector<int> kept = KeptByLayer(32, 880, budget);
+    ASSERT_EQ(kept.size(), 32u);
+    EXPECT_TRUE(std::is_sorted(kept.rbegin(), kept.rend()));
+    EXPECT_GE(kept.back(), 1);
+    EXPECT_LE(kept.front(), 880);
+    EXPECT_NEAR(std::accumulate(kept.begin(), kept.end(), 0.0), 32 * 880 * budget, 32);
+  }
+  EXPECT_EQ(KeptByLayer(32, 880, 0.2).front(), 352);
+  EXPECT_EQ(KeptByLayer(32, 880, 0.2).back(), 1);
+  EXPECT_EQ(KeptByLayer(2, 48, 0.8), (std::vector<int>{48, 29}));
 }
 
 KernelTime Time(KernelKind kind, double bytes, double flops, double seconds) {

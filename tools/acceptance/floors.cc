@@ -129,9 +129,22 @@ double DecodeFloorSeconds(const ModelShape& model, int batch, int prompt, int ge
   return generated * (static_cast<double>(model.WeightBytes()) + kv) / bytes_per_second;
 }
 
+std::vector<int> KeptByLayer(int num_layers, int tokens, double budget) {
+  const double spread = 2 * std::min(budget, 1 - budget);
+  std::vector<int> kept;
+  for (int layer = 0; layer < num_layers; ++layer) {
+    const double place = num_layers > 1 ? 0.5 - static_cast<double>(layer) / (num_layers - 1) : 0;
+    kept.push_back(std::max(1, static_cast<int>(std::ceil(tokens * (budget + place * spread)))));
+  }
+  return kept;
+}
+
 int64_t PagesNeeded(const ModelShape& model, int batch, int tokens, double budget) {
-  const auto kept = static_cast<int64_t>(std::ceil(tokens * budget));
-  return int64_t{model.num_layers} * batch * ((kept + kPageSlots - 1) / kPageSlots);
+  int64_t pages = 0;
+  for (const int kept : KeptByLayer(model.num_layers, tokens, budget)) {
+    pages += int64_t{batch} * ((kept + kPageSlots - 1) / kPageSlots);
+  }
+  return pages;
 }
 
 uint64_t PageBytes(const ModelShape& model) {

@@ -80,6 +80,10 @@ const std::vector<PaperRow>& PaperTable();
 double DecodeFloorSeconds(const ModelShape& model, int batch, int prompt, int generated,
                           double budget, double bytes_per_second);
 
+// Slots by layer when `budget` of `tokens` is kept: as PrefixKV's profiles have it, early layers
+// keep more than late ones, here along a straight line, and the mean is the budget.
+std::vector<int> KeptByLayer(int num_layers, int tokens, double budget);
+
 // Pages of the batch at its longest; lists of layers are counted in whole pages.
 int64_t PagesNeeded(const ModelShape& model, int batch, int tokens, double budget);
 uint64_t PageBytes(const ModelShape& model);

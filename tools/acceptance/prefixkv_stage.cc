@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -28,11 +29,9 @@ std::string Times(double full, double part) {
 std::string OrOom(double value) { return value < 0 ? "OOM" : absl::StrFormat("%.1f", value); }
 
 // Simpson's rule over the lengths that a sequence goes through.
-absl::StatusOr<double> DecodeSeconds(const PaperRow& row, double budget, int steps,
-                                     SyntheticDecoder* decoder) {
-  const auto kept = [&](int tokens) {
-    return std::max(1, static_cast<int>(std::ceil(tokens * budget)));
-  };
+absl::StatusOr<double> DecodeSeconds(const ModelShape& model, const PaperRow& row, double budget,
+                                     int steps, SyntheticDecoder* decoder) {
+  const auto kept = [&](int tokens) { return KeptByLayer(model.num_layers, tokens, budget); };
   PREFIXD_RETURN_IF_ERROR(decoder->Place(row.batch, kept(row.prompt + row.generated), 0));
   PREFIXD_RETURN_IF_ERROR(decoder->FillSlots());
   double sum = 0;
@@ -94,7 +93,7 @@ absl::Status MeasureModel(const StageSettings& settings, const ModelShape& model
     Measured measured;
     for (size_t b = 0; b < kBudgets.size(); ++b) {
       const absl::StatusOr<double> seconds =
-          DecodeSeconds(row, kBudgets[b], settings.quick ? 6 : 16, decoder->get());
+          DecodeSeconds(model, row, kBudgets[b], settings.quick ? 6 : 16, decoder->get());
       if (absl::IsResourceExhausted(seconds.status())) {
         measured.why[b] = absl::StrCat("does not fit: ", seconds.status().message());
         continue;

@@ -96,33 +96,33 @@ absl::Status SyntheticDecoder::CreatePool(int32_t num_pages) {
   return absl::OkStatus();
 }
 
-absl::Status SyntheticDecoder::Place(int batch, int slots, int shared_slots) {
-  const int per_sequence = (slots + kPageSlots - 1) / kPageSlots;
-  const int shared = shared_slots / kPageSlots;
-  const int64_t needed =
-      int64_t{model_.num_layers} * (shared + int64_t{batch} * (per_sequence - shared));
+absl::Status SyntheticDecoder::Place(int batch, const std::vector<int>& slots, int shared_slots) {
+  const auto pages_of = [](int count) { return (count + kPageSlots - 1) / kPageSlots; };
+  const int shared = std::min(shared_slots, slots.back()) / kPageSlots;
+  int64_t needed = 0;
+  for (const int count : slots) needed += shared + int64_t{batch} * (pages_of(count) - shared);
   if (batch > kMaxBatch || needed > num_pages()) {
     return absl::ResourceExhaustedError(
         absl::StrCat("needs ", needed, " pages, there are ", num_pages()));
   }
   batch_ = batch;
   slots_ = slots;
-  pages_.assign(static_cast<size_t>(model_.num_layers), {});
+  pages_.assign(slots.size(), {});
   int32_t next = 0;
-  for (auto& layer : pages_) {
+  for (size_t layer = 0; layer < slots.size(); ++layer) {
     std::vector<int32_t> common(static_cast<size_t>(shared));
     for (int32_t& page : common) page = next++;
     for (int s = 0; s < batch; ++s) {
       std::vector<int32_t> list = common;
-      while (static_cast<int>(list.size()) < per_sequence) list.push_back(next++);
-      layer.push_back(std::move(list));
+      while (static_cast<int>(list.size()) < pages_of(slots[layer])) list.push_back(next++);
+      pages_[layer].push_back(std::move(list));
     }
   }
   return absl::OkStatus();
 }
 
 absl::Status SyntheticDecoder::FillSlots() {
-  for (int s = 0; s < batch_; ++s) PREFIXD_RETURN_IF_ERROR(Prefill(s, slots_));
+  for (int s = 0; s < batch_; ++s) PREFIXD_RETURN_IF_ERROR(Prefill(s, slots_.front()));
   return backend_->Synchronize();
 }
 
@@ -140,10 +140,14 @@ absl::Status SyntheticDecoder::Prefill(int sequence, int tokens) {
     write_slots_ = positions;
     segments_.assign(pages_.size(), {});
     for (size_t layer = 0; layer < pages_.size(); ++layer) {
-      segments_[layer].push_back({.num_rows = rows,
-                                  .pages = pages_[layer][static_cast<size_t>(sequence)],
-                                  .write_slots = write_slots_,
-                                  .first_visible = begin + 1});
+      // Rows that find no slot in a layer find none in those behind it.
+      const int fit = std::min(rows, slots_[layer] - begin);
+      if (fit <= 0) break;
+      segments_[layer].push_back(
+          {.num_rows = fit,
+           .pages = pages_[layer][static_cast<size_t>(sequence)],
+           .write_slots = absl::MakeConstSpan(write_slots_).first(static_cast<size_t>(fit)),
+           .first_visible = begin + 1});
     }
     PREFIXD_RETURN_IF_ERROR(Forward(ids, positions, 1, false));
   }
@@ -162,28 +166,31 @@ absl::StatusOr<double> SyntheticDecoder::PrefillSeconds(int tokens) {
   return Median(std::move(seconds));
 }
 
-absl::StatusOr<double> SyntheticDecoder::DecodeSeconds(int slots, int steps) {
+absl::StatusOr<double> SyntheticDecoder::DecodeSeconds(const std::vector<int>& slots, int steps) {
   constexpr int kWarm = 4;  // Eager, then recorded, then played.
   const int rows = std::max(batch_, backend_->PaddedRows(batch_));
-  if (rows > kMaxBatch || slots > slots_ || slots < 1) {
-    return absl::InvalidArgumentError("more rows or slots than there are");
+  write_slots_.clear();
+  for (size_t layer = 0; layer < slots.size(); ++layer) {
+    if (rows > kMaxBatch || slots[layer] > slots_[layer] || slots[layer] < 1) {
+      return absl::InvalidArgumentError("more rows or slots than there are");
+    }
+    write_slots_.push_back(slots[layer] - 1);
   }
-  write_slots_ = {slots - 1};
   segments_.assign(pages_.size(), {});
   for (size_t layer = 0; layer < pages_.size(); ++layer) {
     for (int s = 0; s < batch_; ++s) {
       segments_[layer].push_back({.row_begin = s,
                                   .num_rows = 1,
                                   .pages = pages_[layer][static_cast<size_t>(s)],
-                                  .write_slots = write_slots_,
-                                  .first_visible = slots});
+                                  .write_slots = absl::MakeConstSpan(&write_slots_[layer], 1),
+                                  .first_visible = slots[layer]});
     }
   }
   std::vector<int32_t> ids(static_cast<size_t>(rows), 0), positions(ids.size(), 0);
   std::vector<TokenDraw> draws(static_cast<size_t>(batch_));
   for (int s = 0; s < batch_; ++s) {
     ids[static_cast<size_t>(s)] = s + 1;
-    positions[static_cast<size_t>(s)] = slots - 1;
+    positions[static_cast<size_t>(s)] = slots.front() - 1;
     draws[static_cast<size_t>(s)].logits_row = s;
   }
   std::deque<uint64_t> tickets;

@@ -26,22 +26,33 @@ class SyntheticDecoder {
   absl::Status CreatePool(int32_t num_pages);
   int32_t num_pages() const { return pool_ == nullptr ? 0 : pool_->shape().num_pages; }
 
-  // Lays out `batch` sequences of `slots` slots in every layer; the first `shared_slots` (whole
-  // pages of it) are the same pages for all. Errors: RESOURCE_EXHAUSTED naming the pages needed.
-  absl::Status Place(int batch, int slots, int shared_slots);
+  // Lays out `batch` sequences of slots[layer] slots, no layer with more than the one before; the
+  // first `shared_slots` (whole pages of it; at most the least) are the same pages for all.
+  // Errors: RESOURCE_EXHAUSTED naming the pages needed.
+  absl::Status Place(int batch, const std::vector<int>& slots, int shared_slots);
+  // The same number in every layer.
+  absl::Status Place(int batch, int slots, int shared_slots) {
+    return Place(batch, SameSlots(slots), shared_slots);
+  }
   // Fills all slots of all sequences by prefills of random tokens.
   absl::Status FillSlots();
 
-  // Seconds to prefill one prompt into the first sequence. Requires: slots <= those placed.
+  // Seconds to prefill one prompt into the first sequence. Requires: as many slots in every layer.
   absl::StatusOr<double> PrefillSeconds(int tokens);
-  // Seconds of a step in which every sequence decodes one token over `slots` slots, the median over
-  // `steps` steps. As in the engine, as many steps are in flight as the backend takes.
-  absl::StatusOr<double> DecodeSeconds(int slots, int steps);
+  // Seconds of a step in which every sequence decodes one token over slots[layer] slots, the median
+  // over `steps` steps. As in the engine, as many steps are in flight as the backend takes.
+  absl::StatusOr<double> DecodeSeconds(const std::vector<int>& slots, int steps);
+  absl::StatusOr<double> DecodeSeconds(int slots, int steps) {
+    return DecodeSeconds(SameSlots(slots), steps);
+  }
 
  private:
   SyntheticDecoder(const ModelShape& model, int max_rows, Backend* backend)
       : model_(model), max_rows_(max_rows), backend_(backend) {}
 
+  std::vector<int> SameSlots(int slots) const {
+    return std::vector<int>(static_cast<size_t>(model_.num_layers), slots);
+  }
   absl::Status LoadWeights();
   absl::StatusOr<std::unique_ptr<Matrix>> RandomMatrix(int64_t rows, int64_t cols);
   absl::StatusOr<OwnedTensor> Ones();
@@ -65,10 +76,11 @@ class SyntheticDecoder {
   std::vector<int32_t> row_ids_;
   std::unique_ptr<KvPool> pool_;
 
-  int batch_ = 0, slots_ = 0;
+  int batch_ = 0;
+  std::vector<int> slots_;                                // [layer].
   std::vector<std::vector<std::vector<int32_t>>> pages_;  // [layer][sequence].
-  std::vector<int32_t> write_slots_;
-  std::vector<std::vector<KvSegment>> segments_;  // [layer].
+  std::vector<int32_t> write_slots_;                      // Of a prefill; of a decode [layer].
+  std::vector<std::vector<KvSegment>> segments_;          // [layer].
   std::vector<absl::Span<const KvSegment>> views_;
 };
 
