@@ -24,9 +24,11 @@ TEST_P(ScheduleBits, EveryStreamIsItsLonelyRunOnTheDevice) {
   EXPECT_GT(backend_->steps_ahead, 0);
 }
 
+// Of the float32 instance; 16-bit types are judged by their logits (cuda_logits_test).
+class DeviceTokens : public ScheduleBits {};
+
 // The same requests alone on the CPU.
-TEST_P(ScheduleBits, TokensAreThoseOfTheCpu) {
-  if (GetParam().kv != DType::kF32) GTEST_SKIP() << "16-bit types are judged by their logits";
+TEST_P(DeviceTokens, AreThoseOfTheCpu) {
   const std::vector<std::vector<ChoiceBytes>> device = alone_;
   const std::vector<std::vector<int32_t>> device_kept = kept_alone_;
   Use(CreateBackend({.name = "cpu"}).value());
@@ -62,6 +64,10 @@ INSTANTIATE_TEST_SUITE_P(Cuda, ScheduleBits,
                                            // On tensor cores.
                                            Variant("bf16WideHeads", DType::kBF16,
                                                    "tiny-llava-wide-heads")),
+                         [](const auto& info) { return info.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(Cuda, DeviceTokens,
+                         ::testing::Values(Variant("f32", DType::kF32, "tiny-llava")),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace
