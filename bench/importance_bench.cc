@@ -145,14 +145,15 @@ class Model {
         .sums = with_sums ? &sums : nullptr};
     const auto segments = absl::MakeConstSpan(&segment, 1);
     const double begin = NowSeconds(), cpu_begin = CpuSeconds();
-    bool ok = backend_->RmsNorm(hidden, scale_.view, 1e-5f, norm).ok();
+    bool ok = backend_->RmsNorm(hidden, scale_.view, {.eps = 1e-5f}, norm).ok();
     ok &= backend_->Linear(norm, *layer.qkv, {}, qkv).ok();
     ok &= backend_->WriteKv(qkv, &angles, kHeads, segments, layer.pool.get()).ok();
     const double attention_begin = NowSeconds(), attention_cpu_begin = CpuSeconds();
-    ok &= backend_->PagedAttention(qkv, *layer.pool, kHeads, 0.125f, segments, mixed).ok();
+    ok &=
+        backend_->PagedAttention(qkv, *layer.pool, kHeads, {.scale = 0.125f}, segments, mixed).ok();
     const double attention_end = NowSeconds(), attention_cpu_end = CpuSeconds();
     ok &= backend_->Linear(mixed, *layer.output, {.accumulate = true}, hidden).ok();
-    ok &= backend_->RmsNorm(hidden, scale_.view, 1e-5f, norm).ok();
+    ok &= backend_->RmsNorm(hidden, scale_.view, {.eps = 1e-5f}, norm).ok();
     ok &= backend_->Linear(norm, *layer.gate_up, {}, gate_up).ok();
     ok &= backend_->GatedActivation(gate_up, Activation::kSilu, gated).ok();
     ok &= backend_->Linear(gated, *layer.down, {.accumulate = true}, hidden).ok();

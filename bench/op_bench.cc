@@ -157,7 +157,8 @@ void BenchPagedAttention(Backend* backend, Probes* probes, const Options& option
     const double begin = NowSeconds();
     for (int i = 0; i < calls; ++i) {
       PREFIXD_CHECK(
-          backend->PagedAttention(q.view, *pool, s.num_heads, 0.125f, segments, y.view).ok());
+          backend->PagedAttention(q.view, *pool, s.num_heads, {.scale = 0.125f}, segments, y.view)
+              .ok());
     }
     if (repetition > 0) samples.Add((NowSeconds() - begin) / calls, bytes, flops, probes);
   }

@@ -111,10 +111,10 @@ class Variant {
     backend_->set_share_pages(together_);
     const double begin = NowSeconds();
     for (const Layer& layer : layers_) {
-      PREFIXD_CHECK(
-          backend_
-              ->PagedAttention(q_, *layer.pool, shape_.num_heads, 0.125f, layer.segments, y_.view)
-              .ok());
+      PREFIXD_CHECK(backend_
+                        ->PagedAttention(q_, *layer.pool, shape_.num_heads, {.scale = 0.125f},
+                                         layer.segments, y_.view)
+                        .ok());
     }
     return (NowSeconds() - begin) / static_cast<double>(layers_.size());
   }

@@ -88,8 +88,10 @@ absl::Status OpenPrompts(EngineParts* parts) {
         absl::StrCat(options.model_path, "/tokenizer.json: ", tokenizer->vocab_size(),
                      " tokens, the model has ", spec.vocab_size, " embedding rows"));
   }
-  absl::StatusOr<std::unique_ptr<const ChatTemplate>> chat =
-      ChatTemplate::Find(tokenizer->chat_template(), options.chat_template);
+  const bool has_own = !tokenizer->chat_template().empty() || spec.chat_template.empty();
+  absl::StatusOr<std::unique_ptr<const ChatTemplate>> chat = ChatTemplate::Find(
+      tokenizer->chat_template(),
+      !options.chat_template.empty() || has_own ? options.chat_template : spec.chat_template);
   // A model without a known template still serves prompts; a name that was asked for must exist.
   if (!chat.ok() && !options.chat_template.empty()) return chat.status();
 

@@ -132,10 +132,9 @@ void ModelRunner::AddDecode(const DecodeRow& decode) {
                            ? LiveSlots(sequence->kv.layer(0))
                            : sequence->kv.next_position());
   AddKv(&sequence->kv, sequence->scores.empty() ? nullptr : &sequence->scores, 0, row, 1);
-  sources_.push_back(
-      {.request = decode.request,
-       .sequence = sequence,
-       .logits_row = static_cast<int32_t>(logit_rows_.size())});
+  sources_.push_back({.request = decode.request,
+                      .sequence = sequence,
+                      .logits_row = static_cast<int32_t>(logit_rows_.size())});
   logit_rows_.push_back(row);
 }
 
@@ -155,15 +154,13 @@ void ModelRunner::AddPrefill(const PrefillPiece& piece) {
   const int32_t logits_row = static_cast<int32_t>(logit_rows_.size());
   logit_rows_.push_back(row_begin + piece.num_rows - 1);
   if (!piece.ends_prompt || request->choices.size() == 1) {
-    sources_.push_back(
-        {.request = request, .sequence = piece.sequence, .logits_row = logits_row});
+    sources_.push_back({.request = request, .sequence = piece.sequence, .logits_row = logits_row});
     return;
   }
   for (const auto& sequence : request->choices) {
     const bool fresh = !sequence->finished && sequence->generated.empty();
     if (!fresh) continue;
-    sources_.push_back(
-        {.request = request, .sequence = sequence.get(), .logits_row = logits_row});
+    sources_.push_back({.request = request, .sequence = sequence.get(), .logits_row = logits_row});
   }
 }
 
@@ -197,6 +194,7 @@ void ModelRunner::AddKv(KvSequence* kv, const SlotScores* scores, int32_t first_
                                 .pages = kv->layer(static_cast<int>(layer)).page_ids(),
                                 .write_slots = placement.write_slots[layer],
                                 .first_visible = placement.first_visible[layer],
+                                .first_position = positions_[static_cast<size_t>(row_begin)],
                                 .sums = scores != nullptr ? &scores->layers[layer] : nullptr,
                                 .first_summed_row = first_summed});
   }
@@ -319,8 +317,7 @@ absl::Status ModelRunner::Collect(std::vector<SampledToken>* samples) {
     SampledToken sampled{
         .request = source.request, .sequence = source.sequence, .token = drawn.token};
     if (drawn.token >= 0 && source.watched) {
-      source.sequence->served.push_back(
-          {drawn.token, drawn.sampled.logprob, drawn.top.at(0).id});
+      source.sequence->served.push_back({drawn.token, drawn.sampled.logprob, drawn.top.at(0).id});
     }
     if (drawn.token >= 0 && source.wants_logprobs) {
       drawn.top.resize(std::min(drawn.top.size(),

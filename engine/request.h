@@ -59,6 +59,9 @@ struct SamplingParams {
   float frequency_penalty = 0.0f;                     // [-2, 2].
   std::optional<uint64_t> seed;                       // Unset: drawn by the engine and reported.
   std::vector<std::pair<int32_t, float>> logit_bias;  // At most 1,024; ids in the vocabulary.
+  // Beam search: hypotheses that are kept, 1..8; 1: none. Greedy, without penalties or a KV budget.
+  int32_t num_beams = 1;
+  float length_penalty = 1.0f;  // [-10, 10]: worth = sum of log-probs / length^length_penalty.
 };
 
 struct StoppingParams {
@@ -102,7 +105,10 @@ struct Request {
   int32_t priority = 0;                          // Higher first.
   std::string prefix;                // Name of a pinned prefix whose input precedes `input`.
   bool bypass_prefix_cache = false;  // Neither reads nor publishes KV and features.
-  std::string cache_salt;            // Narrows the tenant's namespace; at most 128 bytes.
+  // Every step computes the whole sequence again, as if there were no KV cache: for experiments.
+  // Implies bypass_prefix_cache; no KV budget, beam search or named prefix.
+  bool recompute_all = false;
+  std::string cache_salt;  // Narrows the tenant's namespace; at most 128 bytes.
   RetentionParams retention;
   // Teacher forcing, for evaluation: the output of every choice is these tokens, nothing is
   // sampled, and it ends after the last one whatever `stopping` says. Log-probs are the model's of

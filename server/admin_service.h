@@ -8,7 +8,7 @@
 namespace prefixd {
 
 // GetServerInfoResponse.schema_revision; grows with every change of proto/.
-inline constexpr int kSchemaRevision = 4;
+inline constexpr int kSchemaRevision = 5;
 
 class AdminService final : public v1::AdminService::CallbackService {
  public:

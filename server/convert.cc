@@ -16,7 +16,7 @@ namespace prefixd {
 namespace {
 
 // Numbers in generation_service.proto and params.proto that are reserved.
-constexpr int kRequestReserved[][2] = {{13, 13}, {15, 17}};  // First and last.
+constexpr int kRequestReserved[][2] = {{13, 13}, {16, 17}};  // First and last.
 constexpr int kPromptLogprobsField = 4;
 
 constexpr absl::string_view kPrefixCollection = "prefixes/";

@@ -11,8 +11,8 @@
 // A CUDA backend keeps to it within rounding; in its deterministic mode, bit for bit.
 //
 // Threads: one caller at a time (the engine thread after start-up). A call may return before its
-// work is done; what it was given in host memory is its own copy by then, tensors must live on until
-// later calls. Synchronize, Download and TakeDraws wait.
+// work is done; what it was given in host memory is its own copy by then, tensors must live on
+// until later calls. Synchronize, Download and TakeDraws wait.
 //
 // Errors: RESOURCE_EXHAUSTED when memory lacks (later calls are not affected); UNAVAILABLE when the
 // device is lost, and for every call afterwards.
@@ -72,6 +72,8 @@ struct KvPoolShape {
   int32_t head_dim = 0;
   // kF32, kBF16; on CUDA also kF16. The reference backend stores kF64 whatever is asked for.
   DType dtype = DType::kF32;
+  // Beside K and V a slot keeps the position of its token: for AttentionOptions::alibi_slopes.
+  bool keeps_positions = false;
 };
 class KvPool {
  public:
@@ -95,7 +97,9 @@ enum class Activation : uint8_t {
 };
 
 // The rows of one sequence in one layer of a step. Row i of the segment (batch row row_begin + i)
-// is written to slot write_slots[i] and attends to slots [0, first_visible + i).
+// is written to slot write_slots[i] and attends to slots [0, first_visible + i), and also to [0,
+// visible_prefix): the tokens of a prefix-LM's prefix see each other, the later ones too. Those
+// slots are written before the attention of this segment, by this pass or an earlier one.
 //
 // Attention sums (the importance of PrefixKV): with `sums` set, every row i >= first_summed_row
 // also adds, for each slot s that it sees, the mean over the heads of the probability with which it
@@ -106,8 +110,17 @@ struct KvSegment {
   absl::Span<const int32_t> pages;        // Slot s lies in page pages[s / kPageSlots].
   absl::Span<const int32_t> write_slots;  // [num_rows], distinct.
   int32_t first_visible = 0;              // >= 1: a row sees at least itself.
+  int32_t visible_prefix = 0;             // Slots that every row sees; 0: a causal model.
+  int32_t first_position = 0;             // Row i has position first_position + i.
   const Tensor* sums = nullptr;           // [1, >= visible slots] of NewScores; null: none.
   int32_t first_summed_row = 0;           // Within the segment.
+};
+
+// Rows of a batch that attend to keys and values outside the pages: the latents of one image.
+struct CrossSegment {
+  int32_t row_begin = 0;  // Ascending from segment to segment; no row is in two.
+  int32_t num_rows = 0;
+  Tensor kv;  // [keys >= 1, 2 * H * head_dim]: K, then V. Columns of a wider matrix are fine.
 };
 
 struct PageCopy {
@@ -172,12 +185,14 @@ class Backend {
     return NewTensor(rows, head_dim);
   }
 
-  // A weight matrix; its rows are undefined until written.
+  // A weight matrix; its rows are undefined until written. Of a type that is stored in blocks
+  // (tensor/dtype.h) cols is a multiple of the block; `cpu` and `ref` compute from the blocks,
+  // `cuda` widens them to the activation dtype as they are written.
   virtual absl::StatusOr<std::unique_ptr<Matrix>> CreateMatrix(DType dtype, int64_t rows,
                                                                int64_t cols) = 0;
 
-  // Writes rows [row_begin, row_begin + n) of `matrix` from `bytes`: n * cols little-endian
-  // elements of the matrix's dtype, row-major, possibly unaligned. Waits.
+  // Writes rows [row_begin, row_begin + n) of `matrix` from `bytes`: n rows of cols little-endian
+  // elements (or blocks) of the matrix's dtype, row-major, possibly unaligned. Waits.
   virtual absl::Status WriteMatrixRows(int64_t row_begin, absl::Span<const uint8_t> bytes,
                                        Matrix* matrix) = 0;
 
@@ -210,8 +225,8 @@ class Backend {
   // waited for there.
   virtual void SelectQueue(Queue) {}
 
-  // Draws one token for each of `draws` from rows of `logits`, in the order given, and keeps them as
-  // the rows that FromDraw names until the next call. Returns a ticket for TakeDraws. At most
+  // Draws one token for each of `draws` from rows of `logits`, in the order given, and keeps them
+  // as the rows that FromDraw names until the next call. Returns a ticket for TakeDraws. At most
   // info().in_flight tickets are out at a time.
   virtual absl::StatusOr<uint64_t> DrawTokens(const Tensor& logits,
                                               absl::Span<const TokenDraw> draws);
@@ -224,7 +239,8 @@ class Backend {
   // taken in float32 (double on `ref`).
 
   // y[t, :] = table[ids[t], :]. y: [T, table.cols]. Requires 0 <= ids[t] < table.rows, or an id
-  // made by FromDraw: the token that was drawn there.
+  // made by FromDraw: the token that was drawn there. In a pass `ids` are its token_ids, or its
+  // positions (a table of learned positions).
   virtual absl::Status Embed(const Matrix& table, absl::Span<const int32_t> ids,
                              const Tensor& y) = 0;
 
@@ -242,8 +258,13 @@ class Backend {
   virtual absl::Status Linear(const Tensor& x, const Matrix& weight, const LinearOptions& options,
                               const Tensor& y) = 0;
 
-  // y[t, :] = x[t, :] * rsqrt(mean(x[t, :]^2) + eps) * weight. weight: [1, dim]. y may be x.
-  virtual absl::Status RmsNorm(const Tensor& x, const Tensor& weight, float eps,
+  struct RmsNormOptions {
+    float eps = 0;
+    float weight_offset = 0;  // Gemma keeps weights as their difference from 1.
+  };
+  // y[t, :] = x[t, :] * rsqrt(mean(x[t, :]^2) + eps) * (weight_offset + weight), the sum in
+  // float32. weight: [1, dim]. y may be x.
+  virtual absl::Status RmsNorm(const Tensor& x, const Tensor& weight, const RmsNormOptions& options,
                                const Tensor& y) = 0;
 
   // y[t, :] = (x[t, :] - mean) * rsqrt(var + eps) * weight + bias, with the biased variance
@@ -257,20 +278,34 @@ class Backend {
   // y[t, :] += x[t, :]; a single row of x is added to every row of y.
   virtual absl::Status Add(const Tensor& x, const Tensor& y) = 0;
 
+  // y[t, :] = factor * y[t, :].
+  virtual absl::Status Scale(float factor, const Tensor& y) = 0;
+
+  // y[t, :] = min(max(y[t, :], -limit), limit). Requires limit > 0.
+  virtual absl::Status Clamp(float limit, const Tensor& y) = 0;
+
   // The rotary angles of a step, shared by all layers: y[t, i] = cos(a) and y[t, n + i] = sin(a)
   // with a = float32(positions[t]) * inverse_frequencies[i] rounded to float32, n = head_dim / 2.
-  // y: [T, head_dim].
+  // y: [T, head_dim], or [T, R] for models that rotate the first R of a head only; n = R / 2 then.
   virtual absl::Status RotaryAngles(absl::Span<const int32_t> positions,
                                     absl::Span<const float> inverse_frequencies,
                                     const Tensor& y) = 0;
 
   // Rotates q and k (rotate-half convention) and writes k and v of every row to its slot.
   // qkv: [T, (H + 2 KV) * head_dim], columns q heads, k heads, v heads; the q columns are rotated
-  // in place, the k and v columns are left undefined. angles: [T, head_dim] from RotaryAngles, or
-  // null for models without rotation. K and V are rounded to the pool's dtype.
+  // in place, the k and v columns are left undefined. angles: [T, R] from RotaryAngles, R <=
+  // head_dim even: the first R values of every head are rotated, pairs (i, i + R / 2); or null for
+  // models without rotation. K and V are rounded to the pool's dtype. A pool that keeps positions
+  // gets those of the rows.
   virtual absl::Status WriteKv(const Tensor& qkv, const Tensor* angles, int num_heads,
                                absl::Span<const KvSegment> segments, KvPool* pool) = 0;
 
+  struct AttentionOptions {
+    float scale = 1;
+    // ALiBi (arXiv:2108.12409): [1, H] of NewAngles. The score of a row at position p for a slot of
+    // position r gets slopes[h] * (r - p) added. Requires a pool that keeps positions.
+    const Tensor* alibi_slopes = nullptr;
+  };
   // y[t, h, :] = softmax(scale * q[t, h, :] . K) V over the visible slots of the row's segment;
   // head h reads kv head h / (H / KV). q: [T, >= H * head_dim] (columns as in WriteKv), y: [T, H *
   // head_dim]. K and V come from pages in their stored dtype, also those of the row's own chunk.
@@ -286,28 +321,35 @@ class Backend {
   // segment without sums costs nothing; `cpu` reads the K of one with sums again, also shared
   // pages.
   virtual absl::Status PagedAttention(const Tensor& q, const KvPool& pool, int num_heads,
-                                      float scale, absl::Span<const KvSegment> segments,
-                                      const Tensor& y) = 0;
+                                      const AttentionOptions& options,
+                                      absl::Span<const KvSegment> segments, const Tensor& y) = 0;
 
   // Unmasked self-attention among the rows of one image. qkv: [T, 3 * H * head_dim] (q, k, v),
   // y: [T, H * head_dim]. Any head_dim.
   virtual absl::Status VisionAttention(const Tensor& qkv, int num_heads, float scale,
                                        const Tensor& y) = 0;
 
+  // y[t, h, :] = softmax(scale * q[t, h, :] . K) V over all keys of the row's segment, unmasked; 0
+  // for rows of no segment. q, y: [T, H * head_dim]. Any head_dim. The softmax is taken in blocks
+  // of 256 keys, as that of PagedAttention.
+  virtual absl::Status CrossAttention(const Tensor& q, int num_heads, float scale,
+                                      absl::Span<const CrossSegment> segments, const Tensor& y) = 0;
+
   // y[r * G + c, :] = pixels of patch (r, c), channel slowest: [3][P][P]. pixels: [3, S * S] with S
   // the image side, y: [G * G, 3 * P * P], G = S / P; pixels beyond G * P are ignored.
   virtual absl::Status Patchify(const Tensor& pixels, int patch_size, const Tensor& y) = 0;
 
-  // Moves slots of K and V between pages of one layer; all kv heads, in the pool's dtype. No page
-  // is both a source and a destination. Means are taken in float32 and rounded once. Errors:
-  // UNIMPLEMENTED for means on a backend without them.
+  // Moves slots of K and V between pages of one layer; all kv heads, in the pool's dtype; positions
+  // with them (of a mean: the first source's). No page is both a source and a destination. Means
+  // are taken in float32 and rounded once. Errors: UNIMPLEMENTED for means on a backend without
+  // them.
   virtual absl::Status GatherSlots(absl::Span<const SlotGather> gathers, KvPool* pool);
 
   // Copies whole pages. No page is both a source and a destination.
   virtual absl::Status CopyPages(absl::Span<const PageCopy> copies, KvPool* pool) = 0;
 
-  // y[i] = log(softmax(logits[rows[i], :])[columns[i]]) for every i, in host memory; the same row may
-  // come many times, best in a run. Waits.
+  // y[i] = log(softmax(logits[rows[i], :])[columns[i]]) for every i, in host memory; the same row
+  // may come many times, best in a run. Waits.
   virtual absl::Status GatherLogprobs(const Tensor& logits, absl::Span<const int32_t> rows,
                                       absl::Span<const int32_t> columns, absl::Span<float> y);
 

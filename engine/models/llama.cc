@@ -194,20 +194,20 @@ absl::Status LlamaDecoder::AllocateScratch() {
   return absl::OkStatus();
 }
 
-absl::Status LlamaDecoder::Forward(const Batch& batch, const KvView& kv, const Tensor& logits) {
+absl::StatusOr<Tensor> LlamaDecoder::Begin(const Batch& batch) {
   const int64_t num_rows = static_cast<int64_t>(batch.token_ids.size());
   PREFIXD_CHECK(num_rows > 0 && num_rows <= limits_.max_batch_rows);
   PREFIXD_CHECK(batch.positions.size() == batch.token_ids.size());
-  PREFIXD_CHECK(kv.layers.size() == layers_.size());
   const Tensor x = hidden_.view.Rows(0, num_rows);
-  const Tensor angles = angles_.view.Rows(0, num_rows);
   PREFIXD_RETURN_IF_ERROR(EmbedRows(batch, x));
-  PREFIXD_RETURN_IF_ERROR(backend_->RotaryAngles(batch.positions, inverse_frequencies_, angles));
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    PREFIXD_RETURN_IF_ERROR(DecoderLayerForward(shape_, layers_[i], angles, kv.layers[i], scratch_,
-                                                backend_, kv.pool, x));
-  }
-  return Logits(x, batch.logit_rows, logits);
+  PREFIXD_RETURN_IF_ERROR(backend_->RotaryAngles(batch.positions, inverse_frequencies_,
+                                                 angles_.view.Rows(0, num_rows)));
+  return x;
+}
+
+absl::Status LlamaDecoder::RunLayer(int layer, const KvView& kv, const Tensor& x) {
+  return DecoderLayerForward(shape_, layers_[layer], angles_.view.Rows(0, x.rows), kv.layers[layer],
+                             scratch_, backend_, kv.pool, x);
 }
 
 absl::Status LlamaDecoder::EmbedRows(const Batch& batch, const Tensor& x) {
@@ -226,8 +226,8 @@ absl::Status LlamaDecoder::EmbedRows(const Batch& batch, const Tensor& x) {
   return absl::OkStatus();
 }
 
-absl::Status LlamaDecoder::Logits(const Tensor& x, absl::Span<const int32_t> rows,
-                                  const Tensor& logits) {
+absl::Status LlamaDecoder::Finish(const Batch& batch, const Tensor& x, const Tensor& logits) {
+  const absl::Span<const int32_t> rows = batch.logit_rows;
   if (rows.empty()) return absl::OkStatus();
   PREFIXD_CHECK(rows.size() <= static_cast<size_t>(limits_.max_logit_rows));
   PREFIXD_CHECK(logits.rows == static_cast<int64_t>(rows.size()));
@@ -235,7 +235,7 @@ absl::Status LlamaDecoder::Logits(const Tensor& x, absl::Span<const int32_t> row
   const Tensor last = last_.view.Rows(0, logits.rows);
   PREFIXD_RETURN_IF_ERROR(
       backend_->CopyRows(x, rows, absl::MakeConstSpan(row_ids_).subspan(0, rows.size()), last));
-  PREFIXD_RETURN_IF_ERROR(backend_->RmsNorm(last, norm_.view, config_.norm_eps, last));
+  PREFIXD_RETURN_IF_ERROR(backend_->RmsNorm(last, norm_.view, {.eps = config_.norm_eps}, last));
   return backend_->Linear(last, head_ == nullptr ? *embedding_ : *head_, {}, logits);
 }
 

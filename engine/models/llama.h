@@ -15,6 +15,7 @@
 #include "engine/models/config_reader.h"
 #include "engine/models/model.h"
 #include "engine/models/rope.h"
+#include "engine/models/text_decoder.h"
 #include "engine/models/weight_names.h"
 #include "engine/models/weight_reader.h"
 
@@ -61,15 +62,17 @@ absl::StatusOr<LlamaTensors> FindLlamaTensors(const LlamaConfig& config, absl::s
 void FillTextSpec(const LlamaConfig& config, const LlamaTensors& tensors, ModelSpec* spec);
 
 // A loaded decoder with its scratch. Engine thread only.
-class LlamaDecoder {
+class LlamaDecoder final : public TextDecoder {
  public:
   static absl::StatusOr<std::unique_ptr<LlamaDecoder>> Load(const LlamaConfig& config,
                                                             const LlamaTensors& tensors,
                                                             const ModelLimits& limits,
                                                             WeightReader* reader);
 
-  // See Model::Forward. Rows of batch.features take features instead of their token's embedding.
-  absl::Status Forward(const Batch& batch, const KvView& kv, const Tensor& logits);
+  int num_layers() const override { return static_cast<int>(layers_.size()); }
+  absl::StatusOr<Tensor> Begin(const Batch& batch) override;
+  absl::Status RunLayer(int layer, const KvView& kv, const Tensor& x) override;
+  absl::Status Finish(const Batch& batch, const Tensor& x, const Tensor& logits) override;
 
  private:
   LlamaDecoder(const LlamaConfig& config, const ModelLimits& limits, Backend* backend);
@@ -77,7 +80,6 @@ class LlamaDecoder {
   absl::Status LoadWeights(const LlamaTensors& tensors, WeightReader* reader);
   absl::Status AllocateScratch();
   absl::Status EmbedRows(const Batch& batch, const Tensor& x);
-  absl::Status Logits(const Tensor& x, absl::Span<const int32_t> rows, const Tensor& logits);
 
   // Constant after Load.
   const LlamaConfig config_;

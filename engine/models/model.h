@@ -35,9 +35,14 @@ struct ImageSpec {
   int image_size = 0;            // Side of the square that the tower takes, pixels.
   int patch_size = 0;
   int max_images = 8;  // Per request.
+  // Features do not take the place of rows: the placeholder is a token as any other, and the rows
+  // from it on, up to the next image, see the features through cross-attention (Batch::media).
+  bool cross_attended = false;
 };
 
 // Which prefixes may be shared (docs/design.md, section 5.7).
+// kWholePrefix: the rows of a prompt see each other, so its KV is of use to an equal prompt only,
+// and a prompt is computed in one pass, never in pieces.
 enum class Sharing { kCausal, kWholePrefix };
 
 struct ModelSpec {
@@ -53,7 +58,11 @@ struct ModelSpec {
   uint64_t num_parameters = 0;
   uint64_t weight_bytes = 0;
   Sharing sharing = Sharing::kCausal;
+  bool keeps_positions = false;    // Its attention reads the position of each slot (ALiBi).
   std::optional<ImageSpec> image;  // Absent: a text model.
+  // The built-in renderer of conversations where the checkpoint has no template of its own; empty:
+  // there is none.
+  std::string chat_template;
   GenerationDefaults generation;
 };
 
@@ -66,11 +75,19 @@ struct FeatureRows {
   int32_t feature_begin = 0;
 };
 
+// `count` batch rows from `row_begin` on see an image through cross-attention.
+struct MediaRows {
+  int32_t row_begin = 0;
+  int32_t count = 0;
+  Tensor features;  // As ImageEncoding::TakeFeatures made them.
+};
+
 // The rows of one step over all sequences, ragged.
 struct Batch {
   absl::Span<const int32_t> token_ids;  // [T]; rows under `features` hold any valid id.
   absl::Span<const int32_t> positions;  // [T], logical positions (rotation angle).
   absl::Span<const FeatureRows> features;
+  absl::Span<const MediaRows> media;     // Ascending, disjoint; other rows see no image.
   absl::Span<const int32_t> logit_rows;  // Ascending batch rows whose logits are wanted.
 };
 
@@ -91,12 +108,14 @@ class ImageEncoding {
   virtual int rows_per_step() const = 0;
   // Requires steps_left() > 0.
   virtual absl::Status Step() = 0;
-  // Requires steps_left() == 0; called once. Returns [tokens_per_image, hidden_size].
+  // Requires steps_left() == 0; called once. Returns [tokens_per_image, hidden_size]; of a model
+  // whose images are cross-attended, what Forward takes as MediaRows::features, in the model's own
+  // shape.
   virtual OwnedTensor TakeFeatures() = 0;
 };
 
 struct ModelLimits {
-  int max_batch_rows = 512;  // Largest T of one Forward.
+  int max_batch_rows = 512;  // Largest T of one Forward; >= a whole prompt for kWholePrefix.
   int max_logit_rows = 64;   // Largest number of logit rows of one Forward.
 };
 

@@ -70,8 +70,9 @@ class ForwardingBackend : public Backend {
                       const Tensor& y) override {
     return real_->Linear(x, weight, options, y);
   }
-  absl::Status RmsNorm(const Tensor& x, const Tensor& weight, float eps, const Tensor& y) override {
-    return real_->RmsNorm(x, weight, eps, y);
+  absl::Status RmsNorm(const Tensor& x, const Tensor& weight, const RmsNormOptions& options,
+                       const Tensor& y) override {
+    return real_->RmsNorm(x, weight, options, y);
   }
   absl::Status LayerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps,
                          const Tensor& y) override {
@@ -81,6 +82,12 @@ class ForwardingBackend : public Backend {
     return real_->GatedActivation(x, activation, y);
   }
   absl::Status Add(const Tensor& x, const Tensor& y) override { return real_->Add(x, y); }
+  absl::Status Scale(float factor, const Tensor& y) override { return real_->Scale(factor, y); }
+  absl::Status Clamp(float limit, const Tensor& y) override { return real_->Clamp(limit, y); }
+  absl::Status CrossAttention(const Tensor& q, int num_heads, float scale,
+                              absl::Span<const CrossSegment> segments, const Tensor& y) override {
+    return real_->CrossAttention(q, num_heads, scale, segments, y);
+  }
   absl::Status RotaryAngles(absl::Span<const int32_t> rows, absl::Span<const float> frequencies,
                             const Tensor& y) override {
     return real_->RotaryAngles(rows, frequencies, y);
@@ -89,9 +96,10 @@ class ForwardingBackend : public Backend {
                        absl::Span<const KvSegment> segments, KvPool* pool) override {
     return real_->WriteKv(qkv, angles, num_heads, segments, pool);
   }
-  absl::Status PagedAttention(const Tensor& q, const KvPool& pool, int num_heads, float scale,
-                              absl::Span<const KvSegment> segments, const Tensor& y) override {
-    return real_->PagedAttention(q, pool, num_heads, scale, segments, y);
+  absl::Status PagedAttention(const Tensor& q, const KvPool& pool, int num_heads,
+                              const AttentionOptions& options, absl::Span<const KvSegment> segments,
+                              const Tensor& y) override {
+    return real_->PagedAttention(q, pool, num_heads, options, segments, y);
   }
   absl::Status VisionAttention(const Tensor& qkv, int num_heads, float scale,
                                const Tensor& y) override {

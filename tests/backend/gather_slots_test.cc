@@ -39,7 +39,7 @@ HostMatrix Look(Backend* backend, const AttentionShape& shape, int32_t num_slots
   const KvSegment segment = {
       .num_rows = num_slots, .pages = pages, .write_slots = slots, .first_visible = 1};
   return RunOp(backend, num_slots, shape.output_cols(), [&](const Tensor& y) {
-    return backend->PagedAttention(q.view(), pool, shape.num_heads, shape.scale(),
+    return backend->PagedAttention(q.view(), pool, shape.num_heads, {.scale = shape.scale()},
                                    absl::MakeConstSpan(&segment, 1), y);
   });
 }

@@ -36,7 +36,7 @@ TEST_P(LiteralOpsTest, RmsNorm) {
   const GuardedTensor x = GuardedTensor::Input(backend_.get(), Rows2x2(3, 4, 0, 0));
   const GuardedTensor weight = GuardedTensor::Input(backend_.get(), RowVector({1, 2}));
   const HostMatrix y = RunOp(backend_.get(), 2, 2, [&](const Tensor& out) {
-    return backend_->RmsNorm(x.view(), weight.view(), 1e-5f, out);
+    return backend_->RmsNorm(x.view(), weight.view(), {.eps = 1e-5f}, out);
   });
   // 3 / sqrt(12.50001), 2 * 4 / sqrt(12.50001).
   ExpectNearValue(y.values[0], 0.84852780f, 1e-6);
@@ -136,8 +136,8 @@ TEST_P(LiteralOpsTest, WriteKvTurnsPairsOfHalves) {
   EXPECT_EQ(std::vector<float>(after.values.begin(), after.values.begin() + 4),
             (std::vector<float>{-3, -4, 1, 2}));
   const HostMatrix y = RunOp(backend_.get(), 1, 4, [&](const Tensor& out) {
-    return backend_->PagedAttention(rows.view(), *pool, 1, 1.0f, absl::MakeConstSpan(&segment, 1),
-                                    out);
+    return backend_->PagedAttention(rows.view(), *pool, 1, {.scale = 1.0f},
+                                    absl::MakeConstSpan(&segment, 1), out);
   });
   EXPECT_EQ(y.values, (std::vector<float>{5, 6, 7, 8})) << "values are not rotated";
 }

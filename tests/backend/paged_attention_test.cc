@@ -192,8 +192,8 @@ TEST_P(PagedAttentionTest, SlotsMayBeFilledInAnyOrder) {
                             .write_slots = absl::MakeConstSpan(slots).last(1),
                             .first_visible = kTokens};
     return RunOp(backend, 1, shape.output_cols(), [&](const Tensor& y) {
-      return backend->PagedAttention(rows.view().Rows(kTokens - 1, 1), *pool, 2, shape.scale(),
-                                     absl::MakeConstSpan(&read, 1), y);
+      return backend->PagedAttention(rows.view().Rows(kTokens - 1, 1), *pool, 2,
+                                     {.scale = shape.scale()}, absl::MakeConstSpan(&read, 1), y);
     });
   };
   const HostMatrix y = last_row(backend_.get());

@@ -81,7 +81,8 @@ HostMatrix RunStep(Backend* backend, const AttentionShape& shape,
                   .ok());
   qkv.CheckGuards();
   return RunOp(backend, batch.rows, shape.output_cols(), [&](const Tensor& y) {
-    return backend->PagedAttention(qkv.view(), *pool, shape.num_heads, shape.scale(), segments, y);
+    return backend->PagedAttention(qkv.view(), *pool, shape.num_heads, {.scale = shape.scale()},
+                                   segments, y);
   });
 }
 

@@ -15,8 +15,9 @@ const std::vector<int32_t> kOddSizes = {1, 3, 17, 63, 64, 65, 100, 577};
 HostMatrix RunRmsNorm(Backend* backend, const HostMatrix& x, const HostMatrix& weight) {
   const GuardedTensor in = GuardedTensor::Input(backend, x);
   const GuardedTensor w = GuardedTensor::Input(backend, weight);
-  return RunOp(backend, x.rows, x.cols,
-               [&](const Tensor& y) { return backend->RmsNorm(in.view(), w.view(), 1e-5f, y); });
+  return RunOp(backend, x.rows, x.cols, [&](const Tensor& y) {
+    return backend->RmsNorm(in.view(), w.view(), {.eps = 1e-5f}, y);
+  });
 }
 
 HostMatrix RunLayerNorm(Backend* backend, const HostMatrix& x, const HostMatrix& weight,
@@ -66,9 +67,10 @@ TEST_P(RowOpsTest, NormsWorkInPlace) {
   const HostMatrix bias = random.Matrix(1, 67);
   const GuardedTensor w = GuardedTensor::Input(backend_.get(), weight);
   const GuardedTensor b = GuardedTensor::Input(backend_.get(), bias);
-  ExpectSameBits(RunOpOn(backend_.get(), x,
-                         [&](const Tensor& y) { return backend_->RmsNorm(y, w.view(), 1e-5f, y); }),
-                 RunRmsNorm(backend_.get(), x, weight));
+  ExpectSameBits(
+      RunOpOn(backend_.get(), x,
+              [&](const Tensor& y) { return backend_->RmsNorm(y, w.view(), {.eps = 1e-5f}, y); }),
+      RunRmsNorm(backend_.get(), x, weight));
   ExpectSameBits(RunOpOn(backend_.get(), x,
                          [&](const Tensor& y) {
                            return backend_->LayerNorm(y, w.view(), b.view(), 1e-5f, y);

@@ -134,8 +134,8 @@ class Kv {
   HostMatrix Attend(const HostMatrix& queries, absl::Span<const KvSegment> segments) const {
     const GuardedTensor q = GuardedTensor::Input(backend_, queries);
     return RunOp(backend_, queries.rows, shape_.output_cols(), [&](const Tensor& y) {
-      return backend_->PagedAttention(q.view(), *pool_, shape_.num_heads, shape_.scale(), segments,
-                                      y);
+      return backend_->PagedAttention(q.view(), *pool_, shape_.num_heads, {.scale = shape_.scale()},
+                                      segments, y);
     });
   }
 
@@ -227,7 +227,7 @@ TEST_P(SharedAttentionTest, ManySequencesOnOnePrefix) {
   ASSERT_TRUE(backend_->WriteKv(qkv.view(), nullptr, 6, segments, pool.get()).ok());
   const auto attend = [&](absl::Span<const KvSegment> part) {
     return RunOp(backend_.get(), num_rows, shape.output_cols(), [&](const Tensor& y) {
-      return backend_->PagedAttention(qkv.view(), *pool, 6, shape.scale(), part, y);
+      return backend_->PagedAttention(qkv.view(), *pool, 6, {.scale = shape.scale()}, part, y);
     });
   };
   const HostMatrix together = attend(segments);

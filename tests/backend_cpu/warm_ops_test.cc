@@ -59,7 +59,7 @@ TEST_F(WarmOps, AllocateNothing) {
   const auto step = [&](const KvSegment& segment) {
     const Tensor rows = hidden.Rows(0, segment.num_rows);
     const auto segments = absl::MakeConstSpan(&segment, 1);
-    bool ok = backend_->RmsNorm(rows, scale, 1e-5f, norm.Rows(0, rows.rows)).ok();
+    bool ok = backend_->RmsNorm(rows, scale, {.eps = 1e-5f}, norm.Rows(0, rows.rows)).ok();
     ok &= backend_->Linear(norm.Rows(0, rows.rows), *weight, {}, qkv.Rows(0, rows.rows)).ok();
     ok &= backend_
               ->RotaryAngles(absl::MakeConstSpan(slots).first(rows.rows), frequencies,
@@ -68,7 +68,7 @@ TEST_F(WarmOps, AllocateNothing) {
     const Tensor row_angles = angles.Rows(0, rows.rows);
     ok &= backend_->WriteKv(qkv.Rows(0, rows.rows), &row_angles, kHeads, segments, pool.get()).ok();
     ok &= backend_
-              ->PagedAttention(qkv.Rows(0, rows.rows), *pool, kHeads, 0.25f, segments,
+              ->PagedAttention(qkv.Rows(0, rows.rows), *pool, kHeads, {.scale = 0.25f}, segments,
                                out.Rows(0, rows.rows))
               .ok();
     return ok && backend_->VisionAttention(image, kHeads, 0.25f, features).ok();
@@ -81,7 +81,8 @@ TEST_F(WarmOps, AllocateNothing) {
   }
   for (int i = 0; i < 20; ++i) shared.push_back({2 * i, 2, shared_pages[i], {}, 290});
   const auto attend_shared = [&] {
-    return backend_->PagedAttention(qkv.Rows(0, 40), *pool, kHeads, 0.25f, shared, out.Rows(0, 40))
+    return backend_
+        ->PagedAttention(qkv.Rows(0, 40), *pool, kHeads, {.scale = 0.25f}, shared, out.Rows(0, 40))
         .ok();
   };
   const auto kept_pages = absl::MakeConstSpan(pages).first(18);

@@ -446,10 +446,10 @@ TEST_F(CudaBackendTest, APoolOfMoreThanFourGigabytesIsAddressedAtItsEnd) {
   const OwnedTensor y = backend->NewTensor(1, kHeads * kDim).value();
   segment.pages = first;
   segment.write_slots = first;
-  ASSERT_TRUE(
-      backend
-          ->PagedAttention(qkv.view, *pool, kHeads, 1e-6f, absl::MakeConstSpan(&segment, 1), y.view)
-          .ok());
+  ASSERT_TRUE(backend
+                  ->PagedAttention(qkv.view, *pool, kHeads, {.scale = 1e-6f},
+                                   absl::MakeConstSpan(&segment, 1), y.view)
+                  .ok());
   std::vector<float> seen(kHeads * kDim);
   ASSERT_TRUE(backend->Download(y.view, absl::MakeSpan(seen)).ok());
   EXPECT_TRUE(std::equal(seen.begin(), seen.end(), values.end() - kHeads * kDim));

@@ -150,17 +150,17 @@ absl::Status TinyDecoder::Ops(const TinyPass& pass,
   PREFIXD_RETURN_IF_ERROR(backend_->Embed(*embedding_, pass.token_ids, x));
   PREFIXD_RETURN_IF_ERROR(backend_->RotaryAngles(pass.positions, frequencies_, angles));
   for (const absl::Span<const KvSegment> segments : layers) {
-    PREFIXD_RETURN_IF_ERROR(backend_->RmsNorm(x, norm_.view, 1e-5f, normed));
+    PREFIXD_RETURN_IF_ERROR(backend_->RmsNorm(x, norm_.view, {.eps = 1e-5f}, normed));
     PREFIXD_RETURN_IF_ERROR(backend_->Linear(normed, *qkv_weight_, {}, qkv));
     PREFIXD_RETURN_IF_ERROR(backend_->WriteKv(qkv, &angles, kTinyHeads, segments, pool_.get()));
     PREFIXD_RETURN_IF_ERROR(
-        backend_->PagedAttention(qkv, *pool_, kTinyHeads, 0.25f, segments, attention));
+        backend_->PagedAttention(qkv, *pool_, kTinyHeads, {.scale = 0.25f}, segments, attention));
     PREFIXD_RETURN_IF_ERROR(backend_->Linear(attention, *output_weight_, {.accumulate = true}, x));
   }
   std::vector<int32_t> all(rows);
   std::iota(all.begin(), all.end(), 0);
   PREFIXD_RETURN_IF_ERROR(backend_->CopyRows(x, all, all, last));
-  PREFIXD_RETURN_IF_ERROR(backend_->RmsNorm(last, norm_.view, 1e-5f, last));
+  PREFIXD_RETURN_IF_ERROR(backend_->RmsNorm(last, norm_.view, {.eps = 1e-5f}, last));
   return backend_->Linear(last, *embedding_, {}, logits_.view.Rows(0, rows));
 }
 

@@ -85,7 +85,8 @@ class FakeBackend : public Backend {
   absl::Status Linear(const Tensor&, const Matrix&, const LinearOptions&, const Tensor&) override {
     return Unused();
   }
-  absl::Status RmsNorm(const Tensor&, const Tensor&, float, const Tensor&) override {
+  absl::Status RmsNorm(const Tensor&, const Tensor&, const RmsNormOptions&,
+                       const Tensor&) override {
     return Unused();
   }
   absl::Status LayerNorm(const Tensor&, const Tensor&, const Tensor&, float,
@@ -96,6 +97,12 @@ class FakeBackend : public Backend {
     return Unused();
   }
   absl::Status Add(const Tensor&, const Tensor&) override { return Unused(); }
+  absl::Status Scale(float, const Tensor&) override { return Unused(); }
+  absl::Status Clamp(float, const Tensor&) override { return Unused(); }
+  absl::Status CrossAttention(const Tensor&, int, float, absl::Span<const CrossSegment>,
+                              const Tensor&) override {
+    return Unused();
+  }
   absl::Status RotaryAngles(absl::Span<const int32_t>, absl::Span<const float>,
                             const Tensor&) override {
     return Unused();
@@ -104,8 +111,8 @@ class FakeBackend : public Backend {
                        KvPool*) override {
     return Unused();
   }
-  absl::Status PagedAttention(const Tensor&, const KvPool&, int, float, absl::Span<const KvSegment>,
-                              const Tensor&) override {
+  absl::Status PagedAttention(const Tensor&, const KvPool&, int, const AttentionOptions&,
+                              absl::Span<const KvSegment>, const Tensor&) override {
     return Unused();
   }
   absl::Status VisionAttention(const Tensor&, int, float, const Tensor&) override {

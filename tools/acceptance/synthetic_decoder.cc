@@ -244,7 +244,8 @@ absl::Status SyntheticDecoder::Layers(absl::Span<const int32_t> ids,
   const Tensor last = last_.view.Rows(0, logit_rows);
   const auto wanted = absl::MakeConstSpan(row_ids_).subspan(0, static_cast<size_t>(logit_rows));
   PREFIXD_RETURN_IF_ERROR(backend_->CopyRows(x, wanted, wanted, last));
-  PREFIXD_RETURN_IF_ERROR(backend_->RmsNorm(last, norm_.view, model_.layer.norm_eps, last));
+  PREFIXD_RETURN_IF_ERROR(
+      backend_->RmsNorm(last, norm_.view, {.eps = model_.layer.norm_eps}, last));
   return backend_->Linear(last, *head_, {}, logits_.view.Rows(0, logit_rows));
 }
 

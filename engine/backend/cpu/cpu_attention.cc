@@ -63,8 +63,8 @@ absl::Status CpuBackend::WriteKv(const Tensor& qkv, const Tensor* angles, int nu
 }
 
 absl::Status CpuBackend::PagedAttention(const Tensor& q, const KvPool& pool, int num_heads,
-                                        float scale, absl::Span<const KvSegment> segments,
-                                        const Tensor& y) {
+                                        const AttentionOptions& options,
+                                        absl::Span<const KvSegment> segments, const Tensor& y) {
   const auto& pages = static_cast<const PagedKvPool&>(pool);
   const KvPoolShape& shape = pages.shape();
   const int64_t width = int64_t{num_heads} * shape.head_dim;
@@ -76,7 +76,7 @@ absl::Status CpuBackend::PagedAttention(const Tensor& q, const KvPool& pool, int
                     .y_stride = y.row_stride,
                     .num_heads = num_heads,
                     .num_kv_heads = shape.num_kv_heads,
-                    .scale = scale,
+                    .scale = options.scale,
                     .layout = pages.layout(),
                     .pages = pages.page(0),
                     .page_bytes = pages.page_bytes(),
@@ -101,6 +101,11 @@ absl::Status CpuBackend::PagedAttention(const Tensor& q, const KvPool& pool, int
     attention_.AddRowsWithSums(rows, first_row, RowOf(*segment.sums, 0));
   }
   return attention_.Run();
+}
+
+absl::Status CpuBackend::CrossAttention(const Tensor&, int, float, absl::Span<const CrossSegment>,
+                                        const Tensor&) {
+  return absl::UnimplementedError("backend cpu has no cross-attention");
 }
 
 absl::Status CpuBackend::VisionAttention(const Tensor& qkv, int num_heads, float scale,

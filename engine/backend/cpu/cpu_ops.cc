@@ -138,12 +138,12 @@ absl::Status CpuBackend::Linear(const Tensor& x, const Matrix& weight, const Lin
   return absl::OkStatus();
 }
 
-absl::Status CpuBackend::RmsNorm(const Tensor& x, const Tensor& weight, float eps,
-                                 const Tensor& y) {
+absl::Status CpuBackend::RmsNorm(const Tensor& x, const Tensor& weight,
+                                 const RmsNormOptions& options, const Tensor& y) {
   PREFIXD_CHECK(x.rows == y.rows && x.cols == y.cols);
   CheckRow(weight, x.cols);
   ForRows(x.rows, x.cols, [&](int64_t row) {
-    kernels_->rms_norm(RowOf(x, row), RowOf(weight, 0), eps, x.cols, RowOf(y, row));
+    kernels_->rms_norm(RowOf(x, row), RowOf(weight, 0), options.eps, x.cols, RowOf(y, row));
   });
   return absl::OkStatus();
 }
@@ -176,6 +176,14 @@ absl::Status CpuBackend::Add(const Tensor& x, const Tensor& y) {
     kernels_->add(RowOf(x, x.rows == 1 ? 0 : row), y.cols, RowOf(y, row));
   });
   return absl::OkStatus();
+}
+
+absl::Status CpuBackend::Scale(float, const Tensor&) {
+  return absl::UnimplementedError("backend cpu does not scale");
+}
+
+absl::Status CpuBackend::Clamp(float, const Tensor&) {
+  return absl::UnimplementedError("backend cpu does not clamp");
 }
 
 absl::Status CpuBackend::RotaryAngles(absl::Span<const int32_t> positions,

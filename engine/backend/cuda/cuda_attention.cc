@@ -103,12 +103,12 @@ absl::Status CudaBackend::WriteKv(const Tensor& qkv, const Tensor* angles, int n
 }
 
 absl::Status CudaBackend::PagedAttention(const Tensor& q, const KvPool& pool, int num_heads,
-                                         float scale, absl::Span<const KvSegment> segments,
-                                         const Tensor& y) {
+                                         const AttentionOptions& options,
+                                         absl::Span<const KvSegment> segments, const Tensor& y) {
   AttentionCall call = {.q = ViewOf(q),
                         .pages = static_cast<const CudaKvPool&>(pool).pages(),
                         .num_heads = num_heads,
-                        .scale = scale,
+                        .scale = options.scale,
                         .y = ViewOf(y)};
   const int64_t width = int64_t{num_heads} * call.pages.head_dim;
   PREFIXD_CHECK(num_heads >= 1 && num_heads % call.pages.num_kv_heads == 0);
@@ -116,9 +116,9 @@ absl::Status CudaBackend::PagedAttention(const Tensor& q, const KvPool& pool, in
   CheckSegments(segments, q.rows, pool.shape());
   PREFIXD_RETURN_IF_ERROR(Enter());
   if (q.rows == 0 || segments.empty()) return absl::OkStatus();
-  AttentionPlanOptions options = PlanOptions(pool);
-  options.tiles &= IsAligned(call.q) && IsAligned(call.y);
-  PREFIXD_ASSIGN_OR_RETURN(call.segments, FindOrSend(segments, q.rows, options));
+  AttentionPlanOptions plan_options = PlanOptions(pool);
+  plan_options.tiles &= IsAligned(call.q) && IsAligned(call.y);
+  PREFIXD_ASSIGN_OR_RETURN(call.segments, FindOrSend(segments, q.rows, plan_options));
   const AttentionPlan& plan = *call.segments->plan;
   if (!plan.sums.empty()) {
     const size_t size =

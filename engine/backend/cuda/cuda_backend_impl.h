@@ -65,19 +65,25 @@ class CudaBackend final : public Backend {
                         absl::Span<const int32_t> y_rows, const Tensor& y) override;
   absl::Status Linear(const Tensor& x, const Matrix& weight, const LinearOptions& options,
                       const Tensor& y) override;
-  absl::Status RmsNorm(const Tensor& x, const Tensor& weight, float eps, const Tensor& y) override;
+  absl::Status RmsNorm(const Tensor& x, const Tensor& weight, const RmsNormOptions& options,
+                       const Tensor& y) override;
   absl::Status LayerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps,
                          const Tensor& y) override;
   absl::Status GatedActivation(const Tensor& x, Activation activation, const Tensor& y) override;
   absl::Status Add(const Tensor& x, const Tensor& y) override;
+  absl::Status Scale(float factor, const Tensor& y) override;
+  absl::Status Clamp(float limit, const Tensor& y) override;
   absl::Status RotaryAngles(absl::Span<const int32_t> positions,
                             absl::Span<const float> inverse_frequencies, const Tensor& y) override;
   absl::Status WriteKv(const Tensor& qkv, const Tensor* angles, int num_heads,
                        absl::Span<const KvSegment> segments, KvPool* pool) override;
-  absl::Status PagedAttention(const Tensor& q, const KvPool& pool, int num_heads, float scale,
-                              absl::Span<const KvSegment> segments, const Tensor& y) override;
+  absl::Status PagedAttention(const Tensor& q, const KvPool& pool, int num_heads,
+                              const AttentionOptions& options, absl::Span<const KvSegment> segments,
+                              const Tensor& y) override;
   absl::Status VisionAttention(const Tensor& qkv, int num_heads, float scale,
                                const Tensor& y) override;
+  absl::Status CrossAttention(const Tensor& q, int num_heads, float scale,
+                              absl::Span<const CrossSegment> segments, const Tensor& y) override;
   absl::Status Patchify(const Tensor& pixels, int patch_size, const Tensor& y) override;
   absl::Status GatherSlots(absl::Span<const SlotGather> gathers, KvPool* pool) override;
   absl::Status CopyPages(absl::Span<const PageCopy> copies, KvPool* pool) override;

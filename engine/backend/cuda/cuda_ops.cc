@@ -137,14 +137,14 @@ absl::Status CudaBackend::Linear(const Tensor& x, const Matrix& weight,
       "Linear");
 }
 
-absl::Status CudaBackend::RmsNorm(const Tensor& x, const Tensor& weight, float eps,
-                                  const Tensor& y) {
+absl::Status CudaBackend::RmsNorm(const Tensor& x, const Tensor& weight,
+                                  const RmsNormOptions& options, const Tensor& y) {
   PREFIXD_CHECK(x.rows == y.rows && x.cols == y.cols);
   CheckRow(weight, x.cols);
   PREFIXD_RETURN_IF_ERROR(Enter());
   if (x.rows == 0) return absl::OkStatus();
   PREFIXD_ASSIGN_OR_RETURN(const cudaStream_t stream, memory_->Use({x.data, weight.data, y.data}));
-  return Check(LaunchRmsNorm(ViewOf(x), ViewOf(weight), eps, ViewOf(y), stream), "RmsNorm");
+  return Check(LaunchRmsNorm(ViewOf(x), ViewOf(weight), options.eps, ViewOf(y), stream), "RmsNorm");
 }
 
 absl::Status CudaBackend::LayerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias,
@@ -175,6 +175,14 @@ absl::Status CudaBackend::Add(const Tensor& x, const Tensor& y) {
   if (y.rows == 0) return absl::OkStatus();
   PREFIXD_ASSIGN_OR_RETURN(const cudaStream_t stream, memory_->Use({x.data, y.data}));
   return Check(LaunchAdd(ViewOf(x), ViewOf(y), stream), "Add");
+}
+
+absl::Status CudaBackend::Scale(float, const Tensor&) {
+  return absl::UnimplementedError("backend cuda does not scale");
+}
+
+absl::Status CudaBackend::Clamp(float, const Tensor&) {
+  return absl::UnimplementedError("backend cuda does not clamp");
 }
 
 absl::Status CudaBackend::RotaryAngles(absl::Span<const int32_t> positions,

@@ -10,14 +10,15 @@ namespace prefixd::ref {
 
 void AttendOne(absl::Span<const double> q, int count, double scale,
                const std::function<const double*(int)>& key,
-               const std::function<const double*(int)>& value, double* y, double* probabilities) {
+               const std::function<const double*(int)>& value,
+               const std::function<double(int)>& bias, double* y, double* probabilities) {
   PREFIXD_CHECK(count >= 1);
   std::vector<double> weights(static_cast<size_t>(count));
   for (int j = 0; j < count; ++j) {
     const double* const k = key(j);
     double dot = 0;
     for (size_t d = 0; d < q.size(); ++d) dot += q[d] * k[d];
-    weights[j] = dot * scale;
+    weights[j] = dot * scale + bias(j);
   }
   const double largest = *std::max_element(weights.begin(), weights.end());
   double sum = 0;

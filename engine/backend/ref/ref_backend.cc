@@ -61,6 +61,7 @@ void CheckSegment(const KvSegment& segment, int64_t batch_rows) {
   PREFIXD_CHECK(static_cast<int64_t>(segment.write_slots.size()) == segment.num_rows);
   const int64_t num_slots = static_cast<int64_t>(segment.pages.size()) * kPageSlots;
   PREFIXD_CHECK(int64_t{segment.first_visible} + segment.num_rows - 1 <= num_slots);
+  PREFIXD_CHECK(segment.visible_prefix >= 0 && segment.visible_prefix <= num_slots);
   for (const int32_t slot : segment.write_slots) PREFIXD_CHECK(slot >= 0 && slot < num_slots);
 }
 
@@ -178,14 +179,15 @@ class RefBackend final : public Backend {
     return absl::OkStatus();
   }
 
-  absl::Status RmsNorm(const Tensor& x, const Tensor& weight, float eps, const Tensor& y) override {
+  absl::Status RmsNorm(const Tensor& x, const Tensor& weight, const RmsNormOptions& options,
+                       const Tensor& y) override {
     PREFIXD_CHECK(x.cols == weight.cols && x.cols == y.cols && x.rows == y.rows);
     for (int64_t t = 0; t < x.rows; ++t) {
       double squares = 0;
       for (int64_t c = 0; c < x.cols; ++c) squares += RowOf(x, t)[c] * RowOf(x, t)[c];
-      const double factor = 1 / std::sqrt(squares / static_cast<double>(x.cols) + eps);
+      const double factor = 1 / std::sqrt(squares / static_cast<double>(x.cols) + options.eps);
       for (int64_t c = 0; c < x.cols; ++c) {
-        RowOf(y, t)[c] = RowOf(x, t)[c] * factor * RowOf(weight, 0)[c];
+        RowOf(y, t)[c] = RowOf(x, t)[c] * factor * (options.weight_offset + RowOf(weight, 0)[c]);
       }
     }
     return absl::OkStatus();
@@ -227,6 +229,23 @@ class RefBackend final : public Backend {
     return absl::OkStatus();
   }
 
+  absl::Status Scale(float factor, const Tensor& y) override {
+    for (int64_t t = 0; t < y.rows; ++t) {
+      for (int64_t c = 0; c < y.cols; ++c) RowOf(y, t)[c] *= factor;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Clamp(float limit, const Tensor& y) override {
+    PREFIXD_CHECK(limit > 0);
+    for (int64_t t = 0; t < y.rows; ++t) {
+      for (int64_t c = 0; c < y.cols; ++c) {
+        RowOf(y, t)[c] = std::min<double>(std::max<double>(RowOf(y, t)[c], -limit), limit);
+      }
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status RotaryAngles(absl::Span<const int32_t> positions,
                             absl::Span<const float> inverse_frequencies, const Tensor& y) override {
     const int64_t half = static_cast<int64_t>(inverse_frequencies.size());
@@ -248,7 +267,7 @@ class RefBackend final : public Backend {
     const int kv_heads = pool->shape().num_kv_heads;
     PREFIXD_CHECK(qkv.cols == int64_t{num_heads + 2 * kv_heads} * dim);
     if (angles != nullptr) {
-      PREFIXD_CHECK(angles->rows == qkv.rows && angles->cols == dim && dim % 2 == 0);
+      PREFIXD_CHECK(angles->rows == qkv.rows && angles->cols <= dim && angles->cols % 2 == 0);
     }
     for (const KvSegment& segment : segments) {
       CheckSegment(segment, qkv.rows);
@@ -257,10 +276,11 @@ class RefBackend final : public Backend {
         double* const row = RowOf(qkv, t);
         if (angles != nullptr) {
           for (int h = 0; h < num_heads + kv_heads; ++h)
-            Rotate(RowOf(*angles, t), dim, row + h * dim);
+            Rotate(RowOf(*angles, t), static_cast<int>(angles->cols), row + h * dim);
         }
         const int32_t page = segment.pages[segment.write_slots[i] / kPageSlots];
         const int32_t slot = segment.write_slots[i] % kPageSlots;
+        pages->set_position(page, slot, segment.first_position + i);
         for (int h = 0; h < kv_heads; ++h) {
           std::copy_n(row + (num_heads + h) * dim, dim, pages->at(page, RefKvPool::kKey, h, slot));
           std::copy_n(row + (num_heads + kv_heads + h) * dim, dim,
@@ -271,13 +291,16 @@ class RefBackend final : public Backend {
     return absl::OkStatus();
   }
 
-  absl::Status PagedAttention(const Tensor& q, const KvPool& pool, int num_heads, float scale,
-                              absl::Span<const KvSegment> segments, const Tensor& y) override {
+  absl::Status PagedAttention(const Tensor& q, const KvPool& pool, int num_heads,
+                              const AttentionOptions& options, absl::Span<const KvSegment> segments,
+                              const Tensor& y) override {
     const auto& pages = static_cast<const RefKvPool&>(pool);
     const int dim = pool.shape().head_dim;
     const int group = num_heads / pool.shape().num_kv_heads;
     PREFIXD_CHECK(q.cols >= int64_t{num_heads} * dim && y.cols == int64_t{num_heads} * dim);
     PREFIXD_CHECK(q.rows == y.rows && num_heads % pool.shape().num_kv_heads == 0);
+    PREFIXD_CHECK(options.alibi_slopes == nullptr ||
+                  (pool.shape().keeps_positions && options.alibi_slopes->cols == num_heads));
     for (const KvSegment& segment : segments) {
       CheckSegment(segment, q.rows);
       const auto part = [&](RefKvPool::Part which, int head) {
@@ -285,17 +308,25 @@ class RefBackend final : public Backend {
           return pages.at(segment.pages[slot / kPageSlots], which, head, slot % kPageSlots);
         };
       };
-      const int32_t last_visible = segment.first_visible + segment.num_rows - 1;
+      const int32_t last_visible =
+          std::max(segment.first_visible + segment.num_rows - 1, segment.visible_prefix);
       PREFIXD_CHECK(segment.sums == nullptr ||
                     (segment.sums->rows == 1 && segment.sums->cols >= last_visible &&
                      segment.first_summed_row >= 0));
       for (int32_t i = 0; i < segment.num_rows; ++i) {
         const int64_t t = segment.row_begin + i;
-        const int32_t visible = segment.first_visible + i;
+        const int32_t visible = std::max(segment.first_visible + i, segment.visible_prefix);
         std::vector<double> probabilities(static_cast<size_t>(visible));  // Of all heads.
         for (int h = 0; h < num_heads; ++h) {
-          AttendOne({RowOf(q, t) + h * dim, static_cast<size_t>(dim)}, visible, scale,
-                    part(RefKvPool::kKey, h / group), part(RefKvPool::kValue, h / group),
+          const auto bias = [&](int slot) {
+            if (options.alibi_slopes == nullptr) return 0.0;
+            const int32_t page = segment.pages[slot / kPageSlots];
+            const int32_t distance =
+                pages.position(page, slot % kPageSlots) - (segment.first_position + i);
+            return RowOf(*options.alibi_slopes, 0)[h] * distance;
+          };
+          AttendOne({RowOf(q, t) + h * dim, static_cast<size_t>(dim)}, visible, options.scale,
+                    part(RefKvPool::kKey, h / group), part(RefKvPool::kValue, h / group), bias,
                     RowOf(y, t) + h * dim, probabilities.data());
         }
         if (segment.sums == nullptr || i < segment.first_summed_row) continue;
@@ -317,8 +348,33 @@ class RefBackend final : public Backend {
         AttendOne(
             {RowOf(qkv, t) + h * dim, static_cast<size_t>(dim)}, static_cast<int>(y.rows), scale,
             [&](int j) { return RowOf(qkv, j) + width + h * dim; },
-            [&](int j) { return RowOf(qkv, j) + 2 * width + h * dim; }, RowOf(y, t) + h * dim,
-            nullptr);
+            [&](int j) { return RowOf(qkv, j) + 2 * width + h * dim; }, NoBias,
+            RowOf(y, t) + h * dim, nullptr);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CrossAttention(const Tensor& q, int num_heads, float scale,
+                              absl::Span<const CrossSegment> segments, const Tensor& y) override {
+    const int64_t width = y.cols;
+    const int64_t dim = width / num_heads;
+    PREFIXD_CHECK(q.cols == width && q.rows == y.rows && dim * num_heads == width);
+    for (int64_t t = 0; t < y.rows; ++t) std::fill_n(RowOf(y, t), width, 0.0);
+    int64_t end = 0;
+    for (const CrossSegment& segment : segments) {
+      const Tensor& kv = segment.kv;
+      PREFIXD_CHECK(segment.row_begin >= end && segment.num_rows >= 0);
+      end = int64_t{segment.row_begin} + segment.num_rows;
+      PREFIXD_CHECK(end <= y.rows && kv.rows >= 1 && kv.cols == 2 * width);
+      for (int64_t t = segment.row_begin; t < end; ++t) {
+        for (int h = 0; h < num_heads; ++h) {
+          AttendOne(
+              {RowOf(q, t) + h * dim, static_cast<size_t>(dim)}, static_cast<int>(kv.rows), scale,
+              [&](int j) { return RowOf(kv, j) + h * dim; },
+              [&](int j) { return RowOf(kv, j) + width + h * dim; }, NoBias, RowOf(y, t) + h * dim,
+              nullptr);
+        }
       }
     }
     return absl::OkStatus();
@@ -358,6 +414,9 @@ class RefBackend final : public Backend {
             GatherOne(gather, sources, part, h, static_cast<int32_t>(d), pages);
           }
         }
+        pages->set_position(
+            gather.destination_pages[d / kPageSlots], d % kPageSlots,
+            pages->position(gather.source_pages[sources[0] / kPageSlots], sources[0] % kPageSlots));
       }
     }
     return absl::OkStatus();
@@ -369,11 +428,16 @@ class RefBackend final : public Backend {
     for (const PageCopy& copy : copies) {
       PREFIXD_CHECK(exists(copy.source) && exists(copy.destination));
       std::copy_n(pages->page(copy.source), pages->page_values(), pages->page(copy.destination));
+      for (int32_t s = 0; s < kPageSlots; ++s) {
+        pages->set_position(copy.destination, s, pages->position(copy.source, s));
+      }
     }
     return absl::OkStatus();
   }
 
  private:
+  static double NoBias(int) { return 0.0; }
+
   // One head's K or V of slot d: the mean of the sources'.
   static void GatherOne(const SlotGather& gather, absl::Span<const int32_t> sources,
                         RefKvPool::Part part, int head, int32_t d, RefKvPool* pages) {

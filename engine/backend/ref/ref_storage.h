@@ -35,7 +35,10 @@ class RefKvPool final : public KvPool {
 
   // `memory` holds PageValues(shape) doubles for every page.
   RefKvPool(const KvPoolShape& shape, Buffer memory)
-      : KvPool(shape), page_values_(PageValues(shape)), memory_(std::move(memory)) {}
+      : KvPool(shape),
+        page_values_(PageValues(shape)),
+        memory_(std::move(memory)),
+        positions_(static_cast<size_t>(shape.num_pages) * kPageSlots) {}
 
   enum Part { kKey = 0, kValue = 1 };
 
@@ -45,6 +48,13 @@ class RefKvPool final : public KvPool {
   }
   const double* at(int32_t page, Part part, int head, int32_t slot) const {
     return values() + Offset(page, part, head, slot);
+  }
+  // Kept whatever the shape says.
+  int32_t position(int32_t page, int64_t slot) const {
+    return positions_[static_cast<size_t>(page) * kPageSlots + static_cast<size_t>(slot)];
+  }
+  void set_position(int32_t page, int64_t slot, int32_t position) {
+    positions_[static_cast<size_t>(page) * kPageSlots + static_cast<size_t>(slot)] = position;
   }
   double* page(int32_t page) { return values() + page_values_ * static_cast<size_t>(page); }
   size_t page_values() const { return page_values_; }
@@ -60,6 +70,7 @@ class RefKvPool final : public KvPool {
 
   const size_t page_values_;
   const Buffer memory_;
+  std::vector<int32_t> positions_;  // [page][slot].
 };
 
 // Row t of an activation matrix.
