@@ -51,9 +51,10 @@ class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
   };
 
   void SetUp() override {
-    ASSERT_TRUE(WriteRandomModel({.shape = GetParam().shape, .seed = 3, .dtype = GetParam().weights},
-                                 directory_.path())
-                    .ok());
+    ASSERT_TRUE(
+        WriteRandomModel({.shape = GetParam().shape, .seed = 3, .dtype = GetParam().weights},
+                         directory_.path())
+            .ok());
     EngineOptions options;
     options.model_path = directory_.path();
     options.backend = "cpu";
@@ -89,8 +90,9 @@ class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
     options.check_invariants = true;
     auto files = OpenModelFiles(directory_.path());
     ASSERT_TRUE(files.ok()) << files.status();
-    auto model = (*files)->Load(parts_->backend.get(), StepLoop::LimitsFor(options),
-                                [](uint64_t, uint64_t) { return true; });
+    auto model =
+        (*files)->Load(parts_->backend.get(), StepLoop::LimitsFor(options, (*files)->spec()),
+                       [](uint64_t, uint64_t) { return true; });
     ASSERT_TRUE(model.ok()) << model.status();
     KvPoolShape shape = parts_->kv_shape;
     shape.num_pages = num_pages;
