@@ -211,7 +211,7 @@ TEST_F(CrossAttendedTest, ASecondQueryEncodesItsOwnImageOnly) {
 TEST_F(CrossAttendedTest, RowsBehindAHitStillNeedTheImageTheySee) {
   RunShots(Shots({1, 2}, 5));
   const FinishedEvent other = RunShots(Shots({1, 2}, 6));
-  EXPECT_GT(other.cache.hit_tokens, 20);
+  EXPECT_EQ(other.cache.hit_tokens, 16);  // From row 13 on the second image is seen.
   EXPECT_EQ(other.cache.feature_hits, 1);
   EXPECT_EQ(other.cache.images_encoded, 0);
 }

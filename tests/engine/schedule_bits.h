@@ -189,6 +189,9 @@ class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
     request.tenant = absl::StrCat(tenant);
     request.cache_salt = Chance(0.1) ? "salt" : "";
     request.bypass_prefix_cache = Chance(0.05);
+    if (!request.retention.scope && Chance(0.03)) {
+      request.recompute_all = request.bypass_prefix_cache = true;
+    }
     request.priority = Chance(0.2) ? Draw(-1, 1) : 0;
     if (Chance(0.05)) request.deadline = clock_.Now() + absl::Milliseconds(Draw(1, 100));
     return Submit(spec, request, tenant);
