@@ -170,7 +170,9 @@ int64_t StepLoop::PagesFor(const ActiveRequest& request, int64_t new_tokens) con
   if (request.retention.on()) return PagesUnderBudget(request, new_tokens);
   const int64_t prompt = request.prompt_rows();
   const int64_t one = cache_.PagesForTokens(prompt + new_tokens - 1);
-  const int64_t shared = cache_.PagesForTokens(prompt / kPageSlots * kPageSlots);
+  // Without a cache each choice computes the prompt for itself.
+  const int64_t common = request.request.recompute_all ? 0 : prompt / kPageSlots * kPageSlots;
+  const int64_t shared = cache_.PagesForTokens(common);
   return one + (request.request.output.num_choices - 1) * (one - shared);
 }
 
