@@ -40,6 +40,8 @@ struct Generation {
   std::optional<float> temperature;
   std::optional<float> top_p;
   std::optional<int32_t> top_k;
+  std::optional<int32_t> num_beams;
+  std::optional<float> length_penalty;
   std::optional<uint64_t> seed;
   std::optional<int32_t> logprobs;
   std::vector<std::string> stop;
@@ -83,6 +85,7 @@ struct Options {
   Generation generation;
   Retention retention;  // run
   bool no_wrap = false;
+  bool no_kv_cache = false;  // run
 
   // run, count; `prefix` also in the commands of one prefix, `cache_salt` in `prefix create`.
   std::string prefix;  // As typed: with or without "prefixes/".
