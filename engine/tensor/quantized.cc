@@ -1,105 +1,128 @@
 #include "engine/tensor/quantized.h"
 
+#include <cstring>
+
 #include "base/check.h"
 #include "engine/tensor/half.h"
 
 namespace prefixd {
 namespace {
 
-float LoadF16(const uint8_t* bytes) {
-  return F16ToFloat(static_cast<uint16_t>(bytes[0] | bytes[1] << 8));
-}
+uint16_t LoadBits16(const uint8_t* b) { return static_cast<uint16_t>(b[0] | b[1] << 8); }
 
-uint32_t LoadBits32(const uint8_t* b) {
-  return uint32_t{b[0]} | uint32_t{b[1]} << 8 | uint32_t{b[2]} << 16 | uint32_t{b[3]} << 24;
-}
-
-void DequantizeQ8_0(const uint8_t* block, float* out) {
-  const float d = LoadF16(block);
-  for (int j = 0; j < 32; ++j) {
-    out[j] = d * static_cast<float>(static_cast<int8_t>(block[2 + j]));
+// Elements j and j + 16 are the nibbles of byte j; `high` (or null) has the fifth bits.
+void UnpackNibbles(const uint8_t* nibbles, const uint8_t* high, uint8_t* codes) {
+  for (int j = 0; j < 16; ++j) {
+    codes[j] = nibbles[j] & 15;
+    codes[j + 16] = nibbles[j] >> 4;
+  }
+  for (int j = 0; j < 32 && high != nullptr; ++j) {
+    codes[j] = static_cast<uint8_t>(codes[j] | (high[j / 8] >> j % 8 & 1) << 4);
   }
 }
 
-// Q4_0, Q4_1, Q5_0 and Q5_1: `nibbles` of elements j and j + 16 in one byte, the fifth bit of each
-// element in `high`.
-void DequantizeNibbles(const uint8_t* nibbles, uint32_t high, float d, int offset, const float* m,
-                       float* out) {
-  for (int j = 0; j < 32; ++j) {
-    const int nibble = j < 16 ? nibbles[j] & 15 : nibbles[j - 16] >> 4;
-    const int q = (nibble | static_cast<int>(high >> j & 1) << 4) - offset;
-    out[j] = d * static_cast<float>(q);
-    if (m != nullptr) out[j] += *m;
+// Scale and minimum of 6 bits of each of the 8 sub-blocks, from 12 bytes.
+void UnpackSubScales(const uint8_t* bytes, BlockFields* fields) {
+  for (int j = 0; j < 4; ++j) {
+    fields->scales[j] = bytes[j] & 63;
+    fields->mins[j] = bytes[j + 4] & 63;
+    fields->scales[j + 4] = static_cast<uint8_t>((bytes[j + 8] & 15) | (bytes[j] >> 6) << 4);
+    fields->mins[j + 4] = static_cast<uint8_t>((bytes[j + 8] >> 4) | (bytes[j + 4] >> 6) << 4);
   }
 }
 
 // Q4_K and, with the fifth bits in `high`, Q5_K.
-void DequantizeK(const uint8_t* block, const uint8_t* high, const uint8_t* nibbles, float* out) {
-  const float d = LoadF16(block);
-  const float dmin = LoadF16(block + 2);
-  for (int sub = 0; sub < 8; ++sub) {
-    const SubScale s = SubScaleOf(block + 4, sub);
-    const float scale = d * static_cast<float>(s.scale);
-    const float min = dmin * static_cast<float>(s.min);
-    for (int l = 0; l < 32; ++l) {
-      const int byte = nibbles[sub / 2 * 32 + l];
-      int q = sub % 2 == 0 ? byte & 15 : byte >> 4;
-      if (high != nullptr) q |= (high[l] >> sub & 1) << 4;
-      out[sub * 32 + l] = scale * static_cast<float>(q) - min;
-    }
+void UnpackK(const uint8_t* nibbles, const uint8_t* high, uint8_t* codes) {
+  for (int i = 0; i < 256; ++i) {
+    const int sub = i / 32, l = i % 32;
+    const int byte = nibbles[sub / 2 * 32 + l];
+    const int fifth = high == nullptr ? 0 : high[l] >> sub & 1;
+    codes[i] = static_cast<uint8_t>((sub % 2 == 0 ? byte & 15 : byte >> 4) | fifth << 4);
   }
 }
 
-void DequantizeQ6_K(const uint8_t* block, float* out) {
-  const float d = LoadF16(block + 208);
+void UnpackQ6_K(const uint8_t* block, uint8_t* codes) {
   for (int i = 0; i < 256; ++i) {
     const int half = i / 128, quarter = i % 128 / 32, l = i % 32;
     const int low = block[64 * half + 32 * (quarter % 2) + l];
     const int high = block[128 + 32 * half + l] >> 2 * quarter & 3;
-    const int q = ((quarter < 2 ? low & 15 : low >> 4) | high << 4) - 32;
-    const int scale = static_cast<int8_t>(block[192 + 8 * half + 2 * quarter + l / 16]);
-    out[i] = d * static_cast<float>(scale) * static_cast<float>(q);
-  }
-}
-
-void DequantizeBlock(DType dtype, const uint8_t* block, float* out) {
-  const float d = LoadF16(block);
-  const float m = LoadF16(block + 2);
-  switch (dtype) {
-    case DType::kQ8_0:
-      return DequantizeQ8_0(block, out);
-    case DType::kQ4_0:
-      return DequantizeNibbles(block + 2, 0, d, 8, nullptr, out);
-    case DType::kQ4_1:
-      return DequantizeNibbles(block + 4, 0, d, 0, &m, out);
-    case DType::kQ5_0:
-      return DequantizeNibbles(block + 6, LoadBits32(block + 2), d, 16, nullptr, out);
-    case DType::kQ5_1:
-      return DequantizeNibbles(block + 8, LoadBits32(block + 4), d, 0, &m, out);
-    case DType::kQ4_K:
-      return DequantizeK(block, nullptr, block + 16, out);
-    case DType::kQ5_K:
-      return DequantizeK(block, block + 16, block + 48, out);
-    case DType::kQ6_K:
-      return DequantizeQ6_K(block, out);
-    default:
-      PREFIXD_CHECK(false);
+    codes[i] = static_cast<uint8_t>((quarter < 2 ? low & 15 : low >> 4) | high << 4);
   }
 }
 
 }  // namespace
 
-SubScale SubScaleOf(const uint8_t* scales, int index) {
-  if (index < 4) return {scales[index] & 63, scales[index + 4] & 63};
-  return {(scales[index + 4] & 15) | (scales[index - 4] >> 6) << 4,
-          (scales[index + 4] >> 4) | (scales[index] >> 6) << 4};
+void UnpackBlock(DType dtype, const uint8_t* block, BlockFields* fields) {
+  fields->d = LoadBits16(block);
+  fields->m = LoadBits16(block + 2);
+  switch (dtype) {
+    case DType::kQ8_0:
+      std::memcpy(fields->codes, block + 2, 32);
+      return;
+    case DType::kQ4_0:
+      return UnpackNibbles(block + 2, nullptr, fields->codes);
+    case DType::kQ4_1:
+      return UnpackNibbles(block + 4, nullptr, fields->codes);
+    case DType::kQ5_0:
+      return UnpackNibbles(block + 6, block + 2, fields->codes);
+    case DType::kQ5_1:
+      return UnpackNibbles(block + 8, block + 4, fields->codes);
+    case DType::kQ4_K:
+      UnpackSubScales(block + 4, fields);
+      return UnpackK(block + 16, nullptr, fields->codes);
+    case DType::kQ5_K:
+      UnpackSubScales(block + 4, fields);
+      return UnpackK(block + 48, block + 16, fields->codes);
+    case DType::kQ6_K:
+      fields->d = LoadBits16(block + 208);
+      std::memcpy(fields->scales, block + 192, 16);
+      return UnpackQ6_K(block, fields->codes);
+    default:
+      PREFIXD_CHECK(false);
+  }
+}
+
+void DequantizeFields(DType dtype, const BlockFields& fields, float* out) {
+  const float d = F16ToFloat(fields.d);
+  const float m = F16ToFloat(fields.m);
+  const auto code = [&](int i) { return int{fields.codes[i]}; };
+  switch (dtype) {
+    case DType::kQ8_0:
+      for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(static_cast<int8_t>(code(i)));
+      return;
+    case DType::kQ4_0:
+      for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(code(i) - 8);
+      return;
+    case DType::kQ5_0:
+      for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(code(i) - 16);
+      return;
+    case DType::kQ4_1:
+    case DType::kQ5_1:
+      for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(code(i)) + m;
+      return;
+    case DType::kQ4_K:
+    case DType::kQ5_K:
+      for (int i = 0; i < 256; ++i) {
+        out[i] = d * fields.scales[i / 32] * static_cast<float>(code(i)) - m * fields.mins[i / 32];
+      }
+      return;
+    case DType::kQ6_K:
+      for (int i = 0; i < 256; ++i) {
+        out[i] = d * static_cast<int8_t>(fields.scales[i / 16]) * static_cast<float>(code(i) - 32);
+      }
+      return;
+    default:
+      PREFIXD_CHECK(false);
+  }
 }
 
 void DequantizeRow(DType dtype, const uint8_t* blocks, int64_t cols, float* out) {
   const DTypeBlock block = BlockOf(dtype);
   PREFIXD_CHECK(IsQuantized(dtype) && cols % block.elements == 0);
   for (int64_t i = 0; i < cols / block.elements; ++i) {
-    DequantizeBlock(dtype, blocks + i * block.bytes, out + i * block.elements);
+    BlockFields fields;
+    UnpackBlock(dtype, blocks + i * block.bytes, &fields);
+    DequantizeFields(dtype, fields, out + i * block.elements);
   }
 }
 

@@ -12,18 +12,23 @@
 
 namespace prefixd {
 
-// Scale and minimum of a sub-block of Q4_K and Q5_K: 6 bits each.
-struct SubScale {
-  int scale = 0;
-  int min = 0;
-};
-
-// Of sub-block `index` (0..7), from the block's 12 bytes of them.
-SubScale SubScaleOf(const uint8_t* scales, int index);
-
 // out[0..cols) = the values of a row. Requires: IsQuantized(dtype); cols a multiple of the block's
 // elements; `blocks` holds RowBytes(dtype, cols) bytes of any alignment. Thread-safe.
 void DequantizeRow(DType dtype, const uint8_t* blocks, int64_t cols, float* out);
+
+// The fields of one block, for backends with a layout of their own.
+struct BlockFields {
+  uint16_t d = 0;      // f16.
+  uint16_t m = 0;      // f16: the minimum; of Q4_K and Q5_K the factor of the minima.
+  uint8_t scales[16];  // Q4_K, Q5_K: 8 of 32 elements each; Q6_K: 16 signed ones of 16 elements.
+  uint8_t mins[8];     // Q4_K, Q5_K.
+  uint8_t codes[256];  // As stored, of BlockOf(dtype).elements elements; signed for Q8_0.
+};
+
+void UnpackBlock(DType dtype, const uint8_t* block, BlockFields* fields);
+
+// out[0..BlockOf(dtype).elements) = the block's values.
+void DequantizeFields(DType dtype, const BlockFields& fields, float* out);
 
 }  // namespace prefixd
 
