@@ -13,10 +13,13 @@ struct Vec {
   using F = __m256;
   using U = __m256i;
   static constexpr int kWidth = 8;
+  // Rows against weights in blocks that are made in registers (1 or 4), and vectors of columns
+  // then.
+  static constexpr int kBlockRows = 4;
+  static constexpr int BlockVectors(int rows) { return rows == 1 ? 4 : 2; }
   static constexpr int kAttentionRows = 6;
   // Vectors of columns, pages of slots and vectors of values per register tile of so many rows.
   static constexpr int TileVectors(int rows) { return rows == 1 ? 8 : rows == 2 ? 4 : 2; }
-  static constexpr int BlockVectors(int rows) { return rows == 1 ? 4 : 2; }
   static constexpr int ScorePages(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
   static constexpr int ValueVectors(int rows) { return rows == 1 ? 8 : rows <= 3 ? 4 : 2; }
 

@@ -12,10 +12,13 @@ struct Vec {
   typedef uint32_t Bits __attribute__((vector_size(16)));
   using U = Bits;
   static constexpr int kWidth = 4;
+  // Rows against weights in blocks that are made in registers (1 or 4), and vectors of columns
+  // then.
+  static constexpr int kBlockRows = 1;
+  static constexpr int BlockVectors(int rows) { return rows == 1 ? 4 : 2; }
   static constexpr int kAttentionRows = 3;
   // Vectors of columns, pages of slots and vectors of values per register tile of so many rows.
   static constexpr int TileVectors(int rows) { return rows == 1 ? 8 : rows == 2 ? 4 : 2; }
-  static constexpr int BlockVectors(int rows) { return rows == 1 ? 4 : 2; }
   static constexpr int ScorePages(int rows) { return rows == 1 ? 2 : 1; }
   static constexpr int ValueVectors(int rows) { return rows == 1 ? 8 : rows == 2 ? 4 : 2; }
 
@@ -53,12 +56,10 @@ struct Vec {
 
   // 4 bytes as numbers.
   static F LoadI8(const uint8_t* p) {
-    const Ints values = {static_cast<int8_t>(p[0]), static_cast<int8_t>(p[1]),
-                         static_cast<int8_t>(p[2]), static_cast<int8_t>(p[3])};
-    return __builtin_convertvector(values, F);
+    return __builtin_convertvector(Ints(BytesOnTop(p)) >> 24, F);
   }
   static F LoadU8(const uint8_t* p) {
-    return __builtin_convertvector((Ints{p[0], p[1], p[2], p[3]}), F);
+    return __builtin_convertvector(Ints(BytesOnTop(p) >> 24), F);
   }
   static U LoadWords(const std::byte* p) { return LoadBits(p); }
   static U And(U a, uint32_t b) { return a & b; }
@@ -87,6 +88,17 @@ struct Vec {
     Bits x;
     __builtin_memcpy(&x, p, sizeof(x));
     return x;
+  }
+  // 4 bytes as the highest of a word each.
+  static Bits BytesOnTop(const uint8_t* p) {
+    typedef uint8_t Bytes __attribute__((vector_size(16)));
+    typedef uint16_t Halves __attribute__((vector_size(16)));
+    uint32_t four;
+    __builtin_memcpy(&four, p, sizeof(four));
+    const Bytes bytes = Bytes(Bits{four, 0, 0, 0}), zero = {};
+    const Halves halves = Halves(__builtin_shufflevector(zero, bytes, 0, 16, 1, 17, 2, 18, 3, 19, 4,
+                                                         20, 5, 21, 6, 22, 7, 23));
+    return Bits(__builtin_shufflevector(Halves(zero), halves, 0, 8, 1, 9, 2, 10, 3, 11));
   }
   static Bits Widen(const uint16_t* p) { return Bits{p[0], p[1], p[2], p[3]}; }
 };
