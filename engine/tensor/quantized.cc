@@ -33,20 +33,28 @@ void UnpackSubScales(const uint8_t* bytes, BlockFields* fields) {
 
 // Q4_K and, with the fifth bits in `high`, Q5_K.
 void UnpackK(const uint8_t* nibbles, const uint8_t* high, uint8_t* codes) {
-  for (int i = 0; i < 256; ++i) {
-    const int sub = i / 32, l = i % 32;
-    const int byte = nibbles[sub / 2 * 32 + l];
-    const int fifth = high == nullptr ? 0 : high[l] >> sub & 1;
-    codes[i] = static_cast<uint8_t>((sub % 2 == 0 ? byte & 15 : byte >> 4) | fifth << 4);
+  for (int sub = 0; sub < 8; ++sub) {
+    const uint8_t* const bytes = nibbles + sub / 2 * 32;
+    uint8_t* const out = codes + sub * 32;
+    const int shift = sub % 2 * 4;
+    for (int l = 0; l < 32; ++l) out[l] = bytes[l] >> shift & 15;
+    for (int l = 0; l < 32 && high != nullptr; ++l) {
+      out[l] = static_cast<uint8_t>(out[l] | (high[l] >> sub & 1) << 4);
+    }
   }
 }
 
+// Two halves of 128 elements, each of four quarters.
 void UnpackQ6_K(const uint8_t* block, uint8_t* codes) {
-  for (int i = 0; i < 256; ++i) {
-    const int half = i / 128, quarter = i % 128 / 32, l = i % 32;
-    const int low = block[64 * half + 32 * (quarter % 2) + l];
-    const int high = block[128 + 32 * half + l] >> 2 * quarter & 3;
-    codes[i] = static_cast<uint8_t>((quarter < 2 ? low & 15 : low >> 4) | high << 4);
+  for (int part = 0; part < 8; ++part) {
+    const int half = part / 4, quarter = part % 4;
+    const uint8_t* const low = block + 64 * half + 32 * (quarter % 2);
+    const uint8_t* const high = block + 128 + 32 * half;
+    const int low_shift = quarter / 2 * 4, high_shift = quarter * 2;
+    for (int l = 0; l < 32; ++l) {
+      codes[part * 32 + l] =
+          static_cast<uint8_t>((low[l] >> low_shift & 15) | (high[l] >> high_shift & 3) << 4);
+    }
   }
 }
 
