@@ -9,7 +9,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/status_macros.h"
+#include "engine/tokenizer/gpt2_files.h"
 #include "engine/tokenizer/limits.h"
+#include "engine/tokenizer/sentencepiece_file.h"
 #include "engine/tokenizer/tokenizer_parts.h"
 
 namespace prefixd {
@@ -52,7 +54,17 @@ absl::StatusOr<std::unique_ptr<const Tokenizer>> FromJson(const std::string& pat
 
 absl::StatusOr<std::unique_ptr<const Tokenizer>> Tokenizer::Load(const std::string& directory) {
   PREFIXD_ASSIGN_OR_RETURN(TokenizerConfig config, TokenizerConfig::Read(directory));
-  return FromJson(absl::StrCat(directory, "/tokenizer.json"), std::move(config));
+  const std::string json = absl::StrCat(directory, "/tokenizer.json");
+  const std::string pieces = absl::StrCat(directory, "/tokenizer.model");
+  const std::string vocab = absl::StrCat(directory, "/vocab.json");
+  const std::string merges = absl::StrCat(directory, "/merges.txt");
+  if (FileExists(json)) return FromJson(json, std::move(config));
+  if (FileExists(pieces)) return TokenizerFromSentencePiece(pieces, std::move(config));
+  if (FileExists(vocab) && FileExists(merges)) {
+    return TokenizerFromGpt2Files(vocab, merges, std::move(config));
+  }
+  return absl::NotFoundError(absl::StrCat(
+      directory, ": no tokenizer.json, no tokenizer.model, no vocab.json with merges.txt"));
 }
 
 }  // namespace prefixd
