@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "engine/tokenizer/bpe_model.h"
+#include "engine/tokenizer/limits.h"
 #include "engine/tokenizer/post_processor.h"
 #include "engine/tokenizer/tokenizer_parts.h"
 #include "engine/tokenizer/traced_text.h"
@@ -144,7 +145,13 @@ absl::Status BpeTokenizer::IndexTokens(absl::string_view where) {
   int32_t largest = -1;
   for (const auto& [token, id] : model_.vocab()) largest = std::max(largest, id);
   for (const auto& [id, token] : added_) largest = std::max(largest, id);
-  tokens_.resize(static_cast<size_t>(largest) + 1);
+  const size_t size = static_cast<size_t>(largest) + 1;
+  const size_t count = model_.vocab().size() + added_.size();
+  if (size > 4 * count + kMaxUnusedIds) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": id ", largest, " beside only ", count, " tokens"));
+  }
+  tokens_.resize(size);
   for (const auto& [token, id] : model_.vocab()) tokens_[static_cast<size_t>(id)] = token;
   for (const auto& [id, token] : added_) {
     std::string& slot = tokens_[static_cast<size_t>(id)];
