@@ -1,5 +1,6 @@
 #include "engine/tokenizer/gguf_vocabulary.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -118,6 +119,11 @@ absl::StatusOr<TokenizerParts> PieceParts(GgufVocabulary* vocabulary, const std:
   }
   PREFIXD_ASSIGN_OR_RETURN(pieces.types, ReadTypes(*vocabulary, absl::StrCat(where, "token_type")));
   for (const PieceType type : pieces.types) pieces.byte_fallback |= type == PieceType::kByte;
+  // Some converters call the unknown token a control token.
+  const auto is_unknown = [](PieceType type) { return type == PieceType::kUnknown; };
+  if (vocabulary->unknown && std::none_of(pieces.types.begin(), pieces.types.end(), is_unknown)) {
+    pieces.types[static_cast<size_t>(*vocabulary->unknown)] = PieceType::kUnknown;
+  }
   pieces.scores = std::move(vocabulary->scores);
   pieces.texts = std::move(vocabulary->tokens);
   // Converters write the spaces of these as spaces; the normalised text has marks.

@@ -194,7 +194,7 @@ TEST_P(RandomTokens, StreamToTheDecodedText) {
   }
   EXPECT_GT(stopped, 500);
   // Only tokens that are bytes can be no text.
-  if (std::string(GetParam()) != "pieces_trimmed") EXPECT_GT(replaced, 200);
+  EXPECT_TRUE(replaced > 200 || std::string(GetParam()) == "pieces_trimmed") << replaced;
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, RandomTokens,

@@ -271,6 +271,15 @@ TEST(GgufVocabulary, LoadsWithoutAnyChange) {
   EXPECT_EQ(*(*pieces)->Encode({{"abba", false}}, true), (std::vector<int32_t>{1, 0, 4, 3, 2}));
 }
 
+TEST(GgufVocabulary, SaysWhichTokenIsUnknown) {
+  GgufVocabulary vocabulary = SmallVocabulary("llama");
+  vocabulary.types[0] = 3;  // As some converters have it.
+  vocabulary.unknown = 0;
+  const auto tokenizer = TokenizerFromGguf(vocabulary, "m.gguf");
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ(*(*tokenizer)->Encode({{"?a", false}}, false), (std::vector<int32_t>{0, 2}));
+}
+
 TEST(GgufVocabulary, SaysWhichTokensStandAroundAText) {
   GgufVocabulary vocabulary = SmallVocabulary("gpt2");
   vocabulary.add_bos = true;
