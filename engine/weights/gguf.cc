@@ -299,6 +299,7 @@ absl::StatusOr<GgufHeader> Parse(std::string bytes, uint64_t file_bytes, const s
   Cursor cursor(bytes, file_bytes);
   PREFIXD_ASSIGN_OR_RETURN(const Counts counts, ReadPreamble(&cursor, bytes));
   PREFIXD_ASSIGN_OR_RETURN(auto values, ReadPairs(counts.pairs, &cursor));
+  header.tensors.reserve(counts.tensors);  // As many as may follow in this file.
   std::unordered_set<std::string> names;
   for (uint64_t i = 0; i < counts.tensors; ++i) {
     TensorInfo tensor;

@@ -1,5 +1,5 @@
-// Tiny random Llamas in GGUF files, one for every element type and mixtures, against transformers on
-// the dequantised values (tests/golden/make/gguf_models.py).
+// Tiny random Llamas in GGUF files, one for every element type and mixtures, against transformers
+// on the dequantised values (tests/golden/make/gguf_models.py).
 #include <gtest/gtest.h>
 
 #include <filesystem>
