@@ -44,7 +44,14 @@ OwnedTensor RandomTensor(Backend* backend, int64_t rows, int64_t cols) {
 
 std::unique_ptr<Matrix> RandomMatrix(Backend* backend, DType dtype, int64_t rows, int64_t cols) {
   std::mt19937 random(9);
-  std::vector<uint8_t> bytes(rows * cols * DTypeSize(dtype));
+  std::vector<uint8_t> bytes(rows * RowBytes(dtype, cols));
+  if (IsQuantized(dtype)) {
+    // Random codes; every byte below 48, so that the f16 numbers among them are small.
+    for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random() % 48);
+    auto matrix = backend->CreateMatrix(dtype, rows, cols).value();
+    PREFIXD_CHECK(backend->WriteMatrixRows(0, bytes, matrix.get()).ok());
+    return matrix;
+  }
   // Random mantissas under the exponents of numbers between 1/4 and 1/2.
   for (size_t i = 0; i < bytes.size(); i += DTypeSize(dtype)) {
     const uint32_t bits = 0x3E800000 | (random() & 0x807FFFFF);
@@ -84,7 +91,7 @@ void PrintLine(const std::string& name, const Samples& samples, double bytes, do
 
 void BenchLinear(Backend* backend, Probes* probes, const Options& options, DType dtype, int64_t n,
                  int64_t k) {
-  const double bytes = static_cast<double>(n) * k * DTypeSize(dtype);
+  const double bytes = static_cast<double>(n * RowBytes(dtype, k));
   std::vector<std::unique_ptr<Matrix>> weights;
   const int count = std::max(2, static_cast<int>(kSetBytes / bytes));
   for (int i = 0; i < count; ++i) weights.push_back(RandomMatrix(backend, dtype, n, k));

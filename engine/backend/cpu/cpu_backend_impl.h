@@ -80,7 +80,7 @@ class CpuBackend final : public Backend {
   const Kernels* const kernels_;
   ThreadPool pool_;
   Attention attention_;
-  std::vector<Buffer> accumulators_;  // One per thread, for Linear.
+  std::vector<Buffer> accumulators_;  // One per thread, for Linear: sums, then widened weights.
   Buffer pairs_;                      // Rounded activations; only grows.
   Buffer vision_pages_;               // K and V of an image in page layout; only grows.
   struct RowOfSegment {

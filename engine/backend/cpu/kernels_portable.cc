@@ -1,6 +1,7 @@
 // Level portable: 4 lanes of the compilers' vector extension, whatever the machine's baseline makes
 // of them. Without a fused multiply-add in the baseline, products are rounded before they are
 // added.
+#include "engine/backend/cpu/block_layout.h"
 #include "engine/backend/cpu/kernels.h"
 
 namespace prefixd::cpu {
@@ -9,10 +10,12 @@ namespace {
 struct Vec {
   typedef float F __attribute__((vector_size(16)));
   typedef uint32_t Bits __attribute__((vector_size(16)));
+  using U = Bits;
   static constexpr int kWidth = 4;
   static constexpr int kAttentionRows = 3;
   // Vectors of columns, pages of slots and vectors of values per register tile of so many rows.
   static constexpr int TileVectors(int rows) { return rows == 1 ? 8 : rows == 2 ? 4 : 2; }
+  static constexpr int BlockVectors(int rows) { return rows == 1 ? 4 : 2; }
   static constexpr int ScorePages(int rows) { return rows == 1 ? 2 : 1; }
   static constexpr int ValueVectors(int rows) { return rows == 1 ? 8 : rows == 2 ? 4 : 2; }
 
@@ -48,12 +51,39 @@ struct Vec {
   static F LoadPairsFirst(const uint16_t* p) { return F(Bits(LoadBits(p)) << 16); }
   static F LoadPairsSecond(const uint16_t* p) { return F(LoadBits(p) & 0xFFFF0000u); }
 
+  // 4 bytes as numbers.
+  static F LoadI8(const uint8_t* p) {
+    const Ints values = {static_cast<int8_t>(p[0]), static_cast<int8_t>(p[1]),
+                         static_cast<int8_t>(p[2]), static_cast<int8_t>(p[3])};
+    return __builtin_convertvector(values, F);
+  }
+  static F LoadU8(const uint8_t* p) {
+    return __builtin_convertvector((Ints{p[0], p[1], p[2], p[3]}), F);
+  }
+  static U LoadWords(const std::byte* p) { return LoadBits(p); }
+  static U And(U a, uint32_t b) { return a & b; }
+  static U Or(U a, U b) { return a | b; }
+  template <int n>
+  static U ShiftLeft(U a) {
+    return a << n;
+  }
+  template <int n>
+  static U ShiftRight(U a) {
+    return a >> n;
+  }
+  static U ShiftRightBy(U a, int n) { return a >> static_cast<uint32_t>(n); }
+  // Byte b of every word.
+  static F ByteToFloat(U words, int b) {
+    return __builtin_convertvector(Ints((words >> static_cast<uint32_t>(8 * b)) & 255), F);
+  }
+
  private:
+  typedef int32_t Ints __attribute__((vector_size(16)));
   template <typename Mask>
   static F Blend(Mask mask, F yes, F no) {
     return F((Bits(mask) & Bits(yes)) | (~Bits(mask) & Bits(no)));
   }
-  static Bits LoadBits(const uint16_t* p) {
+  static Bits LoadBits(const void* p) {
     Bits x;
     __builtin_memcpy(&x, p, sizeof(x));
     return x;
