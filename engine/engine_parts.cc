@@ -71,7 +71,8 @@ absl::StatusOr<std::string> DigestFiles(const std::string& model_path) {
   }
   for (const char* name :
        {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-        "preprocessor_config.json", "processor_config.json", "chat_template.jinja"}) {
+        "preprocessor_config.json", "processor_config.json", "chat_template.jinja",
+        "tokenizer.model", "vocab.json", "merges.txt"}) {
     const std::string path = absl::StrCat(model_path, "/", name);
     if (!FileExists(path)) continue;
     PREFIXD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, kMaxDigestedFileBytes));

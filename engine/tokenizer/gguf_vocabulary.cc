@@ -71,7 +71,7 @@ absl::StatusOr<PreTokenizer> WordsOf(const std::string& pre, const std::string& 
               {"behavior", "Isolated"}},
              {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}};
   } else if (pre.empty() || pre == "default" || pre == "gpt-2") {
-    steps = {words};
+    steps.push_back(words);
   } else {
     return absl::UnimplementedError(
         absl::StrCat(where, ": `", pre.substr(0, 64), "` is not supported"));

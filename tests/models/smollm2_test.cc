@@ -13,8 +13,11 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/json.h"
+#include "base/sha256.h"
 #include "engine/open_tokenizer.h"
 #include "tests/models/model_testing.h"
 
@@ -115,6 +118,25 @@ TEST_F(SmolLm2, GivesTheIdsOfTheReference) {
   ASSERT_TRUE(ids.ok()) << ids.status();
   EXPECT_EQ(*ids, golden_["text"]["ids"].get<std::vector<int32_t>>());
   EXPECT_EQ((*tokenizer)->Decode(*ids, true), text);
+}
+
+TEST_F(SmolLm2, GivesTheReferencesIdsOnTwoThousandStrings) {
+  const auto tokenizer = OpenTokenizer(path_);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  const std::string directory = PREFIXD_SOURCE_DIR "/tests/golden/tokenizer/";
+  const auto strings = ReadJsonFile(directory + "strings.json", 1 << 20);
+  const auto golden = ReadJsonFile(directory + "smollm2_gguf.ids.json", 1 << 20);
+  ASSERT_TRUE(strings.ok() && golden.ok());
+  const std::string digests = (*golden)["digests"];
+  ASSERT_EQ(digests.size(), 4 * strings->size());
+  for (size_t i = 0; i < strings->size(); ++i) {
+    const std::string text = (*strings)[i];
+    const auto ids = (*tokenizer)->Encode({{text, (i & 2) == 0}}, (i & 1) != 0);
+    ASSERT_TRUE(ids.ok()) << ids.status();
+    const Sha256Digest digest = Sha256Of(absl::StrJoin(*ids, " "));
+    const absl::string_view start(reinterpret_cast<const char*>(digest.data()), 3);
+    EXPECT_EQ(absl::Base64Escape(start), digests.substr(4 * i, 4)) << i << ": " << text;
+  }
 }
 
 TEST_F(SmolLm2, ChoosesTheTokensOfTheReference) {
