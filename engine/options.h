@@ -27,8 +27,8 @@ struct TenantOptions {
 };
 
 struct EngineOptions {
-  std::string model_path;     // A Hugging Face directory. Required.
-  std::string model_name;     // Empty: the last component of model_path.
+  std::string model_path;     // A Hugging Face directory or a GGUF file. Required.
+  std::string model_name;     // Empty: the last component of model_path, without .gguf.
   std::string chat_template;  // Forces a built-in renderer; empty: by the template's digest.
 
   std::string backend = "auto";           // auto, cpu, cuda, ref.

@@ -21,7 +21,7 @@ absl::Status Attention(const DecoderShape& shape, const DecoderLayer& layer, con
   PREFIXD_RETURN_IF_ERROR(
       backend->RmsNorm(x, layer.attention_norm.view, {.eps = shape.norm_eps}, normed));
   PREFIXD_RETURN_IF_ERROR(
-      backend->Linear(normed, *layer.qkv, {.bias = BiasOf(layer.qkv_bias)}, qkv));
+      Linear(normed, layer.qkv, {.bias = BiasOf(layer.qkv_bias)}, backend, qkv));
   PREFIXD_RETURN_IF_ERROR(backend->WriteKv(qkv, &angles, shape.num_heads, segments, pool));
   PREFIXD_RETURN_IF_ERROR(
       backend->PagedAttention(qkv, *pool, shape.num_heads, {.scale = scale}, segments, attention));
@@ -37,7 +37,7 @@ absl::Status GatedMlp(const DecoderShape& shape, const DecoderLayer& layer,
   PREFIXD_RETURN_IF_ERROR(
       backend->RmsNorm(x, layer.mlp_norm.view, {.eps = shape.norm_eps}, normed));
   PREFIXD_RETURN_IF_ERROR(
-      backend->Linear(normed, *layer.gate_up, {.bias = BiasOf(layer.gate_up_bias)}, gate_up));
+      Linear(normed, layer.gate_up, {.bias = BiasOf(layer.gate_up_bias)}, backend, gate_up));
   PREFIXD_RETURN_IF_ERROR(backend->GatedActivation(gate_up, shape.activation, gated));
   return backend->Linear(gated, *layer.down, {.bias = BiasOf(layer.down_bias), .accumulate = true},
                          x);

@@ -22,6 +22,20 @@ absl::Status ReadFile(const std::string& path, int32_t vocab_size, GenerationDef
   return config.status();
 }
 
+// Fills the ends in where they are not known yet.
+absl::Status Complete(absl::Span<const ConfigReader> configs, int32_t vocab_size,
+                      GenerationDefaults* defaults) {
+  for (const ConfigReader& config : configs) {
+    ReadEosTokens(config, vocab_size, defaults);
+    PREFIXD_RETURN_IF_ERROR(config.status());
+  }
+  constexpr int32_t kLlamaEos = 2;
+  if (defaults->eos_token_ids.empty() && vocab_size > kLlamaEos) {
+    defaults->eos_token_ids = {kLlamaEos};
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::string& directory,
@@ -34,14 +48,14 @@ absl::StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::string& dir
   } else if (!absl::IsNotFound(path.status())) {
     return path.status();
   }
-  for (const ConfigReader& config : configs) {
-    ReadEosTokens(config, vocab_size, &defaults);
-    PREFIXD_RETURN_IF_ERROR(config.status());
-  }
-  constexpr int32_t kLlamaEos = 2;
-  if (defaults.eos_token_ids.empty() && vocab_size > kLlamaEos) {
-    defaults.eos_token_ids = {kLlamaEos};
-  }
+  PREFIXD_RETURN_IF_ERROR(Complete(configs, vocab_size, &defaults));
+  return defaults;
+}
+
+absl::StatusOr<GenerationDefaults> GenerationDefaultsOf(absl::Span<const ConfigReader> configs,
+                                                        int32_t vocab_size) {
+  GenerationDefaults defaults;
+  PREFIXD_RETURN_IF_ERROR(Complete(configs, vocab_size, &defaults));
   return defaults;
 }
 

@@ -23,6 +23,10 @@ absl::StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::string& dir
                                                           absl::Span<const ConfigReader> configs,
                                                           int32_t vocab_size);
 
+// As above, of a model without that file.
+absl::StatusOr<GenerationDefaults> GenerationDefaultsOf(absl::Span<const ConfigReader> configs,
+                                                        int32_t vocab_size);
+
 }  // namespace prefixd
 
 #endif  // PREFIXD_ENGINE_MODELS_GENERATION_CONFIG_H_
