@@ -38,6 +38,7 @@ struct PromptBuilderOptions {
   int32_t vocab_size = 0;
   uint64_t max_prompt_bytes = 1 << 20;
   std::optional<PromptImageOptions> image;  // Absent: a text model.
+  std::string chat_problem;                 // Why there is no chat template, if there is none.
   PromptKeyOptions keys;
 };
 

@@ -158,7 +158,9 @@ absl::StatusOr<Value> Slice(const Value& container, const Value& start, const Va
                             const Value& step, Heap* heap) {
   if (container.is_undefined()) return Undefined();
   const bool list = container.is(Value::Kind::kList) && HasIndex(container.list());
-  if (!list && !container.is_string()) return Value();
+  if (!list && !container.is_string()) {
+    return Fail(absl::StrCat("a value of type ", TypeName(container), " has no slices"));
+  }
   PREFIXD_ASSIGN_OR_RETURN(const int64_t length, Length(container, heap));
   PREFIXD_ASSIGN_OR_RETURN(const Range range, Resolve(start, stop, step, length));
   const auto at = [&](int64_t i) { return static_cast<size_t>(range.start + i * range.step); };

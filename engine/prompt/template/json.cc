@@ -84,7 +84,7 @@ absl::Status JsonWriter::Quoted(const Text& text) {
       if (c.code_point >= 0x10000) {
         const uint32_t rest = c.code_point - 0x10000;
         escaped = absl::StrFormat("\\u%04x\\u%04x", 0xD800 + (rest >> 10), 0xDC00 + (rest & 0x3FF));
-      } else if (c.code_point != 0x7F) {
+      } else {
         escaped = absl::StrFormat("\\u%04x", c.code_point);
       }
     }

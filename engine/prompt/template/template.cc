@@ -17,13 +17,13 @@ absl::StatusOr<Text> Template::Render(const MakeVariables& variables,
                                       const RenderOptions& options) const {
   Interpreter interpreter(options.max_output_bytes, options.now);
   Heap& heap = interpreter.heap();
-  PREFIXD_ASSIGN_OR_RETURN(Scope* const globals, heap.NewScope(nullptr));
+  PREFIXD_ASSIGN_OR_RETURN(Scope* const functions, heap.NewScope(nullptr));
   for (const auto& [name, callee] : Functions()) {
     PREFIXD_ASSIGN_OR_RETURN(const Value function, heap.NewCallable({.callee = callee}));
-    globals->variables.emplace_back(name, function);
+    functions->variables.emplace_back(name, function);
   }
-  PREFIXD_ASSIGN_OR_RETURN(Variables given, variables(&heap));
-  for (const auto& variable : given) globals->variables.push_back(variable);
+  PREFIXD_ASSIGN_OR_RETURN(Scope* const globals, heap.NewScope(functions));
+  PREFIXD_ASSIGN_OR_RETURN(globals->variables, variables(&heap));
   PREFIXD_ASSIGN_OR_RETURN(Scope* const scope, heap.NewScope(globals));
   Text out;
   const absl::Status status = interpreter.Run(block_, scope, &out).status();

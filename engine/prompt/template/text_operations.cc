@@ -102,9 +102,7 @@ absl::StatusOr<Value> SplitText(const Text& text, const Text* separator, int64_t
     parts.push_back(text.Slice(begin, at));
     PREFIXD_RETURN_IF_ERROR(heap->CheckItems(parts.size()));
   }
-  if (at < bytes.size()) {
-    parts.push_back(text.Slice(at, Strip(bytes, nullptr, /*left=*/false, /*right=*/true).end));
-  }
+  if (at < bytes.size()) parts.push_back(text.Slice(at, text.size()));
   return ListOf(parts, heap);
 }
 
@@ -135,7 +133,7 @@ absl::StatusOr<Value> SplitTextFromRight(const Text& text, const Text* separator
       parts.push_back(text.Slice(at, end));
       PREFIXD_RETURN_IF_ERROR(heap->CheckItems(parts.size()));
     }
-    if (at > 0) parts.push_back(text.Slice(Strip(bytes, nullptr, true, false).begin, at));
+    if (at > 0) parts.push_back(text.Slice(0, at));
   }
   std::reverse(parts.begin(), parts.end());
   return ListOf(parts, heap);
