@@ -158,6 +158,7 @@ TEST(PaliGemmaSpec, SaysWhatTheEngineMustKnow) {
   ASSERT_TRUE(spec.image.has_value());
   EXPECT_EQ(spec.image->token_id, 257152);
   EXPECT_EQ(spec.image->tokens_per_image, 196);
+  EXPECT_EQ(spec.image->max_images, 1);
 }
 
 }  // namespace
