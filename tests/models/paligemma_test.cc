@@ -13,9 +13,6 @@
 namespace prefixd::testing {
 namespace {
 
-// ref alone until the others compute prefixes that see themselves.
-std::vector<std::string> TestedBackends() { return {"ref"}; }
-
 std::vector<float> Rows(const std::vector<float>& logits, int32_t vocab, int32_t begin,
                         int32_t count) {
   const auto first = logits.begin() + int64_t{begin} * vocab;
@@ -77,7 +74,7 @@ INSTANTIATE_TEST_SUITE_P(All, PaliGemma,
                          ::testing::Combine(::testing::Values("paligemma-mqa-sparse",
                                                               "paligemma-gqa-new-spelling",
                                                               "paligemma-bf16", "paligemma-untied"),
-                                            ::testing::ValuesIn(TestedBackends())),
+                                            ::testing::ValuesIn(BackendNames())),
                          [](const auto& info) {
                            std::string name =
                                absl::StrCat(std::get<0>(info.param), "_", std::get<1>(info.param));
@@ -142,7 +139,7 @@ TEST_P(PaliGemmaRows, KeepTheirBitsBesideOthers) {
   EXPECT_EQ(Rows(third, V, S - 1, S), suffix);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, PaliGemmaRows, ::testing::ValuesIn(TestedBackends()));
+INSTANTIATE_TEST_SUITE_P(All, PaliGemmaRows, ::testing::ValuesIn(BackendNames()));
 
 TEST(PaliGemmaSpec, SaysWhatTheEngineMustKnow) {
   const auto files = OpenModelFiles(absl::StrCat(GoldenDirectory(), "/paligemma-mqa-sparse"));
