@@ -39,9 +39,8 @@ class PaliGemmaTemplate : public ::testing::Test {
 
   // As the prompt builder makes them, the placeholder not expanded.
   std::vector<int32_t> Ids(const ChatMessage& message) const {
-    const auto chat = ChatTemplate::Find("", "paligemma");
-    EXPECT_TRUE(chat.ok()) << chat.status();
-    const auto pieces = (*chat)->Render({message});
+    const auto chat = MakePaliGemmaTemplate();
+    const auto pieces = chat->Render({message});
     EXPECT_TRUE(pieces.ok()) << pieces.status();
     std::vector<TextSpan> spans;
     for (const PromptPiece& piece : *pieces) {
@@ -51,7 +50,7 @@ class PaliGemmaTemplate : public ::testing::Test {
         spans.push_back({piece.text, piece.kind == PromptPiece::Kind::kTemplate});
       }
     }
-    return *tokenizer_->Encode(spans, (*chat)->add_special_tokens());
+    return *tokenizer_->Encode(spans, chat->add_special_tokens());
   }
 
   std::string directory_;
@@ -95,7 +94,7 @@ TEST_F(PaliGemmaTemplate, AnswersAreStreamedWithTheirLocations) {
 TEST(PaliGemmaTemplateRefusals, NameTheMessage) {
   const ChatMessage user{Role::kUser, {TextPart{"Hi"}}};
   const auto expect_refused = [](absl::Span<const ChatMessage> messages, const char* field) {
-    const absl::Status status = RenderPaliGemma(messages).status();
+    const absl::Status status = MakePaliGemmaTemplate()->Render(messages).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(status.message()), HasSubstr(field));
   };
