@@ -29,10 +29,12 @@ class PaliGemmaTemplate final : public ChatTemplate {
 absl::StatusOr<std::vector<PromptPiece>> PaliGemmaTemplate::Render(
     absl::Span<const ChatMessage> messages) const {
   if (messages.empty()) return Refuse(0, "this model takes one message of the user, there is none");
-  if (messages[0].role != Role::kUser)
+  if (messages[0].role != Role::kUser) {
     return Refuse(0, "this model takes messages of the user only");
-  if (messages.size() > 1)
+  }
+  if (messages.size() > 1) {
     return Refuse(1, "this model takes one message of the user, no conversation");
+  }
 
   std::vector<PromptPiece> pieces;
   std::string text;
