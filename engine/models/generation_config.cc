@@ -24,14 +24,13 @@ absl::Status ReadFile(const std::string& path, int32_t vocab_size, GenerationDef
 
 // Fills the ends in where they are not known yet.
 absl::Status Complete(absl::Span<const ConfigReader> configs, int32_t vocab_size,
-                      GenerationDefaults* defaults) {
+                      int32_t default_eos, GenerationDefaults* defaults) {
   for (const ConfigReader& config : configs) {
     ReadEosTokens(config, vocab_size, defaults);
     PREFIXD_RETURN_IF_ERROR(config.status());
   }
-  constexpr int32_t kLlamaEos = 2;
-  if (defaults->eos_token_ids.empty() && vocab_size > kLlamaEos) {
-    defaults->eos_token_ids = {kLlamaEos};
+  if (defaults->eos_token_ids.empty() && vocab_size > default_eos) {
+    defaults->eos_token_ids = {default_eos};
   }
   return absl::OkStatus();
 }
@@ -40,7 +39,7 @@ absl::Status Complete(absl::Span<const ConfigReader> configs, int32_t vocab_size
 
 absl::StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::string& directory,
                                                           absl::Span<const ConfigReader> configs,
-                                                          int32_t vocab_size) {
+                                                          int32_t vocab_size, int32_t default_eos) {
   GenerationDefaults defaults;
   const absl::StatusOr<std::string> path = ResolveInDirectory(directory, "generation_config.json");
   if (path.ok()) {
@@ -48,14 +47,15 @@ absl::StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::string& dir
   } else if (!absl::IsNotFound(path.status())) {
     return path.status();
   }
-  PREFIXD_RETURN_IF_ERROR(Complete(configs, vocab_size, &defaults));
+  PREFIXD_RETURN_IF_ERROR(Complete(configs, vocab_size, default_eos, &defaults));
   return defaults;
 }
 
 absl::StatusOr<GenerationDefaults> GenerationDefaultsOf(absl::Span<const ConfigReader> configs,
                                                         int32_t vocab_size) {
+  constexpr int32_t kLlamaEos = 2;
   GenerationDefaults defaults;
-  PREFIXD_RETURN_IF_ERROR(Complete(configs, vocab_size, &defaults));
+  PREFIXD_RETURN_IF_ERROR(Complete(configs, vocab_size, kLlamaEos, &defaults));
   return defaults;
 }
 

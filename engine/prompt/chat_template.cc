@@ -6,6 +6,7 @@
 #include "engine/error_reasons.h"
 #include "engine/prompt/conversation_templates.h"
 #include "engine/prompt/jinja_chat_template.h"
+#include "engine/prompt/paligemma_template.h"
 
 namespace prefixd {
 namespace {
@@ -17,10 +18,15 @@ struct Builtin {
 
 // One line a template.
 constexpr Builtin kBuiltins[] = {
-    {"chatml", MakeChatMlTemplate},    {"demo", MakeDemoTemplate},
-    {"llava_hf", MakeLlavaHfTemplate}, {"llava_llama_2", MakeLlavaLlama2Template},
-    {"llava_v0", MakeLlavaV0Template}, {"llava_v1", MakeLlavaV1Template},
-    {"mpt", MakeMptTemplate},          {"vicuna_v1", MakeVicunaV1Template},
+    {"chatml", MakeChatMlTemplate},
+    {"demo", MakeDemoTemplate},
+    {"llava_hf", MakeLlavaHfTemplate},
+    {"llava_llama_2", MakeLlavaLlama2Template},
+    {"llava_v0", MakeLlavaV0Template},
+    {"llava_v1", MakeLlavaV1Template},
+    {"mpt", MakeMptTemplate},
+    {"paligemma", MakePaliGemmaTemplate},
+    {"vicuna_v1", MakeVicunaV1Template},
 };
 
 }  // namespace

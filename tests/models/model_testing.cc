@@ -203,7 +203,9 @@ std::vector<float> LoadedModel::Step(absl::Span<TestSequence* const> sequences,
                                  .num_rows = num_rows[s],
                                  .pages = pages.subspan(layer * kPagesPerLayer, kPagesPerLayer),
                                  .write_slots = slots[s],
-                                 .first_visible = sequences[s]->computed + 1});
+                                 .first_visible = sequences[s]->computed + 1,
+                                 .visible_prefix = sequences[s]->visible_prefix,
+                                 .first_position = sequences[s]->computed});
       row += num_rows[s];
     }
     layers.push_back(segments[layer]);

@@ -66,6 +66,7 @@ struct TestSequence {
   const Tensor* features = nullptr;  // Of one image, or null.
   int32_t image_begin = 0;
   int32_t image_rows = 0;
+  int32_t visible_prefix = 0;  // Of KvSegment: the rows of a prefix-LM's prompt.
   std::vector<int32_t> pages;  // Per layer `pages_per_layer`, layer by layer.
   int32_t computed = 0;
 };
