@@ -26,7 +26,7 @@ absl::Status ReadFile(const std::string& path, int32_t vocab_size, GenerationDef
 
 absl::StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::string& directory,
                                                           absl::Span<const ConfigReader> configs,
-                                                          int32_t vocab_size) {
+                                                          int32_t vocab_size, int32_t default_eos) {
   GenerationDefaults defaults;
   const absl::StatusOr<std::string> path = ResolveInDirectory(directory, "generation_config.json");
   if (path.ok()) {
@@ -38,9 +38,8 @@ absl::StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::string& dir
     ReadEosTokens(config, vocab_size, &defaults);
     PREFIXD_RETURN_IF_ERROR(config.status());
   }
-  constexpr int32_t kLlamaEos = 2;
-  if (defaults.eos_token_ids.empty() && vocab_size > kLlamaEos) {
-    defaults.eos_token_ids = {kLlamaEos};
+  if (defaults.eos_token_ids.empty() && default_eos >= 0 && default_eos < vocab_size) {
+    defaults.eos_token_ids = {default_eos};
   }
   return defaults;
 }
