@@ -86,6 +86,7 @@ GptNeoxConfig ReadGptNeoxConfig(const ConfigReader& config) {
 
 std::string CanonicalGptNeoxName(absl::string_view name) {
   absl::ConsumePrefix(&name, "gpt_neox.");
+  if (name == "lm_head.weight") return "embed_out.weight";
   return std::string(name);
 }
 

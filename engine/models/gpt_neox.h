@@ -22,7 +22,7 @@ struct GptNeoxConfig {
 // Errors go to `config`; the result is only valid if there are none.
 GptNeoxConfig ReadGptNeoxConfig(const ConfigReader& config);
 
-// Without "gpt_neox.".
+// Without "gpt_neox."; the head is embed_out, also where a file calls it lm_head.
 std::string CanonicalGptNeoxName(absl::string_view name);
 
 // Whether a tensor (canonical) is a buffer of old files that is of no use.
