@@ -25,10 +25,11 @@ struct ClipShape {
   int patch_size = 0;             // P.
   float norm_eps = 0;
   Activation activation = Activation::kQuickGelu;
+  bool has_class_row = true;  // The first row; SigLIP's tower has patches only.
 
   int64_t grid() const { return image_size / patch_size; }
   int64_t num_patches() const { return grid() * grid(); }
-  int64_t num_rows() const { return num_patches() + 1; }  // The class row comes first.
+  int64_t num_rows() const { return num_patches() + (has_class_row ? 1 : 0); }
   int64_t patch_values() const { return int64_t{3} * patch_size * patch_size; }
 };
 

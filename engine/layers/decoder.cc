@@ -18,8 +18,7 @@ absl::Status Attention(const DecoderShape& shape, const DecoderLayer& layer, con
   const Tensor qkv = scratch.qkv.view.Rows(0, x.rows);
   const Tensor attention = scratch.attention.view.Rows(0, x.rows);
   const float scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
-  PREFIXD_RETURN_IF_ERROR(
-      backend->RmsNorm(x, layer.attention_norm.view, {.eps = shape.norm_eps}, normed));
+  PREFIXD_RETURN_IF_ERROR(backend->RmsNorm(x, layer.attention_norm.view, shape.norm(), normed));
   PREFIXD_RETURN_IF_ERROR(
       backend->Linear(normed, *layer.qkv, {.bias = BiasOf(layer.qkv_bias)}, qkv));
   PREFIXD_RETURN_IF_ERROR(backend->WriteKv(qkv, &angles, shape.num_heads, segments, pool));
@@ -34,8 +33,7 @@ absl::Status GatedMlp(const DecoderShape& shape, const DecoderLayer& layer,
   const Tensor normed = scratch.normed.view.Rows(0, x.rows);
   const Tensor gate_up = scratch.gate_up.view.Rows(0, x.rows);
   const Tensor gated = scratch.gated.view.Rows(0, x.rows);
-  PREFIXD_RETURN_IF_ERROR(
-      backend->RmsNorm(x, layer.mlp_norm.view, {.eps = shape.norm_eps}, normed));
+  PREFIXD_RETURN_IF_ERROR(backend->RmsNorm(x, layer.mlp_norm.view, shape.norm(), normed));
   PREFIXD_RETURN_IF_ERROR(
       backend->Linear(normed, *layer.gate_up, {.bias = BiasOf(layer.gate_up_bias)}, gate_up));
   PREFIXD_RETURN_IF_ERROR(backend->GatedActivation(gate_up, shape.activation, gated));

@@ -1,5 +1,5 @@
-// One layer of a pre-norm decoder with rotary attention and a gated MLP (Llama), over backend ops.
-// Nothing is allocated and nothing waits; the caller owns weights and scratch.
+// One layer of a pre-norm decoder with rotary attention and a gated MLP (Llama, Gemma), over
+// backend ops. Nothing is allocated and nothing waits; the caller owns weights and scratch.
 //
 //   x += W_o Attention(RmsNorm(x)),   x += W_down (act(W_gate n) * W_up n)  with n = RmsNorm(x)
 #ifndef PREFIXD_ENGINE_LAYERS_DECODER_H_
@@ -24,11 +24,15 @@ struct DecoderShape {
   int num_kv_heads = 0;           // KV.
   int head_dim = 0;               // hd; H * hd need not be D.
   float norm_eps = 0;
+  float norm_weight_offset = 0;  // Of RmsNormOptions.
   Activation activation = Activation::kSilu;
 
   int64_t q_size() const { return int64_t{num_heads} * head_dim; }
   int64_t kv_size() const { return int64_t{num_kv_heads} * head_dim; }
   int64_t qkv_size() const { return q_size() + 2 * kv_size(); }
+  Backend::RmsNormOptions norm() const {
+    return {.eps = norm_eps, .weight_offset = norm_weight_offset};
+  }
 };
 
 struct DecoderLayer {

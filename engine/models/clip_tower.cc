@@ -6,60 +6,39 @@
 #include "base/status_macros.h"
 
 namespace prefixd {
-namespace {
-
-absl::StatusOr<TensorPair> FindNorm(const std::string& name, int64_t size, WeightNames* names) {
-  TensorPair norm;
-  PREFIXD_ASSIGN_OR_RETURN(norm.weight, names->Find(name + ".weight", {size}));
-  PREFIXD_ASSIGN_OR_RETURN(norm.bias, names->Find(name + ".bias", {size}));
-  return norm;
-}
 
 absl::StatusOr<ClipTensors::Layer> FindClipLayer(const ClipShape& shape, const std::string& prefix,
                                                  WeightNames* names) {
   const int64_t D = shape.hidden_size, I = shape.intermediate_size;
   const std::string attention = prefix + "self_attn.";
   ClipTensors::Layer layer;
-  PREFIXD_ASSIGN_OR_RETURN(layer.norm1, FindNorm(prefix + "layer_norm1", D, names));
+  PREFIXD_ASSIGN_OR_RETURN(layer.norm1, FindLayerNorm(prefix + "layer_norm1", D, names));
   PREFIXD_ASSIGN_OR_RETURN(layer.q, FindLinear(attention + "q_proj", D, D, true, names));
   PREFIXD_ASSIGN_OR_RETURN(layer.k, FindLinear(attention + "k_proj", D, D, true, names));
   PREFIXD_ASSIGN_OR_RETURN(layer.v, FindLinear(attention + "v_proj", D, D, true, names));
   PREFIXD_ASSIGN_OR_RETURN(layer.output, FindLinear(attention + "out_proj", D, D, true, names));
-  PREFIXD_ASSIGN_OR_RETURN(layer.norm2, FindNorm(prefix + "layer_norm2", D, names));
+  PREFIXD_ASSIGN_OR_RETURN(layer.norm2, FindLayerNorm(prefix + "layer_norm2", D, names));
   PREFIXD_ASSIGN_OR_RETURN(layer.fc1, FindLinear(prefix + "mlp.fc1", I, D, true, names));
   PREFIXD_ASSIGN_OR_RETURN(layer.fc2, FindLinear(prefix + "mlp.fc2", D, I, true, names));
   return layer;
 }
 
-absl::StatusOr<LayerNormWeights> ReadNorm(const TensorPair& in, WeightReader* reader) {
-  LayerNormWeights norm;
-  const int64_t size = in.weight->shape[0];
-  PREFIXD_ASSIGN_OR_RETURN(norm.weight, reader->ReadTensor(1, size, {in.weight}));
-  PREFIXD_ASSIGN_OR_RETURN(norm.bias, reader->ReadTensor(1, size, {in.bias}));
-  return norm;
-}
-
-absl::StatusOr<LinearWeights> ReadLinear(const TensorPair& in, WeightReader* reader) {
-  LinearWeights linear;
-  PREFIXD_ASSIGN_OR_RETURN(linear.weight, reader->ReadMatrix({in.weight}));
-  PREFIXD_ASSIGN_OR_RETURN(linear.bias, reader->ReadTensor(1, in.weight->shape[0], {in.bias}));
-  return linear;
-}
-
 absl::StatusOr<ClipLayer> ReadClipLayer(const ClipTensors::Layer& in, WeightReader* reader) {
   ClipLayer layer;
   const int64_t D = in.norm1.weight->shape[0];
-  PREFIXD_ASSIGN_OR_RETURN(layer.norm1, ReadNorm(in.norm1, reader));
+  PREFIXD_ASSIGN_OR_RETURN(layer.norm1, ReadLayerNorm(in.norm1, reader));
   PREFIXD_ASSIGN_OR_RETURN(layer.qkv.weight,
                            reader->ReadMatrix({in.q.weight, in.k.weight, in.v.weight}));
   PREFIXD_ASSIGN_OR_RETURN(layer.qkv.bias,
                            reader->ReadTensor(1, 3 * D, {in.q.bias, in.k.bias, in.v.bias}));
   PREFIXD_ASSIGN_OR_RETURN(layer.output, ReadLinear(in.output, reader));
-  PREFIXD_ASSIGN_OR_RETURN(layer.norm2, ReadNorm(in.norm2, reader));
+  PREFIXD_ASSIGN_OR_RETURN(layer.norm2, ReadLayerNorm(in.norm2, reader));
   PREFIXD_ASSIGN_OR_RETURN(layer.fc1, ReadLinear(in.fc1, reader));
   PREFIXD_ASSIGN_OR_RETURN(layer.fc2, ReadLinear(in.fc2, reader));
   return layer;
 }
+
+namespace {
 
 absl::Status ReadEmbeddings(const ClipShape& shape, const ClipTensors& in, WeightReader* reader,
                             ClipEmbeddings* out) {
@@ -67,7 +46,7 @@ absl::Status ReadEmbeddings(const ClipShape& shape, const ClipTensors& in, Weigh
   PREFIXD_ASSIGN_OR_RETURN(out->class_row, reader->ReadTensor(1, D, {in.class_row}));
   PREFIXD_ASSIGN_OR_RETURN(out->positions, reader->ReadTensor(shape.num_rows(), D, {in.positions}));
   PREFIXD_ASSIGN_OR_RETURN(out->patch_embedding, reader->ReadMatrix({in.patch_embedding}));
-  PREFIXD_ASSIGN_OR_RETURN(out->norm, ReadNorm(in.norm, reader));
+  PREFIXD_ASSIGN_OR_RETURN(out->norm, ReadLayerNorm(in.norm, reader));
   return absl::OkStatus();
 }
 
@@ -83,7 +62,7 @@ absl::StatusOr<ClipTensors> FindClipTensors(const ClipShape& shape, int num_laye
                            names->Find(embeddings + "patch_embedding.weight", {D, 3, P, P}));
   PREFIXD_ASSIGN_OR_RETURN(tensors.positions, names->Find(embeddings + "position_embedding.weight",
                                                           {shape.num_rows(), D}));
-  PREFIXD_ASSIGN_OR_RETURN(tensors.norm, FindNorm(prefix + "pre_layrnorm", D, names));
+  PREFIXD_ASSIGN_OR_RETURN(tensors.norm, FindLayerNorm(prefix + "pre_layrnorm", D, names));
   for (int i = 0; i < num_layers; ++i) {
     PREFIXD_ASSIGN_OR_RETURN(
         auto layer, FindClipLayer(shape, absl::StrCat(prefix, "encoder.layers.", i, "."), names));

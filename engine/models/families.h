@@ -27,10 +27,15 @@ absl::StatusOr<std::unique_ptr<ModelFiles>> OpenMosaicGpt(const std::string& dir
                                                           const ConfigReader& config);
 absl::StatusOr<std::unique_ptr<ModelFiles>> OpenMpt(const std::string& directory,
                                                     const ConfigReader& config);
+absl::StatusOr<std::unique_ptr<ModelFiles>> OpenPaliGemma(const std::string& directory,
+                                                          const ConfigReader& config);
 
 // Records an error in `config` for features that no family supports: quantised weights, experts,
 // sliding windows, an unknown element type.
 void RefuseUnsupported(const ConfigReader& config);
+
+// Records an error if `config` names another model_type than `expected`; none is fine.
+void RefuseOtherModelType(const ConfigReader& config, absl::string_view expected);
 
 // Reads the activation `key` (for example hidden_act). Errors go to `config`.
 void ReadActivation(const ConfigReader& config, const char* key, Activation* activation);

@@ -72,10 +72,10 @@ absl::StatusOr<PlainTextTensors::Layer> FindLayer(const PlainTextConfig& config,
                                                   const std::string& prefix, WeightNames* names) {
   const int64_t D = config.hidden_size, I = config.intermediate_size;
   PlainTextTensors::Layer layer;
-  PREFIXD_ASSIGN_OR_RETURN(layer.attention_norm, FindLayerNorm(prefix + "ln_1", D, true, names));
+  PREFIXD_ASSIGN_OR_RETURN(layer.attention_norm, FindLayerNorm(prefix + "ln_1", D, names));
   PREFIXD_ASSIGN_OR_RETURN(layer.qkv, FindConv1d(prefix + "attn.c_attn", D, 3 * D, names));
   PREFIXD_ASSIGN_OR_RETURN(layer.output, FindConv1d(prefix + "attn.c_proj", D, D, names));
-  PREFIXD_ASSIGN_OR_RETURN(layer.mlp_norm, FindLayerNorm(prefix + "ln_2", D, true, names));
+  PREFIXD_ASSIGN_OR_RETURN(layer.mlp_norm, FindLayerNorm(prefix + "ln_2", D, names));
   PREFIXD_ASSIGN_OR_RETURN(layer.up, FindConv1d(prefix + "mlp.c_fc", D, I, names));
   PREFIXD_ASSIGN_OR_RETURN(layer.down, FindConv1d(prefix + "mlp.c_proj", I, D, names));
   return layer;
@@ -105,7 +105,7 @@ absl::StatusOr<PlainTextTensors> FindGpt2Tensors(const PlainTextConfig& config,
     PREFIXD_ASSIGN_OR_RETURN(auto layer, FindLayer(config, absl::StrCat("h.", i, "."), names));
     tensors.layers.push_back(layer);
   }
-  PREFIXD_ASSIGN_OR_RETURN(tensors.norm, FindLayerNorm("ln_f", D, true, names));
+  PREFIXD_ASSIGN_OR_RETURN(tensors.norm, FindLayerNorm("ln_f", D, names));
   tensors.head = tensors.embedding;
   if (!config.tie_word_embeddings) {
     PREFIXD_ASSIGN_OR_RETURN(tensors.head, names->Find("lm_head.weight", {V, D}));

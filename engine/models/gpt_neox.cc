@@ -104,12 +104,12 @@ absl::StatusOr<PlainTextTensors::Layer> FindLayer(const GptNeoxConfig& config,
   const std::string attention = prefix + "attention.", mlp = prefix + "mlp.";
   PlainTextTensors::Layer layer;
   PREFIXD_ASSIGN_OR_RETURN(layer.attention_norm,
-                           FindLayerNorm(prefix + "input_layernorm", D, true, names));
+                           FindLayerNorm(prefix + "input_layernorm", D, names));
   PREFIXD_ASSIGN_OR_RETURN(layer.qkv,
                            FindLinear(attention + "query_key_value", 3 * D, D, bias, names));
   PREFIXD_ASSIGN_OR_RETURN(layer.output, FindLinear(attention + "dense", D, D, bias, names));
   PREFIXD_ASSIGN_OR_RETURN(layer.mlp_norm,
-                           FindLayerNorm(prefix + "post_attention_layernorm", D, true, names));
+                           FindLayerNorm(prefix + "post_attention_layernorm", D, names));
   PREFIXD_ASSIGN_OR_RETURN(layer.up, FindLinear(mlp + "dense_h_to_4h", I, D, true, names));
   PREFIXD_ASSIGN_OR_RETURN(layer.down, FindLinear(mlp + "dense_4h_to_h", D, I, true, names));
   return layer;
@@ -131,8 +131,7 @@ absl::StatusOr<PlainTextTensors> FindGptNeoxTensors(const GptNeoxConfig& config,
                              FindLayer(config, absl::StrCat(prefix, "layers.", i, "."), names));
     tensors.layers.push_back(layer);
   }
-  PREFIXD_ASSIGN_OR_RETURN(tensors.norm,
-                           FindLayerNorm(prefix + "final_layer_norm", D, true, names));
+  PREFIXD_ASSIGN_OR_RETURN(tensors.norm, FindLayerNorm(prefix + "final_layer_norm", D, names));
   tensors.head = tensors.embedding;
   if (!config.text.tie_word_embeddings) {
     PREFIXD_ASSIGN_OR_RETURN(tensors.head, names->Find(prefix + "embed_out.weight", {V, D}));

@@ -1,6 +1,7 @@
 #include "engine/models/llama.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -12,46 +13,51 @@
 #include "base/status_macros.h"
 #include "engine/models/families.h"
 #include "engine/models/generation_config.h"
+#include "engine/tensor/half.h"
 
 namespace prefixd {
 
 // --- Configuration
 
+void ReadDecoderKeys(const ConfigReader& config, LlamaConfig* llama) {
+  config.Int("vocab_size", 1, 1 << 22, &llama->vocab_size);
+  config.Int("hidden_size", 1, 65536, &llama->hidden_size);
+  config.Int("intermediate_size", 1, 1 << 20, &llama->intermediate_size);
+  config.Int("num_hidden_layers", 1, 1024, &llama->num_layers);
+  config.Int("num_attention_heads", 1, 1024, &llama->num_heads);
+  if (llama->num_kv_heads == 0) llama->num_kv_heads = llama->num_heads;
+  config.Int("num_key_value_heads", 1, llama->num_heads, &llama->num_kv_heads);
+  if (llama->num_heads % llama->num_kv_heads != 0) {
+    config.Invalid("num_key_value_heads",
+                   absl::StrCat(llama->num_kv_heads, " does not divide num_attention_heads ",
+                                llama->num_heads));
+  }
+  if (llama->head_dim == 0) {
+    if (!config.Has("head_dim") && llama->hidden_size % llama->num_heads != 0) {
+      config.Invalid(
+          "num_attention_heads",
+          absl::StrCat(llama->num_heads, " does not divide hidden_size ", llama->hidden_size));
+    }
+    llama->head_dim = llama->hidden_size / llama->num_heads;
+  }
+  config.Int("head_dim", 1, 1024, &llama->head_dim);
+  if (llama->head_dim < 2 || llama->head_dim % 2 != 0) {
+    config.Invalid("head_dim", absl::StrCat(llama->head_dim, " is not even"));
+  }
+  config.Int("max_position_embeddings", 1, 1 << 24, &llama->max_positions);
+  config.Float("rms_norm_eps", 0, 1, &llama->norm_eps);
+  config.Bool("attention_bias", &llama->attention_bias);
+  config.Bool("mlp_bias", &llama->mlp_bias);
+  config.Bool("tie_word_embeddings", &llama->tie_word_embeddings);
+  llama->rope = ReadRopeConfig(config);
+  RefuseUnsupported(config);
+}
+
 LlamaConfig ReadLlamaConfig(const ConfigReader& config) {
   LlamaConfig llama;
-  config.Int("vocab_size", 1, 1 << 22, &llama.vocab_size);
-  config.Int("hidden_size", 1, 65536, &llama.hidden_size);
-  config.Int("intermediate_size", 1, 1 << 20, &llama.intermediate_size);
-  config.Int("num_hidden_layers", 1, 1024, &llama.num_layers);
-  config.Int("num_attention_heads", 1, 1024, &llama.num_heads);
-  llama.num_kv_heads = llama.num_heads;
-  config.Int("num_key_value_heads", 1, llama.num_heads, &llama.num_kv_heads);
-  if (llama.num_heads % llama.num_kv_heads != 0) {
-    config.Invalid(
-        "num_key_value_heads",
-        absl::StrCat(llama.num_kv_heads, " does not divide num_attention_heads ", llama.num_heads));
-  }
-  if (!config.Has("head_dim") && llama.hidden_size % llama.num_heads != 0) {
-    config.Invalid(
-        "num_attention_heads",
-        absl::StrCat(llama.num_heads, " does not divide hidden_size ", llama.hidden_size));
-  }
-  llama.head_dim = llama.hidden_size / llama.num_heads;
-  config.Int("head_dim", 1, 1024, &llama.head_dim);
-  if (llama.head_dim < 2 || llama.head_dim % 2 != 0) {
-    config.Invalid("head_dim", absl::StrCat(llama.head_dim, " is not even"));
-  }
-  config.Int("max_position_embeddings", 1, 1 << 24, &llama.max_positions);
-  config.Float("rms_norm_eps", 0, 1, &llama.norm_eps);
-  config.Bool("attention_bias", &llama.attention_bias);
-  config.Bool("mlp_bias", &llama.mlp_bias);
-  config.Bool("tie_word_embeddings", &llama.tie_word_embeddings);
-  llama.rope = ReadRopeConfig(config);
-
-  Activation activation = Activation::kSilu;
-  ReadActivation(config, "hidden_act", &activation);
-  if (activation != Activation::kSilu) config.Unsupported("hidden_act", "expected silu");
-  RefuseUnsupported(config);
+  ReadDecoderKeys(config, &llama);
+  ReadActivation(config, "hidden_act", &llama.activation);
+  if (llama.activation != Activation::kSilu) config.Unsupported("hidden_act", "expected silu");
   return llama;
 }
 
@@ -113,7 +119,14 @@ DecoderShape ShapeOf(const LlamaConfig& config) {
           .num_kv_heads = config.num_kv_heads,
           .head_dim = config.head_dim,
           .norm_eps = config.norm_eps,
-          .activation = Activation::kSilu};
+          .norm_weight_offset = config.norm_weight_offset,
+          .activation = config.activation};
+}
+
+float RoundTo(DType dtype, float value) {
+  if (dtype == DType::kF16) return F16ToFloat(FloatToF16(value));
+  if (dtype == DType::kBF16) return BF16ToFloat(FloatToBF16(value));
+  return value;
 }
 
 }  // namespace
@@ -157,6 +170,10 @@ LlamaDecoder::LlamaDecoder(const LlamaConfig& config, const ModelLimits& limits,
       shape_(ShapeOf(config)),
       inverse_frequencies_(InverseFrequencies(config.rope, config.head_dim)),
       backend_(backend),
+      embedding_scale_(config.scales_embeddings
+                           ? RoundTo(backend->info().activation_dtype,
+                                     std::sqrt(static_cast<float>(config.hidden_size)))
+                           : 1.0f),
       row_ids_(std::max(limits.max_batch_rows, limits.max_logit_rows)),
       token_ids_(limits.max_batch_rows) {
   std::iota(row_ids_.begin(), row_ids_.end(), 0);
@@ -218,6 +235,9 @@ absl::Status LlamaDecoder::EmbedRows(const Batch& batch, const Tensor& x) {
   }
   const auto ids = absl::MakeConstSpan(token_ids_).subspan(0, batch.token_ids.size());
   PREFIXD_RETURN_IF_ERROR(backend_->Embed(*embedding_, ids, x));
+  if (config_.scales_embeddings) {
+    PREFIXD_RETURN_IF_ERROR(backend_->Scale(embedding_scale_, x));
+  }
   for (const FeatureRows& rows : batch.features) {
     const auto all = absl::MakeConstSpan(row_ids_).subspan(0, rows.count);
     PREFIXD_RETURN_IF_ERROR(backend_->CopyRows(rows.features.Rows(rows.feature_begin, rows.count),
@@ -235,7 +255,7 @@ absl::Status LlamaDecoder::Finish(const Batch& batch, const Tensor& x, const Ten
   const Tensor last = last_.view.Rows(0, logits.rows);
   PREFIXD_RETURN_IF_ERROR(
       backend_->CopyRows(x, rows, absl::MakeConstSpan(row_ids_).subspan(0, rows.size()), last));
-  PREFIXD_RETURN_IF_ERROR(backend_->RmsNorm(last, norm_.view, {.eps = config_.norm_eps}, last));
+  PREFIXD_RETURN_IF_ERROR(backend_->RmsNorm(last, norm_.view, shape_.norm(), last));
   return backend_->Linear(last, head_ == nullptr ? *embedding_ : *head_, {}, logits);
 }
 

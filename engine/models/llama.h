@@ -1,5 +1,6 @@
 // The Llama text decoder (arXiv:2302.13971 and its descendants: Llama 2 and 3, Vicuna, SmolLM2):
-// configuration, tensors, forward pass. Also the language model inside LLaVA.
+// configuration, tensors, forward pass. Also the language model inside LLaVA and, with three values
+// of its own, that inside PaliGemma (Gemma, arXiv:2403.08295).
 #ifndef PREFIXD_ENGINE_MODELS_LLAMA_H_
 #define PREFIXD_ENGINE_MODELS_LLAMA_H_
 
@@ -36,10 +37,19 @@ struct LlamaConfig {
   bool mlp_bias = false;        // On gate, up and down.
   bool tie_word_embeddings = false;
   RopeConfig rope;
+
+  // Not keys of the file: what makes a Gemma of it.
+  Activation activation = Activation::kSilu;
+  float norm_weight_offset = 0;    // 1: norms multiply by 1 + weight.
+  bool scales_embeddings = false;  // By sqrt(D), rounded to the activation type; not features.
 };
 
 // Errors go to `config`; the result is only valid if there are none.
 LlamaConfig ReadLlamaConfig(const ConfigReader& config);
+
+// The part of it that Gemma spells the same way: reads all keys but the activation's over the
+// defaults in `llama`. Errors go to `config`.
+void ReadDecoderKeys(const ConfigReader& config, LlamaConfig* llama);
 
 // Where the weights lie in the checkpoint. Biases are null where the configuration has none.
 struct LlamaTensors {
@@ -87,6 +97,7 @@ class LlamaDecoder final : public TextDecoder {
   const DecoderShape shape_;
   const std::vector<float> inverse_frequencies_;
   Backend* const backend_;
+  const float embedding_scale_;
   std::unique_ptr<Matrix> embedding_;  // [V, D].
   std::vector<DecoderLayer> layers_;
   OwnedTensor norm_;              // [1, D].

@@ -12,8 +12,6 @@
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "engine/layers/clip.h"
@@ -27,22 +25,6 @@ namespace prefixd {
 namespace {
 
 // --- Tensors
-
-// One spelling for all: text.*, vision.*, multi_modal_projector.*, lm_head.weight. Files put
-// "model." in front of everything or of nothing, and the level "vision_model." may be absent.
-std::string CanonicalName(absl::string_view name) {
-  absl::ConsumePrefix(&name, "model.");
-  if (absl::ConsumePrefix(&name, "language_model.")) {
-    if (absl::StartsWith(name, "lm_head.")) return std::string(name);
-    absl::ConsumePrefix(&name, "model.");
-    return absl::StrCat("text.", name);
-  }
-  if (absl::ConsumePrefix(&name, "vision_tower.")) {
-    absl::ConsumePrefix(&name, "vision_model.");
-    return absl::StrCat("vision.", name);
-  }
-  return std::string(name);
-}
 
 // What a checkpoint may hold beyond the layers that run.
 bool IsKnownUnused(absl::string_view name) {
@@ -236,7 +218,8 @@ class LlavaFiles final : public ModelFiles {
     PREFIXD_ASSIGN_OR_RETURN(
         spec_.generation, ReadGenerationDefaults(directory, {config, config.Object("text_config")},
                                                  config_.text.vocab_size));
-    PREFIXD_ASSIGN_OR_RETURN(WeightNames names, WeightNames::Create(checkpoint_, CanonicalName));
+    PREFIXD_ASSIGN_OR_RETURN(WeightNames names,
+                             WeightNames::Create(checkpoint_, VisionLanguageName));
     PREFIXD_ASSIGN_OR_RETURN(tensors_, FindLlavaTensors(config_, &names));
     names.WarnOfUnused(IsKnownUnused);
     spec_.family = "llava";

@@ -6,12 +6,12 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "engine/models/families.h"
+#include "engine/models/tower_config.h"
 
 namespace prefixd {
 namespace {
 
 constexpr size_t kMaxFeatureLayers = 16;
-constexpr int kMaxPatches = 16384;
 
 // The tower of a config without vision_config (LlavaConfig) or the defaults of one that is given in
 // part (CLIPVisionConfig).
@@ -35,42 +35,11 @@ ClipShape DefaultTower(bool has_vision_config, int* num_layers) {
   return shape;
 }
 
-void RefuseOtherModelType(const ConfigReader& config, const std::string& expected) {
-  std::string model_type = expected;
-  config.String("model_type", &model_type);
-  if (model_type != expected) {
-    config.Unsupported("model_type", absl::StrCat("\"", absl::CHexEscape(model_type.substr(0, 60)),
-                                                  "\", expected \"", expected, "\""));
-  }
-}
-
 void ReadVisionConfig(const ConfigReader& root, LlavaConfig* llava) {
   ClipShape shape = DefaultTower(root.Has("vision_config"), &llava->num_vision_layers);
   const ConfigReader config = root.Object("vision_config");
   RefuseOtherModelType(config, "clip_vision_model");
-  config.Int64("hidden_size", 1, 65536, &shape.hidden_size);
-  config.Int64("intermediate_size", 1, 1 << 20, &shape.intermediate_size);
-  config.Int("num_hidden_layers", 1, 1024, &llava->num_vision_layers);
-  config.Int("num_attention_heads", 1, 1024, &shape.num_heads);
-  config.Int("image_size", 1, 4096, &shape.image_size);
-  config.Int("patch_size", 1, shape.image_size, &shape.patch_size);
-  config.Float("layer_norm_eps", 0, 1, &shape.norm_eps);
-  int num_channels = 3;
-  config.Int("num_channels", 1, 1024, &num_channels);
-  if (num_channels != 3) {
-    config.Unsupported("num_channels", absl::StrCat(num_channels, ", expected 3"));
-  }
-  ReadActivation(config, "hidden_act", &shape.activation);
-  RefuseUnsupported(config);
-  if (shape.hidden_size % shape.num_heads != 0) {
-    config.Invalid(
-        "num_attention_heads",
-        absl::StrCat(shape.num_heads, " does not divide hidden_size ", shape.hidden_size));
-  }
-  if (shape.num_patches() > kMaxPatches) {
-    config.Invalid("patch_size", absl::StrCat(shape.patch_size, " makes ", shape.num_patches(),
-                                              " patches, the limit is ", kMaxPatches));
-  }
+  ReadTowerKeys(config, &shape, &llava->num_vision_layers);
   llava->vision = shape;
 }
 

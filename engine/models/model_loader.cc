@@ -23,6 +23,7 @@ constexpr Family kFamilies[] = {
     {"llava", "LlavaForConditionalGeneration", OpenLlava},
     {"mosaic_gpt", "MosaicGPT", OpenMosaicGpt},
     {"mpt", "MPTForCausalLM", OpenMpt},
+    {"paligemma", "PaliGemmaForConditionalGeneration", OpenPaliGemma},
 };
 
 struct NamedActivation {
@@ -82,6 +83,15 @@ void RefuseUnsupported(const ConfigReader& config) {
       config.Unsupported(key,
                          absl::StrCat(Quoted(dtype), " is not one of float32, float16, bfloat16"));
     }
+  }
+}
+
+void RefuseOtherModelType(const ConfigReader& config, absl::string_view expected) {
+  std::string model_type(expected);
+  config.String("model_type", &model_type);
+  if (model_type != expected) {
+    config.Unsupported("model_type",
+                       absl::StrCat(Quoted(model_type), ", expected \"", expected, "\""));
   }
 }
 

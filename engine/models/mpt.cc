@@ -123,14 +123,14 @@ absl::StatusOr<PlainTextTensors::Layer> FindLayer(const MptConfig& config,
   const bool bias = config.has_bias;
   const std::string attention = prefix + "attn.", mlp = prefix + "ffn.";
   PlainTextTensors::Layer layer;
-  PREFIXD_ASSIGN_OR_RETURN(layer.attention_norm, FindLayerNorm(prefix + "norm_1", D, bias, names));
+  PREFIXD_ASSIGN_OR_RETURN(layer.attention_norm, FindLayerNorm(prefix + "norm_1", D, names, bias));
   PREFIXD_ASSIGN_OR_RETURN(layer.qkv, FindLinear(attention + "Wqkv", 3 * D, D, bias, names));
   if (config.qk_norm) {
-    PREFIXD_ASSIGN_OR_RETURN(layer.q_norm, FindLayerNorm(attention + "q_ln", D, bias, names));
-    PREFIXD_ASSIGN_OR_RETURN(layer.k_norm, FindLayerNorm(attention + "k_ln", D, bias, names));
+    PREFIXD_ASSIGN_OR_RETURN(layer.q_norm, FindLayerNorm(attention + "q_ln", D, names, bias));
+    PREFIXD_ASSIGN_OR_RETURN(layer.k_norm, FindLayerNorm(attention + "k_ln", D, names, bias));
   }
   PREFIXD_ASSIGN_OR_RETURN(layer.output, FindLinear(attention + "out_proj", D, D, bias, names));
-  PREFIXD_ASSIGN_OR_RETURN(layer.mlp_norm, FindLayerNorm(prefix + "norm_2", D, bias, names));
+  PREFIXD_ASSIGN_OR_RETURN(layer.mlp_norm, FindLayerNorm(prefix + "norm_2", D, names, bias));
   PREFIXD_ASSIGN_OR_RETURN(layer.up, FindLinear(mlp + "up_proj", I, D, bias, names));
   PREFIXD_ASSIGN_OR_RETURN(layer.down, FindLinear(mlp + "down_proj", D, I, bias, names));
   return layer;
@@ -164,7 +164,7 @@ absl::StatusOr<PlainTextTensors> FindMptTensors(const MptConfig& config, const s
     tensors.layers.push_back(layer);
   }
   PREFIXD_ASSIGN_OR_RETURN(tensors.norm,
-                           FindLayerNorm(prefix + "norm_f", D, config.has_bias, names));
+                           FindLayerNorm(prefix + "norm_f", D, names, config.has_bias));
   tensors.head = tensors.embedding;
   if (!config.text.tie_word_embeddings) {
     PREFIXD_ASSIGN_OR_RETURN(tensors.head, names->Find(prefix + "lm_head.weight", {V, D}));

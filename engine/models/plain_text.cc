@@ -26,16 +26,6 @@ void CheckPlainSizes(const ConfigReader& config, const char* heads_key, const ch
   }
 }
 
-absl::StatusOr<TensorPair> FindLayerNorm(const std::string& name, int64_t size, bool has_bias,
-                                         WeightNames* names) {
-  TensorPair norm;
-  PREFIXD_ASSIGN_OR_RETURN(norm.weight, names->Find(name + ".weight", {size}));
-  if (has_bias) {
-    PREFIXD_ASSIGN_OR_RETURN(norm.bias, names->Find(name + ".bias", {size}));
-  }
-  return norm;
-}
-
 void FillTextSpec(const PlainTextConfig& config, const PlainTextTensors& tensors, ModelSpec* spec) {
   spec->num_layers = config.num_layers;
   spec->num_heads = config.num_heads;
@@ -91,7 +81,7 @@ absl::StatusOr<LinearWeights> ReadTransposed(const TensorPair& pair, WeightReade
 absl::StatusOr<LinearWeights> ReadMap(const PlainTextConfig& config, const TensorPair& pair,
                                       WeightReader* reader) {
   if (config.layout == PlainWeightLayout::kTransposed) return ReadTransposed(pair, reader);
-  return ReadLinearWeights(pair, reader);
+  return ReadLinear(pair, reader);
 }
 
 absl::StatusOr<LinearWeights> ReadQkv(const PlainTextConfig& config, const TensorPair& pair,

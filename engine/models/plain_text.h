@@ -70,10 +70,6 @@ struct PlainTextTensors {
   const TensorInfo* head = nullptr;  // The embedding where they are tied.
 };
 
-// Finds a norm `name`.weight and, if wanted, `name`.bias of `size` values.
-absl::StatusOr<TensorPair> FindLayerNorm(const std::string& name, int64_t size, bool has_bias,
-                                         WeightNames* names);
-
 // The parts of a spec that follow from the decoder and its tensors.
 void FillTextSpec(const PlainTextConfig& config, const PlainTextTensors& tensors, ModelSpec* spec);
 

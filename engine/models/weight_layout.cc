@@ -116,7 +116,7 @@ absl::StatusOr<LayerNormWeights> ReadLayerNorm(const TensorPair& pair, WeightRea
   return norm;
 }
 
-absl::StatusOr<LinearWeights> ReadLinearWeights(const TensorPair& pair, WeightReader* reader) {
+absl::StatusOr<LinearWeights> ReadLinear(const TensorPair& pair, WeightReader* reader) {
   LinearWeights linear;
   PREFIXD_ASSIGN_OR_RETURN(linear.weight, reader->ReadMatrix({pair.weight}));
   if (pair.bias != nullptr) {

@@ -40,7 +40,7 @@ absl::StatusOr<std::unique_ptr<Matrix>> ReadTransposedMatrix(const TensorInfo& p
 
 // A norm without a bias gets one of zeros.
 absl::StatusOr<LayerNormWeights> ReadLayerNorm(const TensorPair& pair, WeightReader* reader);
-absl::StatusOr<LinearWeights> ReadLinearWeights(const TensorPair& pair, WeightReader* reader);
+absl::StatusOr<LinearWeights> ReadLinear(const TensorPair& pair, WeightReader* reader);
 
 }  // namespace prefixd
 

@@ -3,7 +3,9 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 
@@ -60,6 +62,20 @@ void WeightNames::WarnOfUnused(bool (*is_known_unused)(absl::string_view)) const
   if (count > kMaxNamed) PREFIXD_LOG(kWarn, "weights ignored_in_all=", count);
 }
 
+std::string VisionLanguageName(absl::string_view name) {
+  absl::ConsumePrefix(&name, "model.");
+  if (absl::ConsumePrefix(&name, "language_model.")) {
+    if (absl::StartsWith(name, "lm_head.")) return std::string(name);
+    absl::ConsumePrefix(&name, "model.");
+    return absl::StrCat("text.", name);
+  }
+  if (absl::ConsumePrefix(&name, "vision_tower.")) {
+    absl::ConsumePrefix(&name, "vision_model.");
+    return absl::StrCat("vision.", name);
+  }
+  return std::string(name);
+}
+
 absl::StatusOr<TensorPair> FindLinear(const std::string& name, int64_t rows, int64_t cols,
                                       bool has_bias, WeightNames* names) {
   TensorPair linear;
@@ -68,6 +84,16 @@ absl::StatusOr<TensorPair> FindLinear(const std::string& name, int64_t rows, int
     PREFIXD_ASSIGN_OR_RETURN(linear.bias, names->Find(name + ".bias", {rows}));
   }
   return linear;
+}
+
+absl::StatusOr<TensorPair> FindLayerNorm(const std::string& name, int64_t size, WeightNames* names,
+                                         bool has_bias) {
+  TensorPair norm;
+  PREFIXD_ASSIGN_OR_RETURN(norm.weight, names->Find(name + ".weight", {size}));
+  if (has_bias) {
+    PREFIXD_ASSIGN_OR_RETURN(norm.bias, names->Find(name + ".bias", {size}));
+  }
+  return norm;
 }
 
 }  // namespace prefixd

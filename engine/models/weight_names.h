@@ -46,6 +46,11 @@ class WeightNames {
   uint64_t used_bytes_ = 0;
 };
 
+// One spelling for models of vision and language: text.*, vision.*, multi_modal_projector.*,
+// lm_head.weight. Files put "model." in front of everything or of nothing, and the level
+// "vision_model." may be absent. A Canonical.
+std::string VisionLanguageName(absl::string_view name);
+
 // Where a weight and its bias lie in the checkpoint.
 struct TensorPair {
   const TensorInfo* weight = nullptr;
@@ -55,6 +60,10 @@ struct TensorPair {
 // Finds `name`.weight [rows, cols] and, if wanted, `name`.bias [rows].
 absl::StatusOr<TensorPair> FindLinear(const std::string& name, int64_t rows, int64_t cols,
                                       bool has_bias, WeightNames* names);
+
+// Finds the norm `name`.weight [size] and, if it has one, `name`.bias [size].
+absl::StatusOr<TensorPair> FindLayerNorm(const std::string& name, int64_t size, WeightNames* names,
+                                         bool has_bias = true);
 
 }  // namespace prefixd
 

@@ -230,6 +230,7 @@ std::vector<float> LoadedModel::Step(absl::Span<TestSequence* const> sequences,
                                  .pages = pages.subspan(layer * kPagesPerLayer, kPagesPerLayer),
                                  .write_slots = slots[s],
                                  .first_visible = sequences[s]->computed + 1,
+                                 .visible_prefix = sequences[s]->visible_prefix,
                                  .first_position = sequences[s]->computed});
       row += num_rows[s];
     }

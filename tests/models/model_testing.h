@@ -68,6 +68,7 @@ struct TestSequence {
   int32_t image_rows = 0;
   // Images seen through cross-attention: rows from the i-th placeholder on see media[i].
   std::vector<Tensor> media;
+  int32_t visible_prefix = 0;  // Of KvSegment: the rows of a prefix-LM's prompt.
   std::vector<int32_t> pages;  // Per layer `pages_per_layer`, layer by layer.
   int32_t computed = 0;
 };
