@@ -27,6 +27,8 @@ absl::StatusOr<std::unique_ptr<ModelFiles>> OpenMosaicGpt(const std::string& dir
                                                           const ConfigReader& config);
 absl::StatusOr<std::unique_ptr<ModelFiles>> OpenMpt(const std::string& directory,
                                                     const ConfigReader& config);
+absl::StatusOr<std::unique_ptr<ModelFiles>> OpenOpenFlamingo(const std::string& directory,
+                                                             const ConfigReader& config);
 absl::StatusOr<std::unique_ptr<ModelFiles>> OpenPaliGemma(const std::string& directory,
                                                           const ConfigReader& config);
 

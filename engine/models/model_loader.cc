@@ -23,6 +23,7 @@ constexpr Family kFamilies[] = {
     {"llava", "LlavaForConditionalGeneration", OpenLlava},
     {"mosaic_gpt", "MosaicGPT", OpenMosaicGpt},
     {"mpt", "MPTForCausalLM", OpenMpt},
+    {"openflamingo", "OpenFlamingoForConditionalGeneration", OpenOpenFlamingo},
     {"paligemma", "PaliGemmaForConditionalGeneration", OpenPaliGemma},
 };
 

@@ -11,7 +11,8 @@
 
 namespace prefixd {
 
-absl::StatusOr<WeightNames> WeightNames::Create(const Checkpoint& checkpoint, Canonical canonical) {
+absl::StatusOr<WeightNames> WeightNames::Create(const Checkpoint& checkpoint,
+                                                const Canonical& canonical) {
   WeightNames names(checkpoint);
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     const auto [it, inserted] = names.by_name_.emplace(canonical(name), &tensor);

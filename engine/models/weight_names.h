@@ -5,6 +5,7 @@
 #define PREFIXD_ENGINE_MODELS_WEIGHT_NAMES_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -19,10 +20,11 @@ namespace prefixd {
 class WeightNames {
  public:
   // Returns the canonical name of a tensor of a file.
-  using Canonical = std::string (*)(absl::string_view name);
+  using Canonical = std::function<std::string(absl::string_view name)>;
 
   // `checkpoint` must outlive the result. Errors: two tensors with one canonical name.
-  static absl::StatusOr<WeightNames> Create(const Checkpoint& checkpoint, Canonical canonical);
+  static absl::StatusOr<WeightNames> Create(const Checkpoint& checkpoint,
+                                            const Canonical& canonical);
 
   // Returns the tensor and counts it as used.
   // Errors: INVALID_ARGUMENT for a missing tensor, another shape or a type that cannot be computed

@@ -3,8 +3,6 @@ import torch
 
 from models import write_case
 
-NORMS = ("norm", "ln_", "_ln")
-
 
 @torch.no_grad()
 def randomise(module, seed, inputs_first=()):
@@ -13,8 +11,7 @@ def randomise(module, seed, inputs_first=()):
     for name, p in module.named_parameters():
         noise = torch.randn(p.shape, generator=generator)
         if p.dim() == 1:
-            is_norm = name.endswith("weight") and any(n in name for n in NORMS)
-            p.data = 1 + 0.2 * noise if is_norm else 0.2 * noise
+            p.data = 1 + 0.2 * noise if name.endswith("weight") else 0.2 * noise  # The former: of norms.
         elif any(n in name for n in ("wte", "wpe", "embed_in", "embed_tokens", "latents", "position_embedding")):
             p.data = 0.7 * noise
         else:
