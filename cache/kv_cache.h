@@ -129,6 +129,12 @@ class KvCache {
   // Requires: no fork was made since it was compressed; its pages are its own.
   void StoreSnapshot(const ContentKey& key, const SnapshotSpec& spec, Snapshot snapshot,
                      KvSequence* sequence);
+  // Stores the prompt of a prefix-LM, whose tokens see each other, as a snapshot for equal prompts:
+  // all tokens but the last, which whoever starts from it computes again, for its logits.
+  // `sequence`, which holds all of spec.tokens, stands on it from here on; its next token copies
+  // the last page. Without effect if one is stored already, and for a prompt of one token.
+  // Requires: no fork was made; its pages are its own.
+  void StoreWholePrefix(const ContentKey& key, const SnapshotSpec& spec, KvSequence* sequence);
   // Lets an empty sequence start from a snapshot. Returns false if there is none.
   bool StartFromSnapshot(const ContentKey& key, const SnapshotSpec& spec, KvSequence* sequence);
 
@@ -179,6 +185,8 @@ class KvCache {
   int32_t num_claims(PageId id) const { return pool_.ref_count(id); }
 
  private:
+  SnapshotStore::Pin InsertSnapshot(const ContentKey& key, const SnapshotSpec& spec, int32_t tenant,
+                                    Snapshot snapshot);
   // Own pages of sequences[index] that the kMaxSiblings - 1 before it do not hold.
   int64_t NewOwnPages(absl::Span<const KvSequence* const> sequences, size_t index) const;
   int64_t NewPagesOfLayer(absl::Span<const KvSequence* const> sequences, size_t index, int layer,

@@ -52,6 +52,17 @@ int32_t KvCache::DropSlot(int32_t slot, KvSequence* sequence) {
   return num_layers_;
 }
 
+SnapshotStore::Pin KvCache::InsertSnapshot(const ContentKey& key, const SnapshotSpec& spec,
+                                           int32_t tenant, Snapshot snapshot) {
+  uint64_t cost = 0;
+  for (int32_t column = 0; column * kSlotsPerPage < snapshot.num_tokens; ++column) {
+    cost += RecomputeCost(spec.tokens, column);
+  }
+  const uint64_t pages = static_cast<uint64_t>(snapshot.num_pages());
+  const uint64_t per_column = cost * static_cast<uint64_t>(num_layers_) / pages;
+  return snapshots_->Insert(key, spec, tenant, per_column, index_->clock(), std::move(snapshot));
+}
+
 void KvCache::StoreSnapshot(const ContentKey& key, const SnapshotSpec& spec, Snapshot snapshot,
                             KvSequence* sequence) {
   PREFIXD_CHECK(sequence->compressed_ && sequence->budgets_.empty() && !sequence->snapshot_);
@@ -61,18 +72,26 @@ void KvCache::StoreSnapshot(const ContentKey& key, const SnapshotSpec& spec, Sna
     for (const PageId id : layer.page_ids()) PREFIXD_CHECK(pool_.ref_count(id) == 1);
     snapshot.layers.push_back(layer.Fork());
   }
-  uint64_t cost = 0;
-  for (int32_t column = 0; column * kSlotsPerPage < snapshot.num_tokens; ++column) {
-    cost += RecomputeCost(spec.tokens, column);
-  }
-  const uint64_t pages = static_cast<uint64_t>(snapshot.num_pages());
-  const uint64_t per_column = cost * static_cast<uint64_t>(num_layers_) / pages;
-  sequence->snapshot_ = snapshots_->Insert(key, spec, sequence->tenant_, per_column,
-                                           index_->clock(), std::move(snapshot));
+  sequence->snapshot_ = InsertSnapshot(key, spec, sequence->tenant_, std::move(snapshot));
   if (!sequence->snapshot_) return;
   for (int i = 0; i < num_layers_; ++i) {
     sequence->layers_[i] = sequence->snapshot_->layers[i].Fork();
   }
+}
+
+void KvCache::StoreWholePrefix(const ContentKey& key, const SnapshotSpec& spec,
+                               KvSequence* sequence) {
+  const int32_t tokens = static_cast<int32_t>(spec.tokens.ids.size());
+  PREFIXD_CHECK(!sequence->compressed_ && !sequence->shares());
+  PREFIXD_CHECK(sequence->next_position_ >= tokens);
+  if (tokens < 2 || snapshots_->Contains(key)) return;
+  Snapshot snapshot{.num_tokens = tokens - 1};
+  for (const LayerTable& layer : sequence->layers_) {
+    for (const PageId id : layer.page_ids()) PREFIXD_CHECK(pool_.ref_count(id) == 1);
+    snapshot.layers.push_back(layer.ForkPrefix(snapshot.num_tokens));
+  }
+  sequence->snapshot_ = InsertSnapshot(key, spec, sequence->tenant_, std::move(snapshot));
+  sequence->compressed_ = static_cast<bool>(sequence->snapshot_);
 }
 
 bool KvCache::StartFromSnapshot(const ContentKey& key, const SnapshotSpec& spec,

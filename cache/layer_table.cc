@@ -123,6 +123,16 @@ LayerTable LayerTable::Fork() const {
   return fork;
 }
 
+LayerTable LayerTable::ForkPrefix(int32_t length) const {
+  PREFIXD_CHECK(length >= 1 && length <= this->length() && first_droppable_ < 0 && free_slot_ < 0);
+  LayerTable fork = Fork();
+  const int32_t num_pages = (length + kSlotsPerPage - 1) / kSlotsPerPage;
+  fork.pages_.erase(fork.pages_.begin() + num_pages, fork.pages_.end());
+  fork.page_ids_.resize(static_cast<size_t>(num_pages));
+  fork.positions_.resize(static_cast<size_t>(length));
+  return fork;
+}
+
 void LayerTable::CheckInvariants(const PagePool& pool) const {
   const int64_t pages_for_length = (int64_t{length()} + kSlotsPerPage - 1) / kSlotsPerPage;
   PREFIXD_CHECK(static_cast<int64_t>(pages_.size()) == pages_for_length);

@@ -74,6 +74,8 @@ class LayerTable {
 
   // A table with the same slots, sharing every page.
   LayerTable Fork() const;
+  // One with the first `length` of them. Requires: no drops have begun; 1 <= length <= length().
+  LayerTable ForkPrefix(int32_t length) const;
 
   // Crashes unless pages, slots and positions agree.
   void CheckInvariants(const PagePool& pool) const;

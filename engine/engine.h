@@ -63,6 +63,7 @@ struct RequestInfo {
   int32_t computed_tokens = 0;  // Prompt tokens in the KV so far, cached ones included.
   int32_t generated_tokens = 0;
   int32_t kv_pages = 0;
+  int32_t cached_positions = 0;  // In the KV of its first choice, mean over the layers, rounded up.
   int32_t priority = 0;
   int32_t preemptions = 0;
   absl::Duration age;

@@ -114,7 +114,7 @@ absl::Status ThreadedEngine::Enqueue(std::unique_ptr<ActiveRequest> active) {
     const int32_t highest = parts_.options.tenants[active->tenant].max_priority;
     request.priority = std::min(request.priority, highest);
   }
-  if (!parts_.options.prefix_cache) request.bypass_prefix_cache = true;
+  if (!parts_.options.prefix_cache || request.recompute_all) request.bypass_prefix_cache = true;
   PREFIXD_ASSIGN_OR_RETURN(const std::shared_ptr<const PrefixEntry> prefix, MergePrefix(&request));
   if (prefix != nullptr) {
     active->kept = prefix->kept;

@@ -97,6 +97,7 @@ absl::Status OpenPrompts(EngineParts* parts) {
 
   PromptBuilderOptions prompt{.context_length = spec.context_length,
                               .vocab_size = spec.vocab_size,
+                              .max_prompt_rows = MaxPromptRows(spec),
                               .max_prompt_bytes = options.max_prompt_bytes};
   prompt.keys = {.model_digest = parts->model_info.digest,
                  .kv_dtype = parts->runtime_info.kv_dtype};
@@ -205,7 +206,8 @@ absl::StatusOr<std::unique_ptr<StepLoop>> BuildStepLoop(EngineParts* parts,
   const StepLoopOptions options = LoopOptions(*parts);
   PREFIXD_ASSIGN_OR_RETURN(
       std::unique_ptr<Model> model,
-      parts->model_files->Load(parts->backend.get(), StepLoop::LimitsFor(options), progress));
+      parts->model_files->Load(parts->backend.get(),
+                               StepLoop::LimitsFor(options, parts->model_files->spec()), progress));
   PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<KvPool> pool,
                            parts->backend->CreateKvPool(parts->kv_shape));
   return StepLoop::Create(options, parts->backend.get(), std::move(model), std::move(pool),

@@ -98,6 +98,7 @@ void ModelRunner::BuildBatch(const StepPlan& plan) {
   positions_.clear();
   logit_rows_.clear();
   features_.clear();
+  media_.clear();
   for (std::vector<KvSegment>& layer : segments_) layer.clear();
   num_sequences_ = 0;
   // Placements must not move while segments point into them.
@@ -112,7 +113,7 @@ void ModelRunner::PadDecodes(const StepPlan& plan) {
   const bool summed = std::any_of(plan.decodes.begin(), plan.decodes.end(), [](const auto& decode) {
     return !decode.sequence->scores.empty();
   });
-  decodes_only_ = plan.prefills.empty() && !plan.decodes.empty() && !summed;
+  decodes_only_ = plan.prefills.empty() && !plan.decodes.empty() && !summed && media_.empty();
   if (!decodes_only_) return;
   const int32_t rows = backend_->PaddedRows(static_cast<int32_t>(token_ids_.size()));
   if (rows > std::min(limits_.max_batch_rows, limits_.max_logit_rows)) return;
@@ -131,7 +132,8 @@ void ModelRunner::AddDecode(const DecodeRow& decode) {
   positions_.push_back(decode.request->retention.recipe.reference_positions
                            ? LiveSlots(sequence->kv.layer(0))
                            : sequence->kv.next_position());
-  AddKv(&sequence->kv, sequence->scores.empty() ? nullptr : &sequence->scores, 0, row, 1);
+  AddMedia(*decode.request, sequence->kv.next_position(), 1, row);
+  AddKv(&sequence->kv, {.scores = sequence->scores.empty() ? nullptr : &sequence->scores}, row, 1);
   sources_.push_back({.request = decode.request,
                       .sequence = sequence,
                       .logits_row = static_cast<int32_t>(logit_rows_.size())});
@@ -146,10 +148,16 @@ void ModelRunner::AddPrefill(const PrefillPiece& piece) {
     token_ids_.push_back(piece.sequence->tokens[kv->next_position() + i]);
     positions_.push_back(kv->next_position() + i);
   }
+  const int32_t begin = kv->next_position();
   AddFeatures(piece, row_begin);
-  const bool scored = request->retention.scores_prompt();
-  const int32_t first_summed = std::max(0, request->retention.first_summed() - kv->next_position());
-  AddKv(kv, scored ? &piece.sequence->scores : nullptr, first_summed, row_begin, piece.num_rows);
+  AddMedia(*request, begin, piece.num_rows, row_begin);
+  Attention attention;
+  if (request->retention.scores_prompt()) attention.scores = &piece.sequence->scores;
+  attention.first_summed = std::max(0, request->retention.first_summed() - begin);
+  if (request->whole_prompt && begin < request->prompt_rows()) {
+    attention.visible_prefix = request->prompt_rows();
+  }
+  AddKv(kv, attention, row_begin, piece.num_rows);
   if (!piece.samples) return;
   const int32_t logits_row = static_cast<int32_t>(logit_rows_.size());
   logit_rows_.push_back(row_begin + piece.num_rows - 1);
@@ -167,6 +175,7 @@ void ModelRunner::AddPrefill(const PrefillPiece& piece) {
 // Rows of the piece that lie inside an image take its features.
 void ModelRunner::AddFeatures(const PrefillPiece& piece, int32_t row_begin) {
   const ActiveRequest& request = *piece.request;
+  if (request.cross_attended) return;
   const int32_t begin = piece.sequence->kv.next_position();
   const int32_t end = begin + piece.num_rows;
   for (size_t i = 0; i < request.prompt.images.size(); ++i) {
@@ -183,20 +192,37 @@ void ModelRunner::AddFeatures(const PrefillPiece& piece, int32_t row_begin) {
   }
 }
 
+// A row sees the last image whose placeholder is not behind it.
+void ModelRunner::AddMedia(const ActiveRequest& request, int32_t begin, int32_t num_rows,
+                           int32_t row_begin) {
+  if (!request.cross_attended) return;
+  for (size_t i = 0; i < request.prompt.images.size(); ++i) {
+    const int32_t from = std::max(begin, request.prompt.images[i].row_begin);
+    const int32_t to = std::min(begin + num_rows, request.features_end(i));
+    if (from >= to) continue;
+    PREFIXD_CHECK(request.images[i].features != nullptr);
+    media_.push_back({.row_begin = row_begin + from - begin,
+                      .count = to - from,
+                      .features = request.images[i].features->view});
+  }
+}
+
 // Gives the rows their slots. The scheduler reserved the pages, so they cannot lack.
-void ModelRunner::AddKv(KvSequence* kv, const SlotScores* scores, int32_t first_summed,
-                        int32_t row_begin, int32_t num_rows) {
+void ModelRunner::AddKv(KvSequence* kv, const Attention& attention, int32_t row_begin,
+                        int32_t num_rows) {
   KvCache::Placement& placement = placements_[num_sequences_++];
   PREFIXD_CHECK(cache_->Append(kv, num_rows, &placement));
   for (size_t layer = 0; layer < segments_.size(); ++layer) {
-    segments_[layer].push_back({.row_begin = row_begin,
-                                .num_rows = num_rows,
-                                .pages = kv->layer(static_cast<int>(layer)).page_ids(),
-                                .write_slots = placement.write_slots[layer],
-                                .first_visible = placement.first_visible[layer],
-                                .first_position = positions_[static_cast<size_t>(row_begin)],
-                                .sums = scores != nullptr ? &scores->layers[layer] : nullptr,
-                                .first_summed_row = first_summed});
+    segments_[layer].push_back(
+        {.row_begin = row_begin,
+         .num_rows = num_rows,
+         .pages = kv->layer(static_cast<int>(layer)).page_ids(),
+         .write_slots = placement.write_slots[layer],
+         .first_visible = placement.first_visible[layer],
+         .visible_prefix = attention.visible_prefix,
+         .first_position = positions_[static_cast<size_t>(row_begin)],
+         .sums = attention.scores != nullptr ? &attention.scores->layers[layer] : nullptr,
+         .first_summed_row = attention.first_summed});
   }
 }
 
@@ -231,6 +257,7 @@ absl::Status ModelRunner::Forward() {
   const Batch batch{.token_ids = token_ids_,
                     .positions = positions_,
                     .features = features_,
+                    .media = media_,
                     .logit_rows = logit_rows_};
   const KvView kv{.pool = pool_, .layers = layer_spans_};
   return RunForward(batch, kv, decodes_only_, backend_, model_,
@@ -242,7 +269,8 @@ void ModelRunner::FinishPrefill(const PrefillPiece& piece) {
   const int32_t computed = piece.sequence->kv.next_position();
   CountComputed(computed - piece.num_rows, computed, piece.sequence, request);
   for (size_t i = 0; i < request->images.size(); ++i) {
-    if (request->prompt.images[i].row_end() <= computed) request->images[i].features = nullptr;
+    const bool needed = request->features_end(i) > computed || request->request.recompute_all;
+    if (!needed) request->images[i].features = nullptr;
   }
   if (piece.sequence->scores.num_rows == computed - piece.num_rows) {
     piece.sequence->scores.num_rows = computed;

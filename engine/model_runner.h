@@ -88,9 +88,15 @@ class ModelRunner {
   void AddDecode(const DecodeRow& decode);
   void AddPrefill(const PrefillPiece& piece);
   void AddFeatures(const PrefillPiece& piece, int32_t row_begin);
-  // `scores`: where attention of the rows from `first_summed` on is added up; null: nowhere.
-  void AddKv(KvSequence* kv, const SlotScores* scores, int32_t first_summed, int32_t row_begin,
-             int32_t num_rows);
+  // What batch rows [row_begin, row_begin + num_rows), which are rows of the request from `begin`
+  // on, see through cross-attention.
+  void AddMedia(const ActiveRequest& request, int32_t begin, int32_t num_rows, int32_t row_begin);
+  struct Attention {
+    const SlotScores* scores = nullptr;  // Where attention is added up; null: nowhere.
+    int32_t first_summed = 0;            // That of the rows from here on.
+    int32_t visible_prefix = 0;          // See KvSegment.
+  };
+  void AddKv(KvSequence* kv, const Attention& attention, int32_t row_begin, int32_t num_rows);
   // A slot that was handed on begins without score.
   absl::Status ClearScoreOfFreeSlot(const DecodeRow& decode);
   absl::Status CopyPages();
@@ -118,6 +124,7 @@ class ModelRunner {
   // The batch under construction; vectors keep their capacity from step to step.
   std::vector<int32_t> token_ids_, positions_, logit_rows_;
   std::vector<FeatureRows> features_;
+  std::vector<MediaRows> media_;
   std::vector<SampleSource> sources_;
   std::vector<KvCache::Placement> placements_;            // By sequence of the batch.
   std::vector<std::vector<KvSegment>> segments_;          // [num_layers][sequence].

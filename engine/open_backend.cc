@@ -49,7 +49,10 @@ absl::StatusOr<std::optional<DType>> ParseDType(absl::string_view option, absl::
 // is allocated.
 uint64_t DeviceReserve(const EngineOptions& options, const ModelSpec& spec, uint64_t element) {
   const auto count = [](int64_t n) { return static_cast<uint64_t>(std::max<int64_t>(n, 0)); };
-  const uint64_t rows = count(options.max_batch_tokens) + 1;
+  uint64_t rows = count(options.max_batch_tokens) + 1;
+  if (spec.sharing == Sharing::kWholePrefix) {
+    rows = std::max(rows, count(MaxPromptRows(spec)) + count(options.max_running));
+  }
   const uint64_t activations = rows * kRowWidths * count(spec.hidden_size) * element;
   const uint64_t logits = 2 * count(options.max_running) * count(spec.vocab_size) * element;
   return kFixedReserve + activations + logits +
@@ -90,7 +93,8 @@ absl::Status FixPool(const EngineOptions& options, const ModelSpec& spec, Opened
   opened->kv_shape = {.num_pages = static_cast<int32_t>(num_pages),
                       .num_kv_heads = spec.num_kv_heads,
                       .head_dim = spec.head_dim,
-                      .dtype = kv_dtype};
+                      .dtype = kv_dtype,
+                      .keeps_positions = spec.keeps_positions};
   opened->runtime_info = {.backend = info.name,
                           .level = info.level,
                           .device = info.device,

@@ -95,6 +95,10 @@ bool PrefixSharing::Begin(ActiveRequest* request) {
   saved_most_rows_ = request->first().most_rows;
   saved_receipt_ = request->receipt;
   if (!request->prompt.root_key) return true;
+  if (request->whole_prompt) {
+    if (!request->whole_prefix || StartFromWholePrefix(request)) return true;
+    return !in_flight_.HasSnapshot(*request->whole_prefix);
+  }
   if (const auto& snapshot = request->retention.snapshot_key) {
     if (StartFromSnapshot(request)) return true;
     if (in_flight_.HasSnapshot(*snapshot)) return false;
@@ -118,6 +122,20 @@ bool PrefixSharing::StartFromSnapshot(ActiveRequest* request) {
   retention.selected = true;
   CountAdopted(0, kv->next_position(), request);
   return true;
+}
+
+// All rows but the last, which yields the logits.
+bool PrefixSharing::StartFromWholePrefix(ActiveRequest* request) {
+  KvSequence* const kv = &request->first().kv;
+  const SnapshotSpec spec = WholePrefixSpecOf(request->prompt);
+  if (!cache_.StartFromSnapshot(*request->whole_prefix, spec, kv)) return false;
+  CountAdopted(0, kv->next_position(), request);
+  return true;
+}
+
+SnapshotSpec WholePrefixSpecOf(const Prompt& prompt) {
+  static const ContentKey kRecipe = Sha256().Update(absl::string_view("whole prefix")).Finish();
+  return {.root_key = *prompt.root_key, .recipe = kRecipe, .tokens = prompt.tokens()};
 }
 
 SnapshotSpec SnapshotSpecOf(const ActiveRequest& request) {
@@ -159,6 +177,10 @@ void PrefixSharing::AdoptPartial(ActiveRequest* request) {
 void PrefixSharing::Update(ActiveRequest* request) {
   KvSequence* const kv = &request->first().kv;
   request->column_waits = request->image_waits = false;
+  if (request->whole_prefix && kv->next_position() == 0) {
+    in_flight_.ClaimSnapshot(*request->whole_prefix);
+    if (request->receipt.miss == CacheMiss::kNone) request->receipt.miss = CacheMiss::kNotCached;
+  }
   if (kv->shares() && kv->next_position() < request->prefill_rows()) {
     if (request->retention.snapshot_key) {
       in_flight_.ClaimSnapshot(*request->retention.snapshot_key);
@@ -215,6 +237,16 @@ void PrefixSharing::KeepFeatures(ActiveRequest* request, Features features) {
 }
 
 void PrefixSharing::Publish(ActiveRequest* request) {
+  if (request->whole_prompt) {
+    const KvSequence& kv = request->first().kv;
+    const bool fresh = request->phase == ActiveRequest::Phase::kPrefill && !kv.compressed() &&
+                       kv.next_position() >= request->prompt_rows();
+    if (fresh && request->whole_prefix) {
+      cache_.StoreWholePrefix(*request->whole_prefix, WholePrefixSpecOf(request->prompt),
+                              &request->first().kv);
+    }
+    return;
+  }
   for (const auto& choice : request->choices) {
     if (choice->finished || choice->kv.compressed()) continue;
     cache_.Publish({.ids = choice->tokens, .media = request->prompt.media}, request->keys,

@@ -38,6 +38,7 @@ class PrefixSharing {
 
  private:
   bool StartFromSnapshot(ActiveRequest* request);
+  bool StartFromWholePrefix(ActiveRequest* request);
   void ExtendColumns(ActiveRequest* request);
   void AdoptPartial(ActiveRequest* request);
   void UpdateImages(ActiveRequest* request);
@@ -53,6 +54,10 @@ class PrefixSharing {
 
 // What the request's snapshot is of. Valid while the request is. Requires: it has a root key.
 SnapshotSpec SnapshotSpecOf(const ActiveRequest& request);
+
+// The same of a whole prompt whose rows see each other. Valid while the prompt is. Requires: it has
+// a root key.
+SnapshotSpec WholePrefixSpecOf(const Prompt& prompt);
 
 // Counts rows [begin, end) of the prompt's first choice as taken from the cache, or as computed.
 void CountAdopted(int32_t begin, int32_t end, ActiveRequest* request);

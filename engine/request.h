@@ -49,6 +49,7 @@ struct TokenInput {
 using Input = std::variant<ChatInput, PromptInput, TokenInput>;
 
 // docs/decisions.md, rule 6. A temperature of 0 (or below 1e-6) is greedy.
+inline constexpr int32_t kMaxBeams = 8;
 struct SamplingParams {
   float temperature = 0.0f;                           // [0, 100].
   int32_t top_k = 0;                                  // 0: off.

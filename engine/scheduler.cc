@@ -265,9 +265,10 @@ Scheduler::Outcome Scheduler::PlanPrompt(const RequestList& running, ActiveReque
   }
   if (request->column_waits) return {};
   const size_t image = request->next_image();
-  const int32_t ready_end = image == request->images.size()
-                                ? request->prefill_rows()
-                                : request->prompt.images[image].row_begin;
+  int32_t ready_end = request->prefill_rows();
+  if (image < request->images.size()) {
+    ready_end = request->whole_prompt ? 0 : request->prompt.images[image].row_begin;
+  }
   const int32_t ready = std::min(ready_end, request->prefill_rows()) - request->computed_rows();
   if (ready > 0) return PlanRows(running, request, &request->first(), ready, budget, plan);
   if (image < request->images.size() && !request->image_waits) PlanImage(request, budget, plan);
@@ -282,12 +283,18 @@ Scheduler::Outcome Scheduler::PlanRows(const RequestList& running, ActiveRequest
   const int32_t limit = std::max(budget->rows, first ? 1 : 0);
   int32_t num_rows = std::min({ready, limit, budget->piece_rows});
   const int32_t begin = sequence->kv.next_position();
+  // Rows that see each other go in one pass, above the budget if they must, beside decodes only.
+  const int32_t whole = request->whole_prompt ? std::max(0, request->prompt_rows() - begin) : 0;
+  if (whole > num_rows) {
+    if (whole > limit && !first) return {};
+    num_rows = whole;
+  }
   num_rows = std::min(num_rows, request->retention.NextStop(begin) - begin);
   const bool prefill = request->phase == ActiveRequest::Phase::kPrefill;
   const int32_t end =
       prefill ? request->prefill_rows() : static_cast<int32_t>(sequence->tokens.size());
   if (begin + num_rows == end && budget->logit_rows <= 0) --num_rows;
-  if (num_rows <= 0) return {};
+  if (num_rows <= 0 || num_rows < whole) return {};
   const bool selects = request->retention.on() && !request->retention.selected &&
                        begin + num_rows == request->retention.boundary;
   const int64_t pages =

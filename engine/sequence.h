@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -114,6 +115,12 @@ struct ActiveRequest {
   uint64_t image_bytes = 0;  // Of pixels, charged until the request ends.
   uint64_t arrival = 0;      // Order of arrival.
   uint64_t seed = 0;
+  // Of its model: the prompt is computed in one pass, for its rows see each other; images are seen
+  // through cross-attention (model.h).
+  bool whole_prompt = false;
+  bool cross_attended = false;
+  // Of the snapshot that an equal prompt of a whole_prompt model starts from; unset: none.
+  std::optional<ContentKey> whole_prefix;
   int32_t max_new_tokens = 0;      // After all caps; >= 1.
   bool capped_by_context = false;  // max_new_tokens is what the context (or the cache) leaves.
   int64_t max_pages = 0;           // Most pages that all choices can ever hold.
@@ -177,10 +184,17 @@ struct ActiveRequest {
     return static_cast<int32_t>(
         std::count_if(choices.begin(), choices.end(), [](const auto& c) { return !c->finished; }));
   }
-  // The first image that still has rows to compute and no features; images.size(): none.
+  // The row from which on the features of image i are of no use: behind its own rows, or, where it
+  // is cross-attended, at the next image.
+  int32_t features_end(size_t i) const {
+    if (!cross_attended) return prompt.images[i].row_end();
+    return i + 1 < images.size() ? prompt.images[i + 1].row_begin
+                                 : std::numeric_limits<int32_t>::max();
+  }
+  // The first image whose features rows to compute need and that has none; images.size(): none.
   size_t next_image() const {
     for (size_t i = 0; i < images.size(); ++i) {
-      const bool done = prompt.images[i].row_end() <= computed_rows();
+      const bool done = features_end(i) <= computed_rows();
       if (!done && images[i].features == nullptr) return i;
     }
     return images.size();

@@ -55,7 +55,10 @@ absl::StatusOr<std::optional<GuardComparison>> ShadowReplay::Step() {
   const int32_t begin = kv_->next_position();
   int32_t end = num_rows();
   const size_t image = features_.size();
-  if (image < output.prompt.images.size()) end = output.prompt.images[image].row_begin;
+  const bool whole = model_.spec().sharing == Sharing::kWholePrefix && begin == 0;
+  if (image < output.prompt.images.size()) {
+    end = whole ? 0 : output.prompt.images[image].row_begin;
+  }
   absl::Status status;
   if (begin == end) {
     status = EncodeSome(image);
@@ -65,6 +68,7 @@ absl::StatusOr<std::optional<GuardComparison>> ShadowReplay::Step() {
     int32_t count = std::min(end - begin, limits_.max_batch_rows);
     count = std::min(
         count, std::max(first_logit - begin, 0) + std::min(kMaxLogitRows, limits_.max_logit_rows));
+    if (whole) count = first_logit + 1;  // In one pass.
     status = ComputeRows(count);
   }
   if (!status.ok()) {
@@ -93,6 +97,7 @@ absl::Status ShadowReplay::ComputeRows(int32_t count) {
   const ServedOutput& output = queue_.front();
   const int32_t prompt_rows = static_cast<int32_t>(output.prompt.token_ids.size());
   const int32_t begin = kv_->next_position();
+  const bool whole = model_.spec().sharing == Sharing::kWholePrefix && begin == 0;
   const KvSequence* const alive[] = {&*kv_};
   cache_.BeginRound(alive);
   if (cache_.Reserve(output.tenant, cache_.PagesToAppend(*kv_, count)) != KvCache::Room::kGranted) {
@@ -109,8 +114,18 @@ absl::Status ShadowReplay::ComputeRows(int32_t count) {
     if (row >= prompt_rows - 1) logit_rows.push_back(row - begin);
   }
   std::vector<FeatureRows> features;
+  std::vector<MediaRows> media;
+  const bool cross = model_.spec().image && model_.spec().image->cross_attended;
   for (size_t i = 0; i < features_.size(); ++i) {
     const PromptImage& image = output.prompt.images[i];
+    if (cross) {
+      const bool last = i + 1 == output.prompt.images.size();
+      const int32_t from = std::max(begin, image.row_begin);
+      const int32_t to =
+          last ? begin + count : std::min(begin + count, output.prompt.images[i + 1].row_begin);
+      if (from < to) media.push_back({from - begin, to - from, features_[i].view});
+      continue;
+    }
     const int32_t from = std::max(begin, image.row_begin);
     const int32_t to = std::min(begin + count, image.row_end());
     if (from >= to) continue;
@@ -125,7 +140,9 @@ absl::Status ShadowReplay::ComputeRows(int32_t count) {
                         .num_rows = count,
                         .pages = kv_->layer(layer).page_ids(),
                         .write_slots = placement.write_slots[layer],
-                        .first_visible = placement.first_visible[layer]});
+                        .first_visible = placement.first_visible[layer],
+                        .visible_prefix = whole ? prompt_rows : 0,
+                        .first_position = begin});
   }
   std::vector<absl::Span<const KvSegment>> layers;
   for (const KvSegment& segment : segments) layers.emplace_back(&segment, 1);
@@ -135,10 +152,13 @@ absl::Status ShadowReplay::ComputeRows(int32_t count) {
     host_logits_.resize(static_cast<size_t>(model_.spec().vocab_size));
   }
   const int32_t num_logits = static_cast<int32_t>(logit_rows.size());
-  PREFIXD_RETURN_IF_ERROR(RunForward(
-      {.token_ids = ids, .positions = positions, .features = features, .logit_rows = logit_rows},
-      {.pool = &pool_, .layers = layers}, /*decodes_only=*/false, &backend_, &model_,
-      logits_.view.Rows(0, num_logits)));
+  PREFIXD_RETURN_IF_ERROR(RunForward({.token_ids = ids,
+                                      .positions = positions,
+                                      .features = features,
+                                      .media = media,
+                                      .logit_rows = logit_rows},
+                                     {.pool = &pool_, .layers = layers}, /*decodes_only=*/false,
+                                     &backend_, &model_, logits_.view.Rows(0, num_logits)));
   return Compare(begin + count - num_logits, num_logits);
 }
 

@@ -16,7 +16,8 @@ namespace prefixd {
 namespace {
 
 constexpr double kRateSmoothing = 0.2;
-constexpr absl::Duration kRestartHint = absl::Seconds(10);  // After which a restart may have helped.
+constexpr absl::Duration kRestartHint =
+    absl::Seconds(10);  // After which a restart may have helped.
 
 // The image placeholder and rows of the head that no token stands for.
 std::vector<int32_t> NeverSampled(const ModelSpec& spec, const Tokenizer& tokenizer) {
@@ -73,13 +74,13 @@ std::vector<TenantPages> PagesOf(const std::vector<TenantOptions>& tenants, int3
   return pages;
 }
 
-SchedulerOptions SchedulerOptionsFrom(const StepLoopOptions& options) {
+SchedulerOptions SchedulerOptionsFrom(const StepLoopOptions& options, const ModelSpec& spec) {
   SchedulerOptions scheduler{.max_batch_rows = options.max_batch_tokens,
                              .max_prefill_rows = options.prefill_chunk > 0
                                                      ? options.prefill_chunk
                                                      : options.max_batch_tokens,
                              .max_running = options.max_running,
-                             .max_logit_rows = StepLoop::LimitsFor(options).max_logit_rows,
+                             .max_logit_rows = StepLoop::LimitsFor(options, spec).max_logit_rows,
                              .reserve = options.reserve_all};
   for (const TenantOptions& tenant : options.tenants) {
     scheduler.tenant_max_running.push_back(tenant.max_running);
@@ -103,11 +104,15 @@ std::vector<double> WeightsOf(const std::vector<TenantOptions>& tenants) {
 
 }  // namespace
 
-ModelLimits StepLoop::LimitsFor(const StepLoopOptions& options) {
-  // One row more than the budget: prefill moves even when decodes fill it. Logits of every decode,
-  // and of as many prompts that end in the same step.
-  return {.max_batch_rows = options.max_batch_tokens + 1,
-          .max_logit_rows = 2 * options.max_running};
+ModelLimits StepLoop::LimitsFor(const StepLoopOptions& options, const ModelSpec& spec) {
+  // One row more than the budget: prefill moves even when decodes fill it. A prompt that is
+  // computed in one pass goes beside decodes. Logits of every decode, and of as many prompts that
+  // end in the same step.
+  int32_t rows = options.max_batch_tokens + 1;
+  if (spec.sharing == Sharing::kWholePrefix) {
+    rows = std::max(rows, MaxPromptRows(spec) + options.max_running);
+  }
+  return {.max_batch_rows = rows, .max_logit_rows = 2 * options.max_running};
 }
 
 absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(const StepLoopOptions& options,
@@ -119,9 +124,9 @@ absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(const StepLoopOptions
   auto loop = std::unique_ptr<StepLoop>(new StepLoop(
       options, backend, std::move(model), std::move(pool), tokenizer, clock, std::move(listener)));
   PREFIXD_ASSIGN_OR_RETURN(
-      loop->runner_,
-      ModelRunner::Create(backend, loop->model_.get(), loop->pool_.get(), &loop->cache_,
-                          LimitsFor(options), NeverSampled(loop->model_->spec(), *tokenizer)));
+      loop->runner_, ModelRunner::Create(backend, loop->model_.get(), loop->pool_.get(),
+                                         &loop->cache_, LimitsFor(options, loop->model_->spec()),
+                                         NeverSampled(loop->model_->spec(), *tokenizer)));
   return loop;
 }
 
@@ -139,11 +144,11 @@ StepLoop::StepLoop(const StepLoopOptions& options, Backend* backend, std::unique
       features_(options_.feature_cache_memory),
       sharing_(&cache_, &features_),
       shares_(WeightsOf(options_.tenants)),
-      scheduler_(SchedulerOptionsFrom(options_), &cache_, &shares_),
+      scheduler_(SchedulerOptionsFrom(options_, model_->spec()), &cache_, &shares_),
       compressor_(backend, pool_.get(), &cache_),
       lowest_default_(LowestDefaultBudget(options_)),
       guard_(options_.guard, lowest_default_),
-      replay_(backend, model_.get(), pool_.get(), &cache_, LimitsFor(options_)),
+      replay_(backend, model_.get(), pool_.get(), &cache_, LimitsFor(options_, model_->spec())),
       pinned_pages_(options_.tenants.size()),
       tenant_totals_(options_.tenants.size()) {}
 

@@ -70,8 +70,8 @@ class StepLoop {
                                                           const Clock* clock, Listener listener);
   ~StepLoop();
 
-  // The limits that `model` must be loaded with.
-  static ModelLimits LimitsFor(const StepLoopOptions& options);
+  // The limits that a model with this spec must be loaded with.
+  static ModelLimits LimitsFor(const StepLoopOptions& options, const ModelSpec& spec);
 
   // Why the loop is of no use any more: the device is lost and every request has been ended. OK as
   // long as it is not.
@@ -130,6 +130,7 @@ class StepLoop {
   void CapOutput(ActiveRequest* request) const;
   int64_t PagesFor(const ActiveRequest& request, int64_t new_tokens) const;
   absl::Status ForceOutput(ActiveRequest* request) const;
+  absl::Status CheckCombination(const ActiveRequest& request) const;
   absl::Status CheckFits(const ActiveRequest& request) const;
   int32_t ExpectedRows(const ActiveRequest& request) const;
   absl::Status CheckDeadlineReachable(const ActiveRequest& request) const;
@@ -161,11 +162,12 @@ class StepLoop {
   absl::Status TakeTokens();
   void FailStep(const absl::Status& status, const std::vector<ActiveRequest*>& requests);
 
-  // Running ahead: the step after the one in flight is launched before the tokens of that are taken.
+  // Running ahead: the step after the one in flight is launched before the tokens of that are
+  // taken.
   bool StepsInFlight() const { return runner_->completed_steps() < runner_->launched_steps(); }
   bool CanRunAhead() const;
-  // Whether `request` is what it was when the step in flight was planned, and its next step needs no
-  // token on the host.
+  // Whether `request` is what it was when the step in flight was planned, and its next step needs
+  // no token on the host.
   bool DecodesOn(const ActiveRequest& request, absl::Time now) const;
   bool PlanAhead();
   void ContinueInFlight();

@@ -55,12 +55,24 @@ absl::Status StepLoop::Prepare(ActiveRequest* request) {
     request->receipt.decode_hits += image.decode_hit ? 1 : 0;
   }
   if (!request->prompt.root_key) request->receipt.miss = CacheMiss::kBypassed;
+  const ModelSpec& spec = model_->spec();
+  request->whole_prompt = spec.sharing == Sharing::kWholePrefix;
+  request->cross_attended = spec.image && spec.image->cross_attended;
+  PREFIXD_RETURN_IF_ERROR(CheckCombination(*request));
 
   request->seed = request->request.sampling.seed ? *request->request.sampling.seed : DrawSeed();
   PREFIXD_RETURN_IF_ERROR(PrepareRetention(request));
   PREFIXD_RETURN_IF_ERROR(ForceOutput(request));
   if (request->pins == nullptr) CapOutput(request);
   request->max_pages = PagesFor(*request, request->pins == nullptr ? request->max_new_tokens : 1);
+  if (request->whole_prompt && request->prompt.root_key && !request->retention.on()) {
+    // Whoever stands on the snapshot of its prompt copies a page a layer. Not where there is no
+    // room.
+    if (request->max_pages + cache_.num_layers() <= LonelyPages(request->tenant)) {
+      request->max_pages += cache_.num_layers();
+      request->whole_prefix = SnapshotKey(WholePrefixSpecOf(request->prompt));
+    }
+  }
   if (PREFIXD_PLANTED(kPromiseOnePageShort) && request->max_pages > 1) --request->max_pages;
   const int32_t max_choices =
       std::min(options_.max_running, options_.tenants[request->tenant].max_running);
@@ -71,6 +83,35 @@ absl::Status StepLoop::Prepare(ActiveRequest* request) {
   PREFIXD_RETURN_IF_ERROR(CheckFits(*request));
   request->expected_rows = ExpectedRows(*request);
   PREFIXD_RETURN_IF_ERROR(CheckDeadlineReachable(*request));
+  return absl::OkStatus();
+}
+
+// What a request asks for at once and its model, or its own wishes, do not allow together.
+absl::Status StepLoop::CheckCombination(const ActiveRequest& request) const {
+  const Request& wanted = request.request;
+  const auto refuse = [](absl::string_view field, absl::string_view why) {
+    return MakeError(absl::StatusCode::kInvalidArgument, reason::kParameterOutOfRange,
+                     absl::StrCat(field, ": ", why), {{"field", std::string(field)}});
+  };
+  if (request.whole_prompt && (request.pins != nullptr || request.prefix_rows > 0)) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, reason::kFeatureUnsupported,
+                     "prefix: the tokens of this model's prompt see each other, so that no part of "
+                     "it can be pinned and shared",
+                     {{"field", "prefix"}});
+  }
+  if (wanted.sampling.num_beams > 1) {
+    return MakeError(absl::StatusCode::kUnimplemented, reason::kFeatureUnsupported,
+                     "sampling.num_beams: beam search is not there yet",
+                     {{"field", "sampling.num_beams"}});
+  }
+  if (!wanted.recompute_all) return absl::OkStatus();
+  if (request.prefix_rows > 0) return refuse("kv_cache", "DISABLED together with a named prefix");
+  if (wanted.retention.scope.value_or(RetentionScope::kOff) != RetentionScope::kOff ||
+      wanted.retention.budget.value_or(1.0) < 1.0) {
+    return refuse("kv_cache", "DISABLED together with a KV budget");
+  }
+  if (wanted.sampling.num_beams > 1)
+    return refuse("kv_cache", "DISABLED together with beam search");
   return absl::OkStatus();
 }
 
@@ -129,13 +170,19 @@ int64_t StepLoop::PagesFor(const ActiveRequest& request, int64_t new_tokens) con
   if (request.retention.on()) return PagesUnderBudget(request, new_tokens);
   const int64_t prompt = request.prompt_rows();
   const int64_t one = cache_.PagesForTokens(prompt + new_tokens - 1);
-  const int64_t shared = cache_.PagesForTokens(prompt / kPageSlots * kPageSlots);
+  // Without a cache each choice computes the prompt for itself.
+  const int64_t common = request.request.recompute_all ? 0 : prompt / kPageSlots * kPageSlots;
+  const int64_t shared = cache_.PagesForTokens(common);
   return one + (request.request.output.num_choices - 1) * (one - shared);
 }
 
 // What is neither cached nor computed for a request before it.
 int32_t StepLoop::ExpectedRows(const ActiveRequest& request) const {
   if (!request.prompt.root_key) return request.prompt_rows();
+  if (request.whole_prompt) {
+    const auto& key = request.whole_prefix;
+    return key && cache_.snapshots().Contains(*key) ? 1 : request.prompt_rows();
+  }
   const auto& snapshot = request.retention.snapshot_key;
   if (snapshot && cache_.snapshots().Contains(*snapshot)) {
     return request.prompt_rows() - request.retention.boundary;

@@ -58,7 +58,7 @@ int64_t MostSlots(const RetentionState& retention, const LayerBudget& budget, in
 // --- Arrival -------------------------------------------------------------------------------------
 
 absl::Status StepLoop::PrepareRetention(ActiveRequest* request) {
-  if (request->pins != nullptr) return absl::OkStatus();
+  if (request->pins != nullptr || request->request.recompute_all) return absl::OkStatus();
   PREFIXD_ASSIGN_OR_RETURN(
       request->retention,
       options_.retention->Resolve(request->request.retention,
@@ -81,8 +81,14 @@ absl::Status StepLoop::SetBoundary(ActiveRequest* request) const {
   RetentionState& retention = request->retention;
   retention.boundary = request->prompt_rows();
   if (retention.scope == RetentionScope::kExact) return absl::OkStatus();
+  if (request->whole_prompt && request->request.retention.scope) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, reason::kFeatureUnsupported,
+                     "retention.scope SHARED: the tokens of this model's prompt see each other, so "
+                     "that no part of it can be shared",
+                     {{"field", "retention.scope"}});
+  }
   int32_t boundary = request->prefix_rows;
-  if (boundary == 0 && !request->prompt.images.empty()) {
+  if (boundary == 0 && !request->prompt.images.empty() && !request->whole_prompt) {
     boundary = request->prompt.images[0].row_end();
   }
   if (boundary > 0 && boundary < request->prompt_rows()) {
@@ -107,7 +113,7 @@ absl::Status StepLoop::SetBoundary(ActiveRequest* request) const {
 // The last page boundaries of the images and of all; scores are stored there.
 void StepLoop::SetCheckpoints(ActiveRequest* request) const {
   RetentionState& retention = request->retention;
-  if (!retention.needs().prompt || !request->prompt.root_key) return;
+  if (!retention.needs().prompt || !request->prompt.root_key || request->whole_prompt) return;
   std::vector<int32_t>& checkpoints = retention.checkpoints;
   for (const PromptImage& image : request->prompt.images) {
     if (image.row_end() <= retention.boundary) checkpoints.push_back(FloorToPage(image.row_end()));

@@ -19,8 +19,23 @@ std::vector<const KvSequence*> StepLoop::LiveSequences() const {
   return alive;
 }
 
+namespace {
+
+int32_t CachedPositions(const KvSequence& kv) {
+  int64_t slots = 0;
+  for (int i = 0; i < kv.num_layers(); ++i) slots += kv.layer(i).length();
+  return static_cast<int32_t>((slots + kv.num_layers() - 1) / kv.num_layers());
+}
+
+}  // namespace
+
 int32_t StepLoop::CountCached(const Prompt& prompt) const {
   if (!prompt.root_key) return 0;
+  if (model_->spec().sharing == Sharing::kWholePrefix) {
+    const ContentKey key = SnapshotKey(WholePrefixSpecOf(prompt));
+    const bool known = prompt.keyed_rows == static_cast<int32_t>(prompt.token_ids.size());
+    return known && cache_.snapshots().Contains(key) ? prompt.keyed_rows - 1 : 0;
+  }
   return cache_.index().Peek(
       *prompt.root_key, prompt.tokens(), prompt.column_keys,
       std::min(prompt.keyed_rows, static_cast<int32_t>(prompt.token_ids.size()) - 1));
@@ -57,6 +72,7 @@ void StepLoop::FillStats(EngineStats* stats) const {
                      .cached_tokens = request.receipt.hit_tokens,
                      .computed_tokens = std::min(request.computed_rows(), request.prompt_rows()),
                      .kv_pages = static_cast<int32_t>(HeldPages(request)),
+                     .cached_positions = CachedPositions(request.first().kv),
                      .priority = request.request.priority,
                      .preemptions = request.receipt.preemptions,
                      .age = now - request.submitted};

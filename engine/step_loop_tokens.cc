@@ -36,9 +36,11 @@ void StepLoop::Absorb(SampledToken* sampled) {
     histograms_.inter_token_seconds.Observe(absl::ToDoubleSeconds(now - sequence->last_token));
   }
   sequence->last_token = now;
-  const bool sent_before = sequence->was_sent(sequence->generated.size()) && !PREFIXD_PLANTED(kReplaySends);
+  const bool sent_before =
+      sequence->was_sent(sequence->generated.size()) && !PREFIXD_PLANTED(kReplaySends);
   sequence->generated.push_back(sampled->token);
   sequence->tokens.push_back(sampled->token);
+  if (request->request.recompute_all) Retire(sequence);  // All of it is computed again.
   // Where the next draw is out already, the next row takes what that yields.
   if (sequence->draws_out == 0) sequence->next_input = {.token = sampled->token};
   if (sent_before) return;

@@ -108,6 +108,11 @@ absl::StatusOr<Request> ConvertGenerateRequest(v1::GenerateRequest message,
   violations.CheckRange("priority", message.priority(), -kMaxPriority, kMaxPriority);
   request.priority = message.priority();
   ConvertCacheControls(&message, &request, &violations);
+  if (!v1::KvCacheMode_IsValid(message.kv_cache())) {
+    violations.Add(reason::kParameterOutOfRange, "kv_cache",
+                   absl::StrCat(static_cast<int>(message.kv_cache()), " is not a value"));
+  }
+  request.recompute_all = message.kv_cache() == v1::KV_CACHE_MODE_DISABLED;
 
   PREFIXD_RETURN_IF_ERROR(converter.Finish());
   PREFIXD_RETURN_IF_ERROR(violations.ToStatus());

@@ -72,6 +72,12 @@ SamplingParams ConvertSampling(const v1::SamplingParams& message, const EngineMo
        Bounds::kClosed, &out.temperature);
   if (out.temperature < kGreedyTemperature) out.temperature = 0.0f;
   take(message.has_top_p(), "top_p", message.top_p(), 0.0f, 1.0f, Bounds::kOpenLow, &out.top_p);
+  if (message.has_num_beams()) {
+    violations->CheckRange("sampling.num_beams", message.num_beams(), 1, kMaxBeams);
+    out.num_beams = message.num_beams();
+  }
+  take(message.has_length_penalty(), "length_penalty", message.length_penalty(), -10.0f, 10.0f,
+       Bounds::kClosed, &out.length_penalty);
   take(message.has_min_p(), "min_p", message.min_p(), 0.0f, 1.0f, Bounds::kClosed, &out.min_p);
   take(message.has_repetition_penalty(), "repetition_penalty", message.repetition_penalty(), 0.0f,
        100.0f, Bounds::kOpenLow, &out.repetition_penalty);

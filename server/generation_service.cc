@@ -124,6 +124,7 @@ grpc::ServerUnaryReactor* GenerationService::CountTokens(grpc::CallbackServerCon
         response->set_image_tokens(counts->image_tokens);
         response->set_cached_prompt_tokens(counts->cached_prompt_tokens);
         response->set_num_images(counts->num_images);
+        response->set_num_items(counts->prompt_tokens);
         reactor->Finish(grpc::Status::OK);
       });
   return reactor;

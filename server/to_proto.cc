@@ -221,6 +221,7 @@ void ToProto(const RequestInfo& request, v1::RequestSummary* out) {
   out->set_computed_tokens(request.computed_tokens);
   out->set_generated_tokens(request.generated_tokens);
   out->set_kv_pages(request.kv_pages);
+  out->set_cached_positions(request.cached_positions);
   out->set_tenant(request.tenant);
   out->set_priority(request.priority);
   out->set_cached_tokens(request.cached_tokens);

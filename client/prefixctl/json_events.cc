@@ -207,6 +207,7 @@ std::string RequestLine(const v1::RequestSummary& request) {
                {"computed_tokens", request.computed_tokens()},
                {"generated_tokens", request.generated_tokens()},
                {"kv_pages", request.kv_pages()},
+               {"cached_positions", request.cached_positions()},
                {"age_ms", ToMillis(request.age())},
                {"tenant", request.tenant()},
                {"priority", request.priority()},

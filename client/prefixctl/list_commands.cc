@@ -96,16 +96,17 @@ int RunPs(Session* session) {
   if (!list.ok()) return Fail(session, list.status());
   std::vector<std::vector<std::string>> rows = {{"REQUEST", "STATE", "TENANT", "PRIORITY", "PROMPT",
                                                  "CACHED", "COMPUTED", "GENERATED", "KV PAGES",
-                                                 "PREEMPTED", "AGE"}};
+                                                 "POSITIONS", "PREEMPTED", "AGE"}};
   for (const v1::RequestSummary& request : list->requests()) {
     if (session->options.json) PrintLine(RequestLine(request));
-    rows.push_back(
-        {request.request_id(), StateName(v1::RequestState_Name(request.state()), "REQUEST_STATE_"),
-         request.tenant().empty() ? "-" : request.tenant(), absl::StrCat(request.priority()),
-         absl::StrCat(request.prompt_tokens()), absl::StrCat(request.cached_tokens()),
-         absl::StrCat(request.computed_tokens()), absl::StrCat(request.generated_tokens()),
-         absl::StrCat(request.kv_pages()), absl::StrCat(request.preemptions()),
-         absl::StrFormat("%.1f s", ToMillis(request.age()) / 1e3)});
+    rows.push_back({request.request_id(),
+                    StateName(v1::RequestState_Name(request.state()), "REQUEST_STATE_"),
+                    request.tenant().empty() ? "-" : request.tenant(),
+                    absl::StrCat(request.priority()), absl::StrCat(request.prompt_tokens()),
+                    absl::StrCat(request.cached_tokens()), absl::StrCat(request.computed_tokens()),
+                    absl::StrCat(request.generated_tokens()), absl::StrCat(request.kv_pages()),
+                    absl::StrCat(request.cached_positions()), absl::StrCat(request.preemptions()),
+                    absl::StrFormat("%.1f s", ToMillis(request.age()) / 1e3)});
   }
   if (session->options.json) return kExitOk;
   if (list->requests().empty()) {

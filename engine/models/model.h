@@ -4,6 +4,7 @@
 #ifndef PREFIXD_ENGINE_MODELS_MODEL_H_
 #define PREFIXD_ENGINE_MODELS_MODEL_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -65,6 +66,16 @@ struct ModelSpec {
   std::string chat_template;
   GenerationDefaults generation;
 };
+
+// The longest prompt, in rows: what fits the context beside one new token; for a model whose
+// prompts are computed in one pass, an image and 512 rows of text, for which there is scratch
+// memory.
+inline int32_t MaxPromptRows(const ModelSpec& spec) {
+  constexpr int32_t kTextRows = 512;
+  const int32_t most = spec.context_length - 1;
+  if (spec.sharing == Sharing::kCausal) return most;
+  return std::min(most, kTextRows + (spec.image ? spec.image->tokens_per_image : 0));
+}
 
 // `count` batch rows from `row_begin` on take rows [feature_begin, ...) of `features` instead of
 // the embedding of their token.

@@ -217,6 +217,14 @@ absl::StatusOr<Prompt> PromptBuilder::Expand(const std::vector<int32_t>& ids,
                    {{"prompt_tokens", absl::StrCat(total)},
                     {"context_length", absl::StrCat(options_.context_length)}});
   }
+  if (total > options_.max_prompt_rows) {
+    return Invalid(reason::kContextLengthExceeded, "input",
+                   absl::StrCat("the prompt has ", total,
+                                " tokens, this model computes a prompt in one pass of at most ",
+                                options_.max_prompt_rows),
+                   {{"prompt_tokens", absl::StrCat(total)},
+                    {"max_prompt_tokens", absl::StrCat(options_.max_prompt_rows)}});
+  }
   Prompt prompt;
   prompt.token_ids.reserve(static_cast<size_t>(total));
   for (const int32_t id : ids) {

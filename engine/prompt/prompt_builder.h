@@ -4,6 +4,7 @@
 #define PREFIXD_ENGINE_PROMPT_PROMPT_BUILDER_H_
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,6 +37,7 @@ struct PromptKeyOptions {
 struct PromptBuilderOptions {
   int32_t context_length = 0;  // A prompt must leave room for one more token.
   int32_t vocab_size = 0;
+  int32_t max_prompt_rows = std::numeric_limits<int32_t>::max();  // If less than the context's.
   uint64_t max_prompt_bytes = 1 << 20;
   std::optional<PromptImageOptions> image;  // Absent: a text model.
   PromptKeyOptions keys;

@@ -1,9 +1,11 @@
 // A backend and a model without arithmetic: KV slots hold token ids, and the next token is a hash
 // of every token that a row sees, in slot order. A wrong slot, page, copy or position changes the
-// output, so engine tests compare tokens with LonelyRun.
+// output, so engine tests compare tokens with LonelyRun. As a prefix-LM the slots of a prompt hold
+// a hash of all of it; with cross-attention a slot also depends on the image that its row sees.
 #ifndef PREFIXD_TESTS_ENGINE_FAKE_BACKEND_H_
 #define PREFIXD_TESTS_ENGINE_FAKE_BACKEND_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -138,6 +140,16 @@ inline int32_t FakeNext(absl::Span<const int32_t> tokens) {
   return static_cast<int32_t>((hash >> 8) % (kFakeVocab - 1));  // Never the image placeholder.
 }
 
+// What the slots of a prefix-LM's prompt hold.
+inline std::vector<int32_t> FakeWholePrompt(std::vector<int32_t> tokens) {
+  const int32_t all = FakeNext(tokens);
+  for (int32_t& token : tokens) token = token * 1000 + all;
+  return tokens;
+}
+
+// What the slot of a row holds that sees image `id` through cross-attention.
+inline int32_t FakeSeeing(int32_t token, int32_t id) { return token + 100000 * (id + 1); }
+
 // What a greedy request generates when it is alone: the specification of the engine's bookkeeping.
 inline std::vector<int32_t> LonelyRun(std::vector<int32_t> tokens, int32_t max_new_tokens) {
   std::vector<int32_t> generated;
@@ -176,7 +188,9 @@ class FakeEncoding final : public ImageEncoding {
 // Tokens under an image count as 1000 + 10 * pixels[0] + row.
 class FakeModel final : public Model {
  public:
-  FakeModel(FakeBackend* backend, int num_layers, int32_t context_length) : backend_(backend) {
+  FakeModel(FakeBackend* backend, int num_layers, int32_t context_length,
+            Sharing sharing = Sharing::kCausal, bool cross_attended = false)
+      : backend_(backend) {
     spec_.family = "fake";
     spec_.num_layers = num_layers;
     spec_.num_heads = spec_.num_kv_heads = 1;
@@ -184,7 +198,10 @@ class FakeModel final : public Model {
     spec_.hidden_size = 1;
     spec_.vocab_size = kFakeVocab;
     spec_.context_length = context_length;
-    spec_.image = ImageSpec{.token_id = kFakeImageToken, .tokens_per_image = kFakeImageRows};
+    spec_.image = ImageSpec{.token_id = kFakeImageToken,
+                            .tokens_per_image = cross_attended ? 1 : kFakeImageRows,
+                            .cross_attended = cross_attended};
+    spec_.sharing = sharing;
     spec_.generation.eos_token_ids = {kFakeEos};
   }
 
@@ -201,7 +218,16 @@ class FakeModel final : public Model {
         ids[rows.row_begin + i] = 1000 + static_cast<int32_t>(value);
       }
     }
+    for (const MediaRows& rows : batch.media) {
+      float value = 0;  // Of the first row of features: ten times the image.
+      PREFIXD_CHECK(backend_->Download(rows.features.Rows(0, 1), {&value, 1}).ok());
+      for (int32_t i = 0; i < rows.count; ++i) {
+        int32_t& id = ids[rows.row_begin + i];
+        id = FakeSeeing(id, static_cast<int32_t>(value) / 10);
+      }
+    }
     auto* pool = static_cast<FakeKvPool*>(kv.pool);
+    if (spec_.sharing == Sharing::kWholePrefix) SeeEachOther(kv, *pool, &ids);
     std::vector<std::vector<int32_t>> seen(ids.size());
     for (size_t layer = 0; layer < kv.layers.size(); ++layer) {
       for (const KvSegment& segment : kv.layers[layer]) {
@@ -239,6 +265,23 @@ class FakeModel final : public Model {
   std::function<void(int num_rows)> on_forward;
 
  private:
+  // The rows of a prompt come together, or the last alone over slots that hold the others.
+  static void SeeEachOther(const KvView& kv, const FakeKvPool& pool, std::vector<int32_t>* ids) {
+    for (const KvSegment& segment : kv.layers[0]) {
+      const int32_t prefix = segment.visible_prefix;
+      if (prefix == 0) continue;
+      int32_t* const rows = ids->data() + segment.row_begin;
+      if (segment.first_visible == 1) {
+        PREFIXD_CHECK(segment.num_rows >= prefix);
+        const std::vector<int32_t> whole = FakeWholePrompt({rows, rows + prefix});
+        std::copy(whole.begin(), whole.end(), rows);
+      } else {
+        PREFIXD_CHECK(segment.first_visible == prefix);
+        const int32_t first = pool.tokens[static_cast<size_t>(segment.pages[0]) * kPageSlots];
+        rows[0] = rows[0] * 1000 + first % 1000;
+      }
+    }
+  }
   static void Write(const KvSegment& segment, const std::vector<int32_t>& ids, FakeKvPool* pool) {
     for (int32_t i = 0; i < segment.num_rows; ++i) {
       const int32_t slot = segment.write_slots[i];

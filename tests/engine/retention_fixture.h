@@ -73,7 +73,7 @@ class RetentionLoopTest : public ::testing::Test {
                      .budget_step = parts_->options.guard_budget_step};
     auto files = OpenModelFiles(parts_->options.model_path);
     ASSERT_TRUE(files.ok()) << files.status();
-    auto model = (*files)->Load(backend_, StepLoop::LimitsFor(options),
+    auto model = (*files)->Load(backend_, StepLoop::LimitsFor(options, (*files)->spec()),
                                 [](uint64_t, uint64_t) { return true; });
     ASSERT_TRUE(model.ok()) << model.status();
     KvPoolShape shape = parts_->kv_shape;

@@ -51,9 +51,10 @@ class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
   };
 
   void SetUp() override {
-    ASSERT_TRUE(WriteRandomModel({.shape = GetParam().shape, .seed = 3, .dtype = GetParam().weights},
-                                 directory_.path())
-                    .ok());
+    ASSERT_TRUE(
+        WriteRandomModel({.shape = GetParam().shape, .seed = 3, .dtype = GetParam().weights},
+                         directory_.path())
+            .ok());
     EngineOptions options;
     options.model_path = directory_.path();
     options.backend = "cpu";
@@ -89,8 +90,9 @@ class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
     options.check_invariants = true;
     auto files = OpenModelFiles(directory_.path());
     ASSERT_TRUE(files.ok()) << files.status();
-    auto model = (*files)->Load(parts_->backend.get(), StepLoop::LimitsFor(options),
-                                [](uint64_t, uint64_t) { return true; });
+    auto model =
+        (*files)->Load(parts_->backend.get(), StepLoop::LimitsFor(options, (*files)->spec()),
+                       [](uint64_t, uint64_t) { return true; });
     ASSERT_TRUE(model.ok()) << model.status();
     KvPoolShape shape = parts_->kv_shape;
     shape.num_pages = num_pages;
@@ -187,6 +189,9 @@ class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
     request.tenant = absl::StrCat(tenant);
     request.cache_salt = Chance(0.1) ? "salt" : "";
     request.bypass_prefix_cache = Chance(0.05);
+    if (!request.retention.scope && Chance(0.03)) {
+      request.recompute_all = request.bypass_prefix_cache = true;
+    }
     request.priority = Chance(0.2) ? Draw(-1, 1) : 0;
     if (Chance(0.05)) request.deadline = clock_.Now() + absl::Milliseconds(Draw(1, 100));
     return Submit(spec, request, tenant);

@@ -86,9 +86,11 @@ class StepLoopTest : public ::testing::Test {
  protected:
   static constexpr int kLayers = 3;
 
-  void Build(StepLoopOptions options, int32_t num_pages, int32_t context_length = 512) {
+  void Build(StepLoopOptions options, int32_t num_pages, int32_t context_length = 512,
+             Sharing sharing = Sharing::kCausal, bool cross_attended = false) {
     options.check_invariants = true;
-    auto model = std::make_unique<FakeModel>(&backend_, kLayers, context_length);
+    auto model =
+        std::make_unique<FakeModel>(&backend_, kLayers, context_length, sharing, cross_attended);
     model_ = model.get();
     auto pool = backend_.CreateKvPool({.num_pages = num_pages, .num_kv_heads = 1, .head_dim = 2});
     auto loop = StepLoop::Create(
