@@ -74,29 +74,104 @@ RandomModelShape ProfileText() {
   return shape;
 }
 
+void AddNorm(const std::string& name, int64_t size, bool bias, std::vector<TensorToWrite>* out) {
+  out->push_back({.name = name + ".weight", .shape = {size}});
+  if (bias) out->push_back({.name = name + ".bias", .shape = {size}});
+}
+
+void AddVision(const RandomVisionShape& shape, std::vector<TensorToWrite>* out) {
+  const int64_t D = shape.hidden_size, P = shape.patch_size;
+  const int64_t grid = shape.image_size / shape.patch_size;
+  const std::string tower = "vision_tower.vision_model.";
+  const std::string embeddings = tower + "embeddings.";
+  out->push_back({.name = embeddings + "class_embedding", .shape = {D}});
+  out->push_back({.name = embeddings + "patch_embedding.weight", .shape = {D, 3, P, P}});
+  out->push_back({.name = embeddings + "position_embedding.weight", .shape = {grid * grid + 1, D}});
+  AddNorm(tower + "pre_layrnorm", D, true, out);
+  AddTowerLayers(shape, tower, out);
+}
+
+void Store(DType dtype, float value, uint8_t* out) {
+  uint32_t bits = 0;
+  if (dtype == DType::kF32) bits = std::bit_cast<uint32_t>(value);
+  if (dtype == DType::kF16) bits = FloatToF16(value);
+  if (dtype == DType::kBF16) bits = FloatToBF16(value);
+  for (size_t i = 0; i < DTypeSize(dtype); ++i) out[i] = static_cast<uint8_t>(bits >> (8 * i));
+}
+
+absl::Status WriteFile(const std::string& path, absl::Span<const TensorToWrite> tensors,
+                       const RandomModelFamily* family, uint64_t seed) {
+  const bool is_usual = family == nullptr || family->distribution == nullptr;
+  return WriteSafetensors(
+      path, tensors, [&](size_t index, uint64_t first, absl::Span<uint8_t> out) {
+        const TensorToWrite& tensor = tensors[index];
+        const RandomDistribution distribution =
+            is_usual ? UsualDistribution(tensor) : family->distribution(tensor);
+        const uint64_t key = TensorKey(seed, tensor.name);
+        const size_t size = DTypeSize(tensor.dtype);
+        for (size_t i = 0; i < out.size() / size; ++i) {
+          const float value =
+              distribution.mean + distribution.deviation * RandomValue(key, first + i);
+          Store(tensor.dtype, value, &out[i * size]);
+        }
+      });
+}
+
+absl::Status WriteShards(const std::string& directory, absl::Span<const TensorToWrite> tensors,
+                         const RandomModelFamily* family, const RandomModelOptions& options) {
+  nlohmann::json weight_map = nlohmann::json::object();
+  uint64_t total_bytes = 0;
+  for (int shard = 0; shard < options.num_shards; ++shard) {
+    const std::string file =
+        absl::StrFormat("model-%05d-of-%05d.safetensors", shard + 1, options.num_shards);
+    std::vector<TensorToWrite> part;
+    for (size_t i = shard; i < tensors.size(); i += options.num_shards) {
+      part.push_back(tensors[i]);
+      weight_map[tensors[i].name] = file;
+      total_bytes += NumElements(tensors[i].shape) * DTypeSize(tensors[i].dtype);
+    }
+    PREFIXD_RETURN_IF_ERROR(
+        WriteFile(absl::StrCat(directory, "/", file), part, family, options.seed));
+  }
+  const nlohmann::json index = {{"metadata", {{"total_size", total_bytes}}},
+                                {"weight_map", weight_map}};
+  const std::string text = index.dump(1);
+  return WriteFileAtomically(
+      absl::StrCat(directory, "/model.safetensors.index.json"),
+      absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
+}
+
+}  // namespace
+
+RandomDistribution UsualDistribution(const TensorToWrite& tensor) {
+  const bool is_weight = absl::EndsWith(tensor.name, ".weight");
+  if (tensor.shape.size() == 1) return {is_weight ? 1.0f : 0.0f, 0.02f};
+  const float inputs =
+      static_cast<float>(NumElements(absl::MakeConstSpan(tensor.shape).subspan(1)));
+  if (absl::StrContains(tensor.name, "embed_tokens")) return {0, 1.0f / std::sqrt(inputs)};
+  if (absl::StrContains(tensor.name, "position_embedding")) return {0, 0.02f};
+  return {0, 0.5f / std::sqrt(inputs)};
+}
+
 void AddLinear(const std::string& name, int64_t rows, int64_t cols, bool bias,
                std::vector<TensorToWrite>* out) {
   out->push_back({.name = name + ".weight", .shape = {rows, cols}});
   if (bias) out->push_back({.name = name + ".bias", .shape = {rows}});
 }
 
-void AddNorm(const std::string& name, int64_t size, bool bias, std::vector<TensorToWrite>* out) {
-  out->push_back({.name = name + ".weight", .shape = {size}});
-  if (bias) out->push_back({.name = name + ".bias", .shape = {size}});
-}
-
-void AddText(const RandomModelShape& shape, const std::string& prefix,
-             std::vector<TensorToWrite>* out) {
+void AddTextTensors(const RandomModelShape& shape, int head_dim, const std::string& prefix,
+                    std::vector<TensorToWrite>* out) {
   const int64_t D = shape.hidden_size, I = shape.intermediate_size, V = shape.vocab_size;
-  const int64_t KV = D / shape.num_heads * shape.num_kv_heads;
+  const int64_t Q = int64_t{head_dim} * shape.num_heads;
+  const int64_t KV = int64_t{head_dim} * shape.num_kv_heads;
   out->push_back({.name = prefix + "model.embed_tokens.weight", .shape = {V, D}});
   for (int i = 0; i < shape.num_layers; ++i) {
     const std::string layer = absl::StrCat(prefix, "model.layers.", i, ".");
     AddNorm(layer + "input_layernorm", D, false, out);
-    AddLinear(layer + "self_attn.q_proj", D, D, false, out);
+    AddLinear(layer + "self_attn.q_proj", Q, D, false, out);
     AddLinear(layer + "self_attn.k_proj", KV, D, false, out);
     AddLinear(layer + "self_attn.v_proj", KV, D, false, out);
-    AddLinear(layer + "self_attn.o_proj", D, D, false, out);
+    AddLinear(layer + "self_attn.o_proj", D, Q, false, out);
     AddNorm(layer + "post_attention_layernorm", D, false, out);
     AddLinear(layer + "mlp.gate_proj", I, D, false, out);
     AddLinear(layer + "mlp.up_proj", I, D, false, out);
@@ -106,15 +181,9 @@ void AddText(const RandomModelShape& shape, const std::string& prefix,
   if (!shape.tie_word_embeddings) AddLinear(prefix + "lm_head", V, D, false, out);
 }
 
-void AddVision(const RandomVisionShape& shape, std::vector<TensorToWrite>* out) {
-  const int64_t D = shape.hidden_size, I = shape.intermediate_size, P = shape.patch_size;
-  const int64_t grid = shape.image_size / shape.patch_size;
-  const std::string tower = "vision_tower.vision_model.";
-  const std::string embeddings = tower + "embeddings.";
-  out->push_back({.name = embeddings + "class_embedding", .shape = {D}});
-  out->push_back({.name = embeddings + "patch_embedding.weight", .shape = {D, 3, P, P}});
-  out->push_back({.name = embeddings + "position_embedding.weight", .shape = {grid * grid + 1, D}});
-  AddNorm(tower + "pre_layrnorm", D, true, out);
+void AddTowerLayers(const RandomVisionShape& shape, const std::string& tower,
+                    std::vector<TensorToWrite>* out) {
+  const int64_t D = shape.hidden_size, I = shape.intermediate_size;
   for (int i = 0; i < shape.num_layers; ++i) {
     const std::string layer = absl::StrCat(tower, "encoder.layers.", i, ".");
     AddNorm(layer + "layer_norm1", D, true, out);
@@ -127,72 +196,6 @@ void AddVision(const RandomVisionShape& shape, std::vector<TensorToWrite>* out) 
   }
   AddNorm(tower + "post_layernorm", D, true, out);
 }
-
-// Mean and deviation that keep activations of order one: a linear map halves the deviation of a
-// normalised input, a norm stays close to one.
-struct Distribution {
-  float mean = 0;
-  float deviation = 0.02f;
-};
-
-Distribution DistributionOf(const TensorToWrite& tensor) {
-  const bool is_weight = absl::EndsWith(tensor.name, ".weight");
-  if (tensor.shape.size() == 1) return {is_weight ? 1.0f : 0.0f, 0.02f};
-  const float inputs =
-      static_cast<float>(NumElements(absl::MakeConstSpan(tensor.shape).subspan(1)));
-  if (absl::StrContains(tensor.name, "embed_tokens")) return {0, 1.0f / std::sqrt(inputs)};
-  if (absl::StrContains(tensor.name, "position_embedding")) return {0, 0.02f};
-  return {0, 0.5f / std::sqrt(inputs)};
-}
-
-void Store(DType dtype, float value, uint8_t* out) {
-  uint32_t bits = 0;
-  if (dtype == DType::kF32) bits = std::bit_cast<uint32_t>(value);
-  if (dtype == DType::kF16) bits = FloatToF16(value);
-  if (dtype == DType::kBF16) bits = FloatToBF16(value);
-  for (size_t i = 0; i < DTypeSize(dtype); ++i) out[i] = static_cast<uint8_t>(bits >> (8 * i));
-}
-
-absl::Status WriteFile(const std::string& path, absl::Span<const TensorToWrite> tensors,
-                       uint64_t seed) {
-  return WriteSafetensors(
-      path, tensors, [&](size_t index, uint64_t first, absl::Span<uint8_t> out) {
-        const TensorToWrite& tensor = tensors[index];
-        const Distribution distribution = DistributionOf(tensor);
-        const uint64_t key = TensorKey(seed, tensor.name);
-        const size_t size = DTypeSize(tensor.dtype);
-        for (size_t i = 0; i < out.size() / size; ++i) {
-          const float value =
-              distribution.mean + distribution.deviation * RandomValue(key, first + i);
-          Store(tensor.dtype, value, &out[i * size]);
-        }
-      });
-}
-
-absl::Status WriteShards(const std::string& directory, absl::Span<const TensorToWrite> tensors,
-                         const RandomModelOptions& options) {
-  nlohmann::json weight_map = nlohmann::json::object();
-  uint64_t total_bytes = 0;
-  for (int shard = 0; shard < options.num_shards; ++shard) {
-    const std::string file =
-        absl::StrFormat("model-%05d-of-%05d.safetensors", shard + 1, options.num_shards);
-    std::vector<TensorToWrite> part;
-    for (size_t i = shard; i < tensors.size(); i += options.num_shards) {
-      part.push_back(tensors[i]);
-      weight_map[tensors[i].name] = file;
-      total_bytes += NumElements(tensors[i].shape) * DTypeSize(tensors[i].dtype);
-    }
-    PREFIXD_RETURN_IF_ERROR(WriteFile(absl::StrCat(directory, "/", file), part, options.seed));
-  }
-  const nlohmann::json index = {{"metadata", {{"total_size", total_bytes}}},
-                                {"weight_map", weight_map}};
-  const std::string text = index.dump(1);
-  return WriteFileAtomically(
-      absl::StrCat(directory, "/model.safetensors.index.json"),
-      absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
-}
-
-}  // namespace
 
 const std::vector<RandomModelShape>& RandomModelShapes() {
   static const auto* const kShapes = new std::vector<RandomModelShape>{
@@ -227,12 +230,18 @@ const std::vector<RandomModelShape>& RandomModelShapes() {
                   .num_heads = 2,
                   .image_size = 28,
                   .patch_size = 7}),
+      TinyPaliGemma(),
   };
   return *kShapes;
 }
 
 std::vector<TensorToWrite> RandomModelTensors(const RandomModelShape& shape, DType dtype) {
   std::vector<TensorToWrite> tensors;
+  if (shape.family != nullptr) {
+    tensors = shape.family->tensors(shape);
+    for (TensorToWrite& tensor : tensors) tensor.dtype = dtype;
+    return tensors;
+  }
   if (shape.vision.has_value()) {
     AddVision(*shape.vision, &tensors);
     AddLinear("multi_modal_projector.linear_1", shape.hidden_size, shape.vision->hidden_size, true,
@@ -240,7 +249,8 @@ std::vector<TensorToWrite> RandomModelTensors(const RandomModelShape& shape, DTy
     AddLinear("multi_modal_projector.linear_2", shape.hidden_size, shape.hidden_size, true,
               &tensors);
   }
-  AddText(shape, shape.vision.has_value() ? "language_model." : "", &tensors);
+  AddTextTensors(shape, shape.hidden_size / shape.num_heads,
+                 shape.vision.has_value() ? "language_model." : "", &tensors);
   for (TensorToWrite& tensor : tensors) tensor.dtype = dtype;
   return tensors;
 }
@@ -263,10 +273,13 @@ absl::Status WriteRandomModel(const RandomModelOptions& options, const std::stri
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   if (error) return absl::InvalidArgumentError(absl::StrCat(directory, ": ", error.message()));
-  PREFIXD_RETURN_IF_ERROR(WriteRandomModelFiles(*shape, options.dtype, directory));
+  const auto write_files =
+      shape->family != nullptr ? shape->family->write_files : WriteRandomModelFiles;
+  PREFIXD_RETURN_IF_ERROR(write_files(*shape, options.dtype, directory));
   const std::vector<TensorToWrite> tensors = RandomModelTensors(*shape, options.dtype);
-  if (options.num_shards > 1) return WriteShards(directory, tensors, options);
-  return WriteFile(absl::StrCat(directory, "/model.safetensors"), tensors, options.seed);
+  if (options.num_shards > 1) return WriteShards(directory, tensors, shape->family, options);
+  return WriteFile(absl::StrCat(directory, "/model.safetensors"), tensors, shape->family,
+                   options.seed);
 }
 
 }  // namespace prefixd

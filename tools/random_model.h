@@ -16,6 +16,8 @@
 
 namespace prefixd {
 
+struct RandomModelFamily;
+
 struct RandomVisionShape {
   int hidden_size = 0;
   int intermediate_size = 0;
@@ -36,8 +38,27 @@ struct RandomModelShape {
   int max_positions = 0;
   double rope_theta = 10000;
   bool tie_word_embeddings = false;
-  std::optional<RandomVisionShape> vision;  // Present: LLaVA.
+  std::optional<RandomVisionShape> vision;
+  // Null: Llama, or LLaVA where there is a tower.
+  const RandomModelFamily* family = nullptr;
 };
+
+// Mean and deviation of the values of a tensor.
+struct RandomDistribution {
+  float mean = 0;
+  float deviation = 0.02f;
+};
+
+// What another family puts into its directory. Each lives in a file of its own, random_FAMILY.cc.
+struct RandomModelFamily {
+  std::vector<TensorToWrite> (*tensors)(const RandomModelShape& shape);  // Types are filled in.
+  RandomDistribution (*distribution)(const TensorToWrite& tensor);       // Null: the usual one.
+  absl::Status (*write_files)(const RandomModelShape& shape, DType dtype,
+                              const std::string& directory);
+};
+
+// tiny-paligemma (random_paligemma.cc).
+const RandomModelShape& TinyPaliGemma();
 
 // All shapes by name.
 const std::vector<RandomModelShape>& RandomModelShapes();
@@ -54,7 +75,18 @@ struct RandomModelOptions {
 // [1, 99] or a file that cannot be written.
 absl::Status WriteRandomModel(const RandomModelOptions& options, const std::string& directory);
 
-// The pieces of WriteRandomModel.
+// Keeps activations of order one: a linear map halves the deviation of a normalised input, a norm
+// stays close to one.
+RandomDistribution UsualDistribution(const TensorToWrite& tensor);
+
+// The pieces of WriteRandomModel, and of the families.
+void AddTextTensors(const RandomModelShape& shape, int head_dim, const std::string& prefix,
+                    std::vector<TensorToWrite>* out);
+// The layers of a tower of the CLIP kind and the norm behind them.
+void AddTowerLayers(const RandomVisionShape& shape, const std::string& tower,
+                    std::vector<TensorToWrite>* out);
+void AddLinear(const std::string& name, int64_t rows, int64_t cols, bool bias,
+               std::vector<TensorToWrite>* out);
 std::vector<TensorToWrite> RandomModelTensors(const RandomModelShape& shape, DType dtype);
 absl::Status WriteRandomModelFiles(const RandomModelShape& shape, DType dtype,
                                    const std::string& directory);

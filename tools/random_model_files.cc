@@ -1,6 +1,7 @@
 // The small files of a random checkpoint: configuration, tokenizer, image processor.
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -8,6 +9,7 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "tools/random_model.h"
+#include "tools/random_model_files.h"
 
 namespace prefixd {
 namespace {
@@ -46,11 +48,6 @@ std::string ByteCharacter(int byte) {
   int code_point = 256;
   for (int b = 0; b < byte; ++b) code_point += is_printable(b) ? 0 : 1;
   return Utf8(code_point);
-}
-
-std::string DTypeInConfig(DType dtype) {
-  if (dtype == DType::kF32) return "float32";
-  return dtype == DType::kF16 ? "float16" : "bfloat16";
 }
 
 json TextConfig(const RandomModelShape& shape) {
@@ -102,49 +99,17 @@ json Config(const RandomModelShape& shape, DType dtype) {
 }
 
 json Tokenizer() {
-  json added = json::array();
-  json vocab = json::object();
-  for (int id = 0; id < kFirstByte; ++id) {
-    added.push_back({{"id", id},
-                     {"content", kSpecials[id]},
-                     {"single_word", false},
-                     {"lstrip", false},
-                     {"rstrip", false},
-                     {"normalized", false},
-                     {"special", true}});
-    vocab[kSpecials[id]] = id;
-  }
-  for (int byte = 0; byte < 256; ++byte) vocab[ByteCharacter(byte)] = kFirstByte + byte;
-  const json byte_level = {{"type", "ByteLevel"},
-                           {"add_prefix_space", false},
-                           {"trim_offsets", true},
-                           {"use_regex", true}};
+  std::vector<RandomAddedToken> added;
+  for (int id = 0; id < kFirstByte; ++id) added.push_back({id, kSpecials[id], true});
   const json bos = {{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}};
   const json text = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
   const json pair = {{"Sequence", {{"id", "B"}, {"type_id", 0}}}};
-  return {{"version", "1.0"},
-          {"truncation", nullptr},
-          {"padding", nullptr},
-          {"added_tokens", added},
-          {"normalizer", nullptr},
-          {"pre_tokenizer", byte_level},
-          {"post_processor",
-           {{"type", "TemplateProcessing"},
-            {"single", {bos, text}},
-            {"pair", {bos, text, bos, pair}},
-            {"special_tokens", {{"<s>", {{"id", "<s>"}, {"ids", {kBos}}, {"tokens", {"<s>"}}}}}}}},
-          {"decoder", byte_level},
-          {"model",
-           {{"type", "BPE"},
-            {"dropout", nullptr},
-            {"unk_token", nullptr},
-            {"continuing_subword_prefix", nullptr},
-            {"end_of_word_suffix", nullptr},
-            {"fuse_unk", false},
-            {"byte_fallback", false},
-            {"ignore_merges", false},
-            {"vocab", vocab},
-            {"merges", json::array()}}}};
+  return ByteLevelTokenizer(
+      added, kFirstByte,
+      {{"type", "TemplateProcessing"},
+       {"single", {bos, text}},
+       {"pair", {bos, text, bos, pair}},
+       {"special_tokens", {{"<s>", {{"id", "<s>"}, {"ids", {kBos}}, {"tokens", {"<s>"}}}}}}});
 }
 
 json TokenizerConfig() {
@@ -171,14 +136,59 @@ json PreprocessorConfig(const RandomVisionShape& vision) {
           {"image_std", {0.26862954, 0.26130258, 0.27577711}}};
 }
 
+}  // namespace
+
+std::string DTypeInConfig(DType dtype) {
+  if (dtype == DType::kF32) return "float32";
+  return dtype == DType::kF16 ? "float16" : "bfloat16";
+}
+
+json ByteLevelTokenizer(const std::vector<RandomAddedToken>& added, int first_byte,
+                        const json& post_processor) {
+  json tokens = json::array();
+  json vocab = json::object();
+  for (const RandomAddedToken& token : added) {
+    tokens.push_back({{"id", token.id},
+                      {"content", token.content},
+                      {"single_word", false},
+                      {"lstrip", false},
+                      {"rstrip", false},
+                      {"normalized", false},
+                      {"special", token.special}});
+    vocab[token.content] = token.id;
+  }
+  for (int byte = 0; byte < 256; ++byte) vocab[ByteCharacter(byte)] = first_byte + byte;
+  const json byte_level = {{"type", "ByteLevel"},
+                           {"add_prefix_space", false},
+                           {"trim_offsets", true},
+                           {"use_regex", true}};
+  return {{"version", "1.0"},
+          {"truncation", nullptr},
+          {"padding", nullptr},
+          {"added_tokens", tokens},
+          {"normalizer", nullptr},
+          {"pre_tokenizer", byte_level},
+          {"post_processor", post_processor},
+          {"decoder", byte_level},
+          {"model",
+           {{"type", "BPE"},
+            {"dropout", nullptr},
+            {"unk_token", nullptr},
+            {"continuing_subword_prefix", nullptr},
+            {"end_of_word_suffix", nullptr},
+            {"fuse_unk", false},
+            {"byte_fallback", false},
+            {"ignore_merges", false},
+            {"vocab", vocab},
+            {"merges", json::array()}}}};
+}
+
 absl::Status WriteJson(const std::string& directory, const char* name, const json& value) {
   const std::string text = value.dump(1);
   return WriteFileAtomically(
       absl::StrCat(directory, "/", name),
       absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
 }
-
-}  // namespace
 
 absl::Status WriteRandomModelFiles(const RandomModelShape& shape, DType dtype,
                                    const std::string& directory) {

@@ -39,6 +39,7 @@ class Display {
  public:
   explicit Display(const Session& session)
       : json_(session.options.json),
+        hides_text_(session.options.detect),
         tty_(session.terminal.stdout_tty),
         text_(session.options.no_wrap ? 0 : session.terminal.width) {}
 
@@ -46,14 +47,14 @@ class Display {
     if (json_) {
       const std::string line = EventLine(event, answer);
       if (!line.empty()) PrintLine(line);
-    } else if (event.has_delta() && event.delta().index() == 0) {
+    } else if (!hides_text_ && event.has_delta() && event.delta().index() == 0) {
       ShowText(event.delta().text());
     }
   }
 
   // Ends the line of the answer, if it has one.
   void EndText(const Answer& answer) {
-    if (json_ || answer.text.empty()) return;
+    if (json_ || hides_text_ || answer.text.empty()) return;
     if (tty_) Print(text_.Finish());
     if (answer.text.back() != '\n') Print("\n");
   }
@@ -62,6 +63,7 @@ class Display {
   void ShowText(const std::string& text) { Print(tty_ ? text_.Add(text) : text); }
 
   const bool json_;
+  const bool hides_text_;
   const bool tty_;
   TerminalText text_;
 };

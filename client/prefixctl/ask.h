@@ -12,9 +12,10 @@
 
 namespace prefixd::ctl {
 
-// Sends `request` and shows the answer: JSON lines with --json, else text on stdout (wrapped on a
-// terminal), then log-probabilities if they were asked for, then a summary with --verbose.
-// Ctrl-C cancels. Errors: those of the call, not shown; `answer` holds what came before.
+// Sends `request` and shows the answer: JSON lines with --json, nothing with --detect, else text on
+// stdout (wrapped on a terminal), then log-probabilities if they were asked for, then a summary
+// with --verbose. Ctrl-C cancels. Errors: those of the call, not shown; `answer` holds what came
+// before.
 absl::Status Ask(Session* session, const v1::GenerateRequest& request, Answer* answer);
 
 // The bytes of an image file of at most 32 MiB; "-" reads stdin.

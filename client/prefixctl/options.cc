@@ -24,6 +24,7 @@ constexpr char kRunExamples[] =
     "  echo \"Say hello.\" | prefixctl run            the prompt from a pipe\n"
     "  curl -s URL | prefixctl run -i - \"And this?\" the image from a pipe\n"
     "  prefixctl run --retention exact --budget 0.2 -i cat.jpg \"And now?\"  on a fifth of the KV\n"
+    "  prefixctl run --detect --svg out.svg -i hall.jpg \"detect shoe ; lamp\"   boxes\n"
     "  prefixctl run --json \"Hi\" | tail -n 1        the whole answer with usage and timings\n"
     "A prompt that begins with a dash goes after \"--\".";
 
@@ -99,6 +100,14 @@ void AddGenerationOptions(CLI::App* run, Options* options) {
   run->add_flag("--no-wrap", options->no_wrap, "Do not wrap lines at words on a terminal");
 }
 
+void AddDetectOptions(CLI::App* run, Options* options) {
+  auto* const detect = run->add_flag("--detect", options->detect,
+                                     "Read boxes from the answer (PaliGemma); prints them as JSON");
+  run->add_option("--svg", options->svg, "With --detect: write the picture with its boxes")
+      ->type_name("FILE")
+      ->needs(detect);
+}
+
 void AddCacheFlushOptions(CLI::App* flush, Options* options) {
   flush->add_option("--tenant", options->tenant, "Only of this tenant")->type_name("NAME");
   flush->add_flag("-y,--yes", options->yes, "Do not ask first");
@@ -142,6 +151,7 @@ Parser::Parser(Options* options) {
       add(Command::kRun, &app, "run", "Ask once, or hold a conversation on a terminal");
   AddInputOptions(run, options);
   AddGenerationOptions(run, options);
+  AddDetectOptions(run, options);
   AddRetentionOptions(run, &options->retention);
   AddCacheOptions(run, options);
   run->footer(kRunExamples);
@@ -256,6 +266,9 @@ absl::string_view CheckCombination(const Options& options) {
   const bool stdin_image = std::count(options.images.begin(), options.images.end(), "-") > 0;
   if (std::count(options.images.begin(), options.images.end(), "-") > 1) {
     return "only one image can come from stdin (-i -)";
+  }
+  if (options.detect && options.images.size() != 1) {
+    return "--detect needs exactly one picture (-i FILE)";
   }
   const bool asks = options.command == Command::kRun || options.command == Command::kCount;
   if (asks && stdin_image && !options.prompt) {

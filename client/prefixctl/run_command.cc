@@ -1,15 +1,21 @@
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "client/input.h"
 #include "client/prefixctl/ask.h"
 #include "client/prefixctl/commands.h"
+#include "client/prefixctl/detect.h"
+#include "client/prefixctl/detect_output.h"
 #include "client/prefixctl/exit_code.h"
 #include "client/prefixctl/json_events.h"
+#include "client/prefixctl/picture_info.h"
 #include "client/prefixctl/prefix_options.h"
 #include "client/prefixctl/repl.h"
 #include "client/prefixctl/retention_options.h"
@@ -43,6 +49,21 @@ absl::StatusOr<v1::ChatInput> Input(const Options& options) {
   return chat;
 }
 
+// Prints the boxes of the answer and writes them over the picture where that is wanted. Requires:
+// the picture is the first part of the last message.
+absl::Status ShowDetections(const Session& session, const v1::ChatInput& chat,
+                            const std::string& answer) {
+  const std::string& bytes = chat.messages(chat.messages_size() - 1).parts(0).image().data();
+  PREFIXD_ASSIGN_OR_RETURN(const PictureInfo picture, ReadPictureInfo(bytes));
+  const Detections detections = ParseDetections(answer);
+  PrintLine(DetectionsLine(detections, picture));
+  if (session.options.svg.empty()) return absl::OkStatus();
+  const std::string svg = DetectionsSvg(detections, picture, bytes);
+  return WriteFileAtomically(
+      session.options.svg,
+      absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(svg.data()), svg.size()));
+}
+
 // Without a prompt it must come from a pipe; says so where there is none.
 bool PromptIsMissing(const Session& session) {
   return !session.options.prompt && session.terminal.stdin_tty;
@@ -59,7 +80,7 @@ int MissingPrompt(const Session& session, absl::string_view command) {
 int RunAsk(Session* session) {
   const Options& options = session->options;
   if (PromptIsMissing(*session)) {
-    if (session->terminal.stdout_tty && !options.json) return RunRepl(session);
+    if (session->terminal.stdout_tty && !options.json && !options.detect) return RunRepl(session);
     return MissingPrompt(*session, "run");
   }
   absl::StatusOr<v1::ChatInput> input = Input(options);
@@ -72,7 +93,8 @@ int RunAsk(Session* session) {
   Apply(options.retention, &request);
   ApplyCacheOptions(options, &request);
   Answer answer;
-  const absl::Status status = Ask(session, request, &answer);
+  absl::Status status = Ask(session, request, &answer);
+  if (status.ok() && options.detect) status = ShowDetections(*session, request.chat(), answer.text);
   if (status.ok()) return kExitOk;
   const int exit_code = Fail(session, status);
   return absl::IsCancelled(status) ? kExitInterrupted : exit_code;

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 
@@ -37,6 +38,14 @@ class ConfigReader {
     if (value == nullptr) return absl::OkStatus();
     if (!value->is_boolean()) return Invalid(key, "is not true or false");
     *out = value->get<bool>();
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadString(const char* key, std::string* out) const {
+    const json* value = Find(root_, key);
+    if (value == nullptr) return absl::OkStatus();
+    if (!value->is_string()) return Invalid(key, "is not a string");
+    *out = value->get<std::string>();
     return absl::OkStatus();
   }
 
@@ -131,6 +140,19 @@ class ConfigReader {
   const std::string& where_;
 };
 
+// The class of the reference whose defaults hold.
+absl::Status ReadDefaults(const ConfigReader& reader, ImageProcessorConfig* config) {
+  std::string type;
+  for (const char* key : {"feature_extractor_type", "image_processor_type"}) {
+    PREFIXD_RETURN_IF_ERROR(reader.ReadString(key, &type));
+  }
+  if (!absl::StartsWith(type, "Siglip")) return absl::OkStatus();
+  config->shortest_edge = 0;
+  config->resize_height = config->resize_width = 224;
+  config->mean = config->std = {0.5f, 0.5f, 0.5f};
+  return absl::OkStatus();
+}
+
 absl::Status CheckSides(const ConfigReader& reader, const ImageProcessorConfig& config,
                         int image_size) {
   if (!config.do_resize) return reader.Unimplemented("do_resize", "is false, expected true");
@@ -167,6 +189,7 @@ absl::StatusOr<ImageProcessorConfig> ParseImageProcessorConfig(const json& root,
   const ConfigReader reader(root, where);
   if (!root.is_object()) return reader.Invalid("image processor", "is not an object");
   ImageProcessorConfig config;
+  PREFIXD_RETURN_IF_ERROR(ReadDefaults(reader, &config));
   PREFIXD_RETURN_IF_ERROR(reader.ReadBool("do_resize", &config.do_resize));
   PREFIXD_RETURN_IF_ERROR(reader.ReadSize(&config));
   PREFIXD_RETURN_IF_ERROR(reader.ReadResample(&config.resample));

@@ -68,6 +68,43 @@ TEST_F(PrefixctlTest, PutsTheAnswerAloneOnStdout) {
   EXPECT_EQ(run.err, "");
 }
 
+// The first bytes of a picture of 200 x 100 pixels: enough for its size.
+std::string PictureHeader() {
+  return absl::StrCat(absl::string_view("\x89PNG\r\n\x1A\n\0\0\0\x0DIHDR\0\0\0\xC8\0\0\0\x64", 24),
+                      absl::string_view("\x08\x02\0\0\0\0\0\0\0", 9));
+}
+
+TEST_F(PrefixctlTest, PrintsTheBoxesOfAnAnswerAndDrawsThem) {
+  const Folder folder;
+  const std::string picture = folder.Write("hall.png", PictureHeader());
+  const std::string svg = folder.path() + "/hall.svg";
+  server_.OnGenerate(AnswerWith({"<loc0256><loc0512>", "<loc0512><loc0768>", " shoe"}));
+  const RunResult run = Run({"run", "--detect", "--svg", svg, "-i", picture, "detect shoe"});
+  EXPECT_EQ(run.exit_status, 0) << run.err;
+  EXPECT_EQ(run.err, "");
+  EXPECT_EQ(run.out, R"({"event":"detections","width":200,"height":100,"objects":[{"label":"shoe",)"
+                     R"("box":{"x_min":100.0,"y_min":25.0,"x_max":150.0,"y_max":50.0},)"
+                     R"("relative":{"x_min":0.5,"y_min":0.25,"x_max":0.75,"y_max":0.5},)"
+                     R"("segment_tokens":0}],"problems":[]})"
+                     "\n");
+  std::ifstream file(svg);
+  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  EXPECT_TRUE(absl::StrContains(text, "<rect x=\"100\" y=\"25\" width=\"50\" height=\"25\""));
+
+  const std::vector<json> lines = RunJson({"run", "--detect", "-i", picture, "detect shoe"});
+  ASSERT_GE(lines.size(), 2u);
+  EXPECT_EQ(lines[lines.size() - 2]["event"], "finished");
+  EXPECT_EQ(lines.back()["event"], "detections");
+}
+
+TEST_F(PrefixctlTest, DetectsInOnePictureOnly) {
+  const RunResult none = Run({"run", "--detect", "detect shoe"});
+  EXPECT_EQ(none.exit_status, 2);
+  EXPECT_TRUE(absl::StrContains(none.err, "--detect needs exactly one picture")) << none.err;
+  EXPECT_EQ(Run({"run", "--svg", "x.svg", "detect shoe"}).exit_status, 2);
+  EXPECT_TRUE(server_.requests().empty());
+}
+
 TEST_F(PrefixctlTest, TakesThePromptFromAPipe) {
   EXPECT_EQ(Run({"run"}, "What is\nit?\n").exit_status, 0);
   EXPECT_EQ(server_.last_request().chat().messages(0).parts(0).text(), "What is\nit?");

@@ -8,13 +8,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "tests/backend/forwarding_backend.h"
 #include "tests/models/model_testing.h"
 
 namespace prefixd::testing {
 namespace {
-
-// ref alone until the others compute prefixes that see themselves.
-std::vector<std::string> TestedBackends() { return {"ref"}; }
 
 std::vector<float> Rows(const std::vector<float>& logits, int32_t vocab, int32_t begin,
                         int32_t count) {
@@ -77,7 +75,7 @@ INSTANTIATE_TEST_SUITE_P(All, PaliGemma,
                          ::testing::Combine(::testing::Values("paligemma-mqa-sparse",
                                                               "paligemma-gqa-new-spelling",
                                                               "paligemma-bf16", "paligemma-untied"),
-                                            ::testing::ValuesIn(TestedBackends())),
+                                            ::testing::ValuesIn(BackendNames())),
                          [](const auto& info) {
                            std::string name =
                                absl::StrCat(std::get<0>(info.param), "_", std::get<1>(info.param));
@@ -142,7 +140,43 @@ TEST_P(PaliGemmaRows, KeepTheirBitsBesideOthers) {
   EXPECT_EQ(Rows(third, V, S - 1, S), suffix);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, PaliGemmaRows, ::testing::ValuesIn(TestedBackends()));
+INSTANTIATE_TEST_SUITE_P(All, PaliGemmaRows, ::testing::ValuesIn(BackendNames()));
+
+// Says that its activations are of another type, and notes what rows are scaled by.
+class ScaleSpy final : public ForwardingBackend {
+ public:
+  ScaleSpy(DType activations, std::vector<float>* factors)
+      : ForwardingBackend(MakeBackend("ref")), info_(real().info()), factors_(factors) {
+    info_.activation_dtype = activations;
+  }
+
+  const BackendInfo& info() const override { return info_; }
+  absl::Status Scale(float factor, const Tensor& y) override {
+    factors_->push_back(factor);
+    return ForwardingBackend::Scale(factor, y);
+  }
+
+ private:
+  BackendInfo info_;
+  std::vector<float>* const factors_;
+};
+
+TEST(PaliGemmaText, IsScaledByARootInTheTypeOfTheActivations) {
+  // The root of 8 (the width) in float32, with eight bits and with eleven bits of significand.
+  const struct {
+    DType activations;
+    float factor;
+  } kCases[] = {{DType::kF32, 2.8284271f}, {DType::kBF16, 2.828125f}, {DType::kF16, 2.828125f}};
+  for (const auto& c : kCases) {
+    SCOPED_TRACE(DTypeName(c.activations));
+    std::vector<float> factors;
+    LoadedModel loaded(absl::StrCat(GoldenDirectory(), "/paligemma-mqa-sparse"),
+                       std::make_unique<ScaleSpy>(c.activations, &factors));
+    TestSequence sequence = loaded.NewSequence({2, 9, 17});
+    loaded.Run(&sequence);
+    EXPECT_EQ(factors, std::vector<float>{c.factor});
+  }
+}
 
 TEST(PaliGemmaSpec, SaysWhatTheEngineMustKnow) {
   const auto files = OpenModelFiles(absl::StrCat(GoldenDirectory(), "/paligemma-mqa-sparse"));
@@ -158,6 +192,7 @@ TEST(PaliGemmaSpec, SaysWhatTheEngineMustKnow) {
   ASSERT_TRUE(spec.image.has_value());
   EXPECT_EQ(spec.image->token_id, 257152);
   EXPECT_EQ(spec.image->tokens_per_image, 196);
+  EXPECT_EQ(spec.image->max_images, 1);
 }
 
 }  // namespace

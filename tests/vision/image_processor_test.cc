@@ -44,6 +44,42 @@ TEST(ImageProcessor, EqualsTheReferenceBitForBit) {
   }
 }
 
+// Exactly the square, whatever the picture's shape; values from -1 to 1
+// (tests/golden/make/paligemma.py).
+TEST(ImageProcessor, EqualsSiglipsReferenceBitForBit) {
+  const auto decoder = CreateInProcessImageDecoder({});
+  const auto processor = LoadText(
+      R"({"image_processor": {"do_convert_rgb": null, "do_normalize": true, "do_rescale": true,
+          "do_resize": true, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
+          "image_processor_type": "SiglipImageProcessor", "image_seq_length": 4, "resample": 3,
+          "rescale_factor": 0.00392156862745098, "size": {"height": 28, "width": 28}},
+          "processor_class": "PaliGemmaProcessor"})",
+      28, "processor_config.json");
+  ASSERT_TRUE(processor.ok()) << processor.status();
+  const nlohmann::json cases = nlohmann::json::parse(ReadGolden("siglip.json"));
+  ASSERT_EQ(cases.size(), 3u);
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.dump());
+    const auto image = decoder->Decode(ReadGolden(c["file"]));
+    ASSERT_TRUE(image.ok()) << image.status();
+    const auto values = processor->Process(*image);
+    ASSERT_TRUE(values.ok()) << values.status();
+    ASSERT_EQ(values->size(), 3u * 28 * 28);
+    for (int i = 0; i < 3; ++i) EXPECT_EQ((*values)[i * 28 * 28], c["first"][i].get<float>());
+    EXPECT_EQ(Sha256Of(values->data(), values->size() * 4), c["sha256"].get<std::string>());
+  }
+}
+
+TEST(ImageProcessor, TakesSiglipsOwnDefaults) {
+  const auto processor = LoadText(R"({"image_processor_type": "SiglipImageProcessor"})", 224);
+  ASSERT_TRUE(processor.ok()) << processor.status();
+  EXPECT_EQ(processor->config().shortest_edge, 0);
+  EXPECT_EQ(processor->config().crop_width, 224);
+  EXPECT_FALSE(processor->config().do_center_crop);
+  EXPECT_EQ(processor->config().mean, (std::array<float, 3>{0.5f, 0.5f, 0.5f}));
+  EXPECT_EQ(processor->config().std, (std::array<float, 3>{0.5f, 0.5f, 0.5f}));
+}
+
 TEST(ImageProcessor, ReadsPlainNumbersAndNestedObjects) {
   const auto old_form = LoadText(R"({"size": 336, "crop_size": 336, "resample": 3})", 336);
   ASSERT_TRUE(old_form.ok()) << old_form.status();

@@ -1,18 +1,22 @@
 """Makes the PaliGemma goldens of tests/models: python3 tests/golden/make/paligemma.py [repository]
 
-Needs torch, transformers (5.x), safetensors and numpy. Float32 with eager attention. Writes tests/golden/models/paligemma-*/: a tiny random checkpoint each, with
+Needs torch, transformers (5.x), safetensors, pillow and numpy. Float32 with eager attention. Writes tests/golden/models/paligemma-*/: a tiny random checkpoint each, with
 expected.safetensors: ids (image, prompt and suffix), prompt_rows, the features of the image and the logits of every row. The prompt's rows see each other, the
 suffix is causal (token types 0 and 1); decoding the suffix over a cache must give the same logits, which is checked here.
+Also tests/golden/vision/siglip.json: pictures of that folder through SiglipImageProcessor.
 """
+import hashlib
 import json
 import os
 import sys
 
 import torch
+from PIL import Image
 from transformers import GemmaConfig, PaliGemmaConfig, PaliGemmaForConditionalGeneration, SiglipVisionConfig
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from models import as_written, old_spelling, pixels_of, split_names, write_case  # noqa: E402
+from models import ROOT, as_written, old_spelling, pixels_of, split_names, write_case  # noqa: E402
 
 PROMPT = [2, 9, 17, 33, 8]  # <bos>, a few words and the line feed.
 SUFFIX = [20, 41, 5, 11, 1]
@@ -81,6 +85,18 @@ def flat_spelling(name):
     return old_spelling(name).replace("vision_tower.vision_model.", "vision_tower.")
 
 
+def pictures():
+    folder = os.path.join(ROOT, "tests", "golden", "vision")
+    processor = SiglipImageProcessorPil(size={"height": 28, "width": 28}, do_convert_rgb=None)
+    cases = []
+    for file in ("process_61x43.png", "source_61x43.png", "420_baseline.jpg"):
+        values = processor(Image.open(os.path.join(folder, file)).convert("RGB"), return_tensors="np")["pixel_values"][0].astype("<f4")
+        cases.append({"file": file, "first": [float(values[c, 0, 0]) for c in range(3)], "sha256": hashlib.sha256(values.tobytes()).hexdigest()})
+    with open(os.path.join(folder, "siglip.json"), "w", encoding="utf-8") as f:
+        json.dump(cases, f, indent=1)
+        f.write("\n")
+
+
 def main():
     # As the released files: few keys; head_dim (256), norms and activations are the classes' own.
     text = dict(hidden_size=8, intermediate_size=12, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, vocab_size=64)
@@ -108,4 +124,5 @@ def main():
 
 
 if __name__ == "__main__":
+    pictures()
     main()
