@@ -9,6 +9,7 @@
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "engine/error_reasons.h"
+#include "engine/prompt/openflamingo_template.h"
 #include "engine/prompt/paligemma_template.h"
 
 namespace prefixd {
@@ -204,7 +205,7 @@ struct Builtin {
   BuiltinTemplate::Renderer renderer;
 };
 
-constexpr std::array<Builtin, 6> kBuiltins = {{
+constexpr std::array<Builtin, 7> kBuiltins = {{
     {"demo", "6cbcb9662f40a95a97591acceda508ed6bdbd87c5157f8c234f5b6e462dfa3d4", true, RenderDemo},
     {"llava_hf", "50c43d0ac06b32ddd89668462d54ab30c7f75a36b3f1d876e82772b386c2c6f0", true,
      RenderLlavaHf},
@@ -213,6 +214,7 @@ constexpr std::array<Builtin, 6> kBuiltins = {{
     {"vicuna_v1", "", true, RenderVicunaV1},
     {"llava_v1", "", true, RenderLlavaV1},
     {"paligemma", "", false, RenderPaliGemma},
+    {"openflamingo", "", true, RenderOpenFlamingo},
 }};
 
 }  // namespace
@@ -229,8 +231,9 @@ absl::StatusOr<std::unique_ptr<const ChatTemplate>> ChatTemplate::Find(
   if (!forced.empty()) {
     return MakeError(
         absl::StatusCode::kFailedPrecondition, reason::kFeatureUnsupported,
-        absl::StrCat("there is no chat template \"", forced,
-                     "\"; known: demo, llava_hf, chatml, vicuna_v1, llava_v1, paligemma"));
+        absl::StrCat(
+            "there is no chat template \"", forced,
+            "\"; known: demo, llava_hf, chatml, vicuna_v1, llava_v1, paligemma, openflamingo"));
   }
   return MakeError(absl::StatusCode::kFailedPrecondition, reason::kFeatureUnsupported,
                    "no built-in chat template matches this model's", {{"template_sha256", digest}});

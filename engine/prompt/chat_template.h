@@ -31,8 +31,9 @@ class ChatTemplate {
   virtual ~ChatTemplate() = default;
 
   // Returns the renderer for a template's text. `forced` names one instead of the digest
-  // ("vicuna_v1", "llava_v1", "llava_hf", "chatml", "demo", "paligemma"); empty: by digest. Errors:
-  // FAILED_PRECONDITION, reason FEATURE_UNSUPPORTED, if no built-in renderer matches.
+  // ("vicuna_v1", "llava_v1", "llava_hf", "chatml", "demo", "paligemma", "openflamingo"); empty: by
+  // digest. Errors: FAILED_PRECONDITION, reason FEATURE_UNSUPPORTED, if no built-in renderer
+  // matches.
   static absl::StatusOr<std::unique_ptr<const ChatTemplate>> Find(absl::string_view template_text,
                                                                   absl::string_view forced = "");
 

@@ -4,11 +4,15 @@ Needs what models.py needs, and the package open_flamingo (2.0.1; its own requir
 gated blocks and their place before the layers of a language model are the package's; the tower is transformers' CLIP, the language models are
 transformers' or mpt.py's. Every case has four prompts: without an image, with one behind text, with three and several texts, with two side by side.
 """
+import hashlib
 import json
+import os
 import sys
 import types
 
+import numpy as np
 import torch
+from PIL import Image
 from transformers import (CLIPVisionConfig, CLIPVisionModel, GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, MptConfig,
                           MptForCausalLM)
 
@@ -16,7 +20,7 @@ sys.modules.setdefault("open_clip", types.ModuleType("open_clip"))  # The packag
 from open_flamingo.src.flamingo_lm import FlamingoLayer  # noqa: E402
 from open_flamingo.src.helpers import GatedCrossAttentionBlock, PerceiverResampler  # noqa: E402
 
-from models import as_written, pixels_of, write_case  # noqa: E402
+from models import ROOT, as_written, pixels_of, write_case  # noqa: E402
 from mpt import MOSAIC, MosaicGpt  # noqa: E402
 from tiny_text import randomise  # noqa: E402
 
@@ -123,12 +127,32 @@ def flamingo(name, seed, lang_encoder, text_config, layers_of, every, batched=Tr
     write_case(name, json.loads(json.dumps(config)), {k: v.clone() for k, v in state.items()}, expected)
 
 
+def open_clip_crops():
+    """tests/golden/vision/open_clip.json: what torchvision's Resize and CenterCrop make of pictures, as levels in float32. Both are given by their
+    rules: the long side is truncated, half a margin is rounded by Python's round (to even)."""
+    folder = os.path.join(ROOT, "tests", "golden", "vision")
+    cases = []
+    for file, side in (("source_61x43.png", 19), ("source_61x43.png", 22), ("source_50x101.png", 19), ("source_25x90.png", 11)):
+        image = Image.open(os.path.join(folder, file)).convert("RGB")
+        short, long = min(image.size), max(image.size)
+        size = [side if s == short else int(side * long / short) for s in image.size]
+        image = image.resize(size, Image.BICUBIC)
+        left, top = (int(round((s - side) / 2.0)) for s in size)
+        levels = np.asarray(image.crop((left, top, left + side, top + side))).transpose(2, 0, 1).astype(np.float32)
+        cases.append({"file": file, "side": side, "left": left, "top": top, "size": size,
+                      "sha256": hashlib.sha256(levels.tobytes()).hexdigest()})
+    with open(os.path.join(folder, "open_clip.json"), "w", encoding="utf-8") as f:
+        json.dump(cases, f, indent=1)
+    print(cases)
+
+
 def eager(config):
     config._attn_implementation = "eager"
     return config
 
 
 if __name__ == "__main__":
+    open_clip_crops()
     mpt = eager(MptConfig(vocab_size=V, d_model=32, n_heads=4, n_layers=1, max_seq_len=64, attn_config=dict(alibi=True)))
     flamingo("openflamingo-mpt", 51, MptForCausalLM(mpt), as_written(mpt), lambda m: (m.transformer, "blocks"), every=1)
     mosaic = dict(MOSAIC, n_layers=3)
