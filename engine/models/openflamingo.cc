@@ -2,9 +2,7 @@
 // and a perceiver make keys and values of every image; gated blocks before every n-th layer of a
 // language model attend to those of the latest image before a row.
 #include <algorithm>
-#include <cmath>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,8 +15,8 @@
 #include "engine/models/families.h"
 #include "engine/models/generation_config.h"
 #include "engine/models/openflamingo_config.h"
+#include "engine/models/openflamingo_gated.h"
 #include "engine/models/openflamingo_vision.h"
-#include "engine/models/weight_layout.h"
 
 namespace prefixd {
 namespace {
@@ -40,27 +38,6 @@ bool IsKnownUnused(absl::string_view name) {
          name == "vision.embeddings.position_ids" || IsGptNeoxBuffer(name);
 }
 
-// Where the weights of a gated block lie, but for its keys and values (those are the vision's).
-struct GatedTensors {
-  TensorPair attention_norm, ff_norm;
-  const TensorInfo *q, *output, *up, *down, *attention_gate, *ff_gate;
-};
-
-absl::StatusOr<GatedTensors> FindGatedTensors(const GatedCrossAttentionShape& shape,
-                                              const std::string& prefix, WeightNames* names) {
-  const int64_t D = shape.hidden_size, inner = shape.inner(), I = shape.ff_size;
-  GatedTensors block{};
-  PREFIXD_ASSIGN_OR_RETURN(block.attention_norm, FindLayerNorm(prefix + "attn.norm", D, names));
-  PREFIXD_ASSIGN_OR_RETURN(block.q, names->Find(prefix + "attn.to_q.weight", {inner, D}));
-  PREFIXD_ASSIGN_OR_RETURN(block.output, names->Find(prefix + "attn.to_out.weight", {D, inner}));
-  PREFIXD_ASSIGN_OR_RETURN(block.attention_gate, names->Find(prefix + "attn_gate", {1}));
-  PREFIXD_ASSIGN_OR_RETURN(block.ff_norm, FindLayerNorm(prefix + "ff.0", D, names));
-  PREFIXD_ASSIGN_OR_RETURN(block.up, names->Find(prefix + "ff.1.weight", {I, D}));
-  PREFIXD_ASSIGN_OR_RETURN(block.down, names->Find(prefix + "ff.3.weight", {D, I}));
-  PREFIXD_ASSIGN_OR_RETURN(block.ff_gate, names->Find(prefix + "ff_gate", {1}));
-  return block;
-}
-
 struct OpenFlamingoTensors {
   FlamingoVisionTensors vision;
   std::vector<GatedTensors> gated;
@@ -73,33 +50,13 @@ absl::StatusOr<OpenFlamingoTensors> FindOpenFlamingoTensors(const OpenFlamingoCo
   PREFIXD_ASSIGN_OR_RETURN(tensors.vision, FindFlamingoVisionTensors(config, names));
   for (const int layer : config.gated_layers()) {
     PREFIXD_ASSIGN_OR_RETURN(
-        GatedTensors block,
+        const GatedTensors block,
         FindGatedTensors(config.gated, absl::StrCat("gated_cross_attn_layers.", layer, "."),
                          names));
     tensors.gated.push_back(block);
   }
   PREFIXD_ASSIGN_OR_RETURN(tensors.text, FindFlamingoTextTensors(config.text, names));
   return tensors;
-}
-
-absl::StatusOr<float> ReadGate(const TensorInfo& gate, WeightReader* reader) {
-  float value = 0;
-  PREFIXD_RETURN_IF_ERROR(reader->ReadFloats(gate, {&value, 1}));
-  return std::tanh(value);
-}
-
-absl::StatusOr<GatedCrossAttentionBlock> ReadGatedBlock(const GatedTensors& in,
-                                                        WeightReader* reader) {
-  GatedCrossAttentionBlock block;
-  PREFIXD_ASSIGN_OR_RETURN(block.attention_norm, ReadLayerNorm(in.attention_norm, reader));
-  PREFIXD_ASSIGN_OR_RETURN(block.ff_norm, ReadLayerNorm(in.ff_norm, reader));
-  PREFIXD_ASSIGN_OR_RETURN(block.q, reader->ReadMatrix({in.q}));
-  PREFIXD_ASSIGN_OR_RETURN(block.output, reader->ReadMatrix({in.output}));
-  PREFIXD_ASSIGN_OR_RETURN(block.up, reader->ReadMatrix({in.up}));
-  PREFIXD_ASSIGN_OR_RETURN(block.down, reader->ReadMatrix({in.down}));
-  PREFIXD_ASSIGN_OR_RETURN(block.attention_gate, ReadGate(*in.attention_gate, reader));
-  PREFIXD_ASSIGN_OR_RETURN(block.ff_gate, ReadGate(*in.ff_gate, reader));
-  return block;
 }
 
 // --- The model
