@@ -13,11 +13,10 @@ namespace {
 using nlohmann::json;
 
 constexpr int kHeadDim = 16;
-// As Gemma numbers them; bytes follow, then what PaliGemma adds.
-constexpr int kPad = 0, kEos = 1, kBos = 2, kUnknown = 3, kFirstByte = 4;
+// Numbered as in the other tiny shapes; bytes follow, then what PaliGemma adds.
+constexpr int kUnknown = 0, kBos = 1, kEos = 2, kImage = 3, kPad = 4, kFirstByte = 5;
 constexpr int kFirstLocation = kFirstByte + 256, kNumLocations = 16;
 constexpr int kFirstSegment = kFirstLocation + kNumLocations, kNumSegments = 16;
-constexpr int kImage = kFirstSegment + kNumSegments;
 
 std::vector<TensorToWrite> Tensors(const RandomModelShape& shape) {
   const RandomVisionShape& vision = *shape.vision;
@@ -80,17 +79,17 @@ json Config(const RandomModelShape& shape, DType dtype) {
 }
 
 json Tokenizer() {
-  std::vector<RandomAddedToken> added = {{kPad, "<pad>", true},
-                                         {kEos, "<eos>", true},
+  std::vector<RandomAddedToken> added = {{kUnknown, "<unk>", true},
                                          {kBos, "<bos>", true},
-                                         {kUnknown, "<unk>", true}};
+                                         {kEos, "<eos>", true},
+                                         {kImage, "<image>", true},
+                                         {kPad, "<pad>", true}};
   for (int i = 0; i < kNumLocations; ++i) {
     added.push_back({kFirstLocation + i, absl::StrFormat("<loc%04d>", i), false});
   }
   for (int i = 0; i < kNumSegments; ++i) {
     added.push_back({kFirstSegment + i, absl::StrFormat("<seg%03d>", i), false});
   }
-  added.push_back({kImage, "<image>", true});
   const json bos = {{"SpecialToken", {{"id", "<bos>"}, {"type_id", 0}}}};
   const json text = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
   const json pair = {{"Sequence", {{"id", "B"}, {"type_id", 0}}}};

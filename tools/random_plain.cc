@@ -44,7 +44,7 @@ absl::Status WriteTokenizer(const std::vector<RandomAddedToken>& added, int firs
 
 // --- GPT-2
 
-constexpr int kGpt2EndOfText = 256;  // Bytes come first.
+constexpr int kGpt2EndOfText = 2, kGpt2FirstByte = 5;  // As in the other tiny shapes.
 
 // A weight of the file is [inputs, outputs].
 void AddConv1d(const std::string& name, int64_t inputs, int64_t outputs,
@@ -95,11 +95,19 @@ absl::Status WriteGpt2Files(const RandomModelShape& shape, DType dtype,
                                      {"bos_token_id", kGpt2EndOfText},
                                      {"eos_token_id", kGpt2EndOfText},
                                      {"torch_dtype", DTypeInConfig(dtype)}}));
-  return WriteTokenizer({{kGpt2EndOfText, "<|endoftext|>", true}}, 0, kGpt2EndOfText, directory);
+  return WriteTokenizer({{0, "<|reserved0|>", true},
+                         {1, "<|reserved1|>", true},
+                         {kGpt2EndOfText, "<|endoftext|>", true},
+                         {3, "<|reserved3|>", true},
+                         {4, "<|reserved4|>", true}},
+                        kGpt2FirstByte, kGpt2EndOfText, directory);
 }
 
 constexpr RandomModelFamily kGpt2 = {
     .tensors = Gpt2Tensors, .distribution = Gpt2Distribution, .write_files = WriteGpt2Files};
+
+constexpr std::array<const char*, 3> kUnusedNames = {"<|reserved2|>", "<|reserved3|>",
+                                                     "<|reserved4|>"};
 
 // --- MPT
 
@@ -115,7 +123,7 @@ absl::Status WriteMptFiles(const RandomModelShape& shape, DType dtype,
   config["architectures"] = {"MPTForCausalLM"};
   config["torch_dtype"] = DTypeInConfig(dtype);
   PREFIXD_RETURN_IF_ERROR(WriteJson(directory, "config.json", config));
-  return WriteNeoxTokenizer({}, directory);
+  return WriteNeoxTokenizer(kUnusedNames, directory);
 }
 
 constexpr RandomModelFamily kMpt = {
@@ -158,7 +166,7 @@ absl::Status WriteNeoxFiles(const RandomModelShape& shape, DType dtype,
                                      {"bos_token_id", kNeoxEndOfText},
                                      {"eos_token_id", kNeoxEndOfText},
                                      {"torch_dtype", DTypeInConfig(dtype)}}));
-  return WriteNeoxTokenizer({}, directory);
+  return WriteNeoxTokenizer(kUnusedNames, directory);
 }
 
 constexpr RandomModelFamily kNeox = {
@@ -179,12 +187,14 @@ RandomModelShape Shape(std::string name, const RandomModelFamily* family, int hi
 
 }  // namespace
 
-absl::Status WriteNeoxTokenizer(const std::vector<RandomAddedToken>& added,
+absl::Status WriteNeoxTokenizer(const std::array<const char*, 3>& names,
                                 const std::string& directory) {
-  std::vector<RandomAddedToken> all = {{kNeoxEndOfText, "<|endoftext|>", true},
-                                       {kNeoxPadding, "<|padding|>", true}};
-  all.insert(all.end(), added.begin(), added.end());
-  return WriteTokenizer(all, kNeoxFirstByte, kNeoxEndOfText, directory);
+  return WriteTokenizer({{kNeoxEndOfText, "<|endoftext|>", true},
+                         {kNeoxPadding, "<|padding|>", true},
+                         {2, names[0], true},
+                         {3, names[1], true},
+                         {4, names[2], true}},
+                        kNeoxFirstByte, kNeoxEndOfText, directory);
 }
 
 void AddMptTensors(const RandomModelShape& shape, const std::string& prefix,

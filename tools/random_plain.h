@@ -2,6 +2,7 @@
 #ifndef PREFIXD_TOOLS_RANDOM_PLAIN_H_
 #define PREFIXD_TOOLS_RANDOM_PLAIN_H_
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -13,12 +14,12 @@
 
 namespace prefixd {
 
-// Ids of the tokenizer that MPT and GPT-NeoX share; 256 bytes lie between them.
-inline constexpr int kNeoxEndOfText = 0, kNeoxPadding = 1, kNeoxFirstByte = 2,
-                     kNeoxFirstAdded = kNeoxFirstByte + 256;
+// Ids of the tokenizer that MPT and GPT-NeoX share, numbered as in the other tiny shapes: five
+// special tokens, then the bytes.
+inline constexpr int kNeoxEndOfText = 0, kNeoxPadding = 1, kNeoxFirstByte = 5;
 
-// tokenizer.json, tokenizer_config.json and generation_config.json; `added` lie behind the bytes.
-absl::Status WriteNeoxTokenizer(const std::vector<RandomAddedToken>& added,
+// tokenizer.json, tokenizer_config.json and generation_config.json. `names` are the tokens 2 to 4.
+absl::Status WriteNeoxTokenizer(const std::array<const char*, 3>& names,
                                 const std::string& directory);
 
 // MPT without biases, with ALiBi.

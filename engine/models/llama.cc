@@ -123,12 +123,6 @@ DecoderShape ShapeOf(const LlamaConfig& config) {
           .activation = config.activation};
 }
 
-float RoundTo(DType dtype, float value) {
-  if (dtype == DType::kF16) return F16ToFloat(FloatToF16(value));
-  if (dtype == DType::kBF16) return BF16ToFloat(FloatToBF16(value));
-  return value;
-}
-
 }  // namespace
 
 absl::StatusOr<LlamaTensors> FindLlamaTensors(const LlamaConfig& config, absl::string_view prefix,
@@ -164,16 +158,20 @@ void FillTextSpec(const LlamaConfig& config, const LlamaTensors& tensors, ModelS
 
 // --- Forward pass
 
+float EmbeddingScale(int hidden_size, DType activations) {
+  const float scale = std::sqrt(static_cast<float>(hidden_size));
+  if (activations == DType::kF16) return F16ToFloat(FloatToF16(scale));
+  if (activations == DType::kBF16) return BF16ToFloat(FloatToBF16(scale));
+  return scale;
+}
+
 LlamaDecoder::LlamaDecoder(const LlamaConfig& config, const ModelLimits& limits, Backend* backend)
     : config_(config),
       limits_(limits),
       shape_(ShapeOf(config)),
       inverse_frequencies_(InverseFrequencies(config.rope, config.head_dim)),
       backend_(backend),
-      embedding_scale_(config.scales_embeddings
-                           ? RoundTo(backend->info().activation_dtype,
-                                     std::sqrt(static_cast<float>(config.hidden_size)))
-                           : 1.0f),
+      embedding_scale_(EmbeddingScale(config.hidden_size, backend->info().activation_dtype)),
       row_ids_(std::max(limits.max_batch_rows, limits.max_logit_rows)),
       token_ids_(limits.max_batch_rows) {
   std::iota(row_ids_.begin(), row_ids_.end(), 0);

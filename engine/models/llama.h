@@ -41,8 +41,11 @@ struct LlamaConfig {
   // Not keys of the file: what makes a Gemma of it.
   Activation activation = Activation::kSilu;
   float norm_weight_offset = 0;    // 1: norms multiply by 1 + weight.
-  bool scales_embeddings = false;  // By sqrt(D), rounded to the activation type; not features.
+  bool scales_embeddings = false;  // By EmbeddingScale; not features.
 };
+
+// sqrt(D) as the reference has it: in float32, rounded to the activation type.
+float EmbeddingScale(int hidden_size, DType activations);
 
 // Errors go to `config`; the result is only valid if there are none.
 LlamaConfig ReadLlamaConfig(const ConfigReader& config);

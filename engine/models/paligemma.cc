@@ -171,8 +171,7 @@ class PaliGemmaFiles final : public ModelFiles {
     spec_.image = ImageSpec{.token_id = config_.image_token_id,
                             .tokens_per_image = static_cast<int32_t>(config_.vision.num_rows()),
                             .image_size = config_.vision.image_size,
-                            .patch_size = config_.vision.patch_size,
-                            .max_images = 1};  // What it was trained on.
+                            .patch_size = config_.vision.patch_size};
     return absl::OkStatus();
   }
 

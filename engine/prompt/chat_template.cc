@@ -205,7 +205,7 @@ struct Builtin {
   BuiltinTemplate::Renderer renderer;
 };
 
-constexpr std::array<Builtin, 7> kBuiltins = {{
+constexpr std::array<Builtin, 5> kBuiltins = {{
     {"demo", "6cbcb9662f40a95a97591acceda508ed6bdbd87c5157f8c234f5b6e462dfa3d4", true, RenderDemo},
     {"llava_hf", "50c43d0ac06b32ddd89668462d54ab30c7f75a36b3f1d876e82772b386c2c6f0", true,
      RenderLlavaHf},
@@ -213,14 +213,14 @@ constexpr std::array<Builtin, 7> kBuiltins = {{
      RenderChatMl},
     {"vicuna_v1", "", true, RenderVicunaV1},
     {"llava_v1", "", true, RenderLlavaV1},
-    {"paligemma", "", false, RenderPaliGemma},
-    {"openflamingo", "", true, RenderOpenFlamingo},
 }};
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<const ChatTemplate>> ChatTemplate::Find(
     absl::string_view template_text, absl::string_view forced) {
+  if (forced == "paligemma") return MakePaliGemmaTemplate();
+  if (forced == "openflamingo") return MakeOpenFlamingoTemplate();
   const std::string digest = ToHex(Sha256Of(CanonicalText(template_text)));
   for (const Builtin& builtin : kBuiltins) {
     const bool wanted = forced.empty() ? builtin.template_sha256 == digest : builtin.name == forced;

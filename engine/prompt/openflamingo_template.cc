@@ -2,6 +2,7 @@
 
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
@@ -48,18 +49,29 @@ absl::Status AddMessage(const ChatMessage& message, size_t index,
   return absl::OkStatus();
 }
 
+class OpenFlamingoTemplate final : public ChatTemplate {
+ public:
+  absl::string_view name() const override { return "openflamingo"; }
+  bool add_special_tokens() const override { return true; }
+
+  absl::StatusOr<std::vector<PromptPiece>> Render(
+      absl::Span<const ChatMessage> messages) const override {
+    std::vector<PromptPiece> pieces;
+    for (size_t i = 0; i < messages.size(); ++i) {
+      PREFIXD_RETURN_IF_ERROR(AddMessage(messages[i], i, &pieces));
+    }
+    if (messages.empty() || messages.back().role != Role::kUser) {
+      return Refuse(messages.empty() ? 0 : messages.size() - 1,
+                    "the last message must be the user's");
+    }
+    return pieces;
+  }
+};
+
 }  // namespace
 
-absl::StatusOr<std::vector<PromptPiece>> RenderOpenFlamingo(
-    absl::Span<const ChatMessage> messages) {
-  std::vector<PromptPiece> pieces;
-  for (size_t i = 0; i < messages.size(); ++i) {
-    PREFIXD_RETURN_IF_ERROR(AddMessage(messages[i], i, &pieces));
-  }
-  if (messages.back().role != Role::kUser) {
-    return Refuse(messages.size() - 1, "the last message must be the user's");
-  }
-  return pieces;
+std::unique_ptr<const ChatTemplate> MakeOpenFlamingoTemplate() {
+  return std::make_unique<const OpenFlamingoTemplate>();
 }
 
 }  // namespace prefixd

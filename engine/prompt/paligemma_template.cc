@@ -2,6 +2,7 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
@@ -17,14 +18,23 @@ absl::Status Refuse(size_t message, absl::string_view problem) {
                                .field_violations = {{field, std::string(problem)}}});
 }
 
-}  // namespace
+class PaliGemmaTemplate final : public ChatTemplate {
+ public:
+  absl::string_view name() const override { return "paligemma"; }
+  bool add_special_tokens() const override { return false; }
+  absl::StatusOr<std::vector<PromptPiece>> Render(
+      absl::Span<const ChatMessage> messages) const override;
+};
 
-absl::StatusOr<std::vector<PromptPiece>> RenderPaliGemma(absl::Span<const ChatMessage> messages) {
+absl::StatusOr<std::vector<PromptPiece>> PaliGemmaTemplate::Render(
+    absl::Span<const ChatMessage> messages) const {
   if (messages.empty()) return Refuse(0, "this model takes one message of the user, there is none");
-  if (messages[0].role != Role::kUser)
+  if (messages[0].role != Role::kUser) {
     return Refuse(0, "this model takes messages of the user only");
-  if (messages.size() > 1)
+  }
+  if (messages.size() > 1) {
     return Refuse(1, "this model takes one message of the user, no conversation");
+  }
 
   std::vector<PromptPiece> pieces;
   std::string text;
@@ -39,6 +49,12 @@ absl::StatusOr<std::vector<PromptPiece>> RenderPaliGemma(absl::Span<const ChatMe
   if (!text.empty()) pieces.push_back({PromptPiece::Kind::kUser, std::move(text)});
   pieces.push_back({PromptPiece::Kind::kTemplate, "\n"});
   return pieces;
+}
+
+}  // namespace
+
+std::unique_ptr<const ChatTemplate> MakePaliGemmaTemplate() {
+  return std::make_unique<const PaliGemmaTemplate>();
 }
 
 }  // namespace prefixd

@@ -2,21 +2,20 @@
 //
 //   image <bos> text \n
 //
-// The checkpoints have no template of their own. Pure function.
+// The checkpoints have no template of their own. Immutable; safe from any thread.
 #ifndef PREFIXD_ENGINE_PROMPT_PALIGEMMA_TEMPLATE_H_
 #define PREFIXD_ENGINE_PROMPT_PALIGEMMA_TEMPLATE_H_
 
-#include <vector>
+#include <memory>
 
-#include "absl/status/statusor.h"
-#include "absl/types/span.h"
 #include "engine/prompt/chat_template.h"
 
 namespace prefixd {
 
-// Images come first wherever they stand in the message. Nothing is added by the tokenizer. Errors:
-// INVALID_ARGUMENT for anything but one message of the user, naming `messages[i]`.
-absl::StatusOr<std::vector<PromptPiece>> RenderPaliGemma(absl::Span<const ChatMessage> messages);
+// "paligemma". Images come first wherever they stand in the message; nothing is added by the
+// tokenizer. Render fails with INVALID_ARGUMENT for anything but one message of the user, naming
+// `messages[i]`.
+std::unique_ptr<const ChatTemplate> MakePaliGemmaTemplate();
 
 }  // namespace prefixd
 

@@ -1,5 +1,6 @@
 // PaliGemma against transformers (tests/golden/make/paligemma.py): features and logits, what a
 // prompt's rows see, and the bits of a row beside others.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,7 +9,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "tests/backend/forwarding_backend.h"
+#include "absl/strings/str_replace.h"
+#include "engine/models/llama.h"
 #include "tests/models/model_testing.h"
 
 namespace prefixd::testing {
@@ -142,40 +144,25 @@ TEST_P(PaliGemmaRows, KeepTheirBitsBesideOthers) {
 
 INSTANTIATE_TEST_SUITE_P(All, PaliGemmaRows, ::testing::ValuesIn(BackendNames()));
 
-// Says that its activations are of another type, and notes what rows are scaled by.
-class ScaleSpy final : public ForwardingBackend {
- public:
-  ScaleSpy(DType activations, std::vector<float>* factors)
-      : ForwardingBackend(MakeBackend("ref")), info_(real().info()), factors_(factors) {
-    info_.activation_dtype = activations;
-  }
-
-  const BackendInfo& info() const override { return info_; }
-  absl::Status Scale(float factor, const Tensor& y) override {
-    factors_->push_back(factor);
-    return ForwardingBackend::Scale(factor, y);
-  }
-
- private:
-  BackendInfo info_;
-  std::vector<float>* const factors_;
-};
-
 TEST(PaliGemmaText, IsScaledByARootInTheTypeOfTheActivations) {
-  // The root of 8 (the width) in float32, with eight bits and with eleven bits of significand.
-  const struct {
-    DType activations;
-    float factor;
-  } kCases[] = {{DType::kF32, 2.8284271f}, {DType::kBF16, 2.828125f}, {DType::kF16, 2.828125f}};
-  for (const auto& c : kCases) {
-    SCOPED_TRACE(DTypeName(c.activations));
-    std::vector<float> factors;
-    LoadedModel loaded(absl::StrCat(GoldenDirectory(), "/paligemma-mqa-sparse"),
-                       std::make_unique<ScaleSpy>(c.activations, &factors));
-    TestSequence sequence = loaded.NewSequence({2, 9, 17});
-    loaded.Run(&sequence);
-    EXPECT_EQ(factors, std::vector<float>{c.factor});
-  }
+  EXPECT_EQ(EmbeddingScale(2048, DType::kF32), 45.254833984f);
+  EXPECT_EQ(EmbeddingScale(2048, DType::kF64), 45.254833984f);
+  EXPECT_EQ(EmbeddingScale(2048, DType::kBF16), 45.25f);
+  EXPECT_EQ(EmbeddingScale(2048, DType::kF16), 45.25f);
+  EXPECT_EQ(EmbeddingScale(3072, DType::kBF16), 55.5f);
+  EXPECT_EQ(EmbeddingScale(3072, DType::kF16), 55.4375f);
+}
+
+TEST(PaliGemmaFiles, NeedAHeadThatIsNotTied) {
+  const TemporaryDirectory directory(absl::StrCat(GoldenDirectory(), "/paligemma-bf16"));
+  ASSERT_TRUE(OpenModelFiles(directory.path()).ok());
+  directory.Write(
+      "config.json",
+      absl::StrReplaceAll(directory.Read("config.json"),
+                          {{"\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false"}}));
+  const absl::Status status = OpenModelFiles(directory.path()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("lm_head.weight [64, 32]"));
 }
 
 TEST(PaliGemmaSpec, SaysWhatTheEngineMustKnow) {
@@ -192,7 +179,6 @@ TEST(PaliGemmaSpec, SaysWhatTheEngineMustKnow) {
   ASSERT_TRUE(spec.image.has_value());
   EXPECT_EQ(spec.image->token_id, 257152);
   EXPECT_EQ(spec.image->tokens_per_image, 196);
-  EXPECT_EQ(spec.image->max_images, 1);
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ std::string TextOf(const std::vector<PromptPiece>& pieces) {
 }
 
 std::string Rendered(absl::Span<const ChatMessage> messages) {
-  const auto pieces = RenderOpenFlamingo(messages);
+  const auto pieces = MakeOpenFlamingoTemplate()->Render(messages);
   EXPECT_TRUE(pieces.ok()) << pieces.status();
   return pieces.ok() ? TextOf(*pieces) : "";
 }
@@ -64,8 +64,8 @@ TEST(OpenFlamingoTemplate, RendersFewShotPrompts) {
 // What the caller says is one piece with what was answered: the reference cuts the whole text into
 // tokens at once.
 TEST(OpenFlamingoTemplate, KeepsQuestionAndAnswerTogether) {
-  const auto pieces =
-      RenderOpenFlamingo({User({TextPart{"Output:"}}), Answer("a cat"), User({kImagePart})});
+  const auto pieces = MakeOpenFlamingoTemplate()->Render(
+      {User({TextPart{"Output:"}}), Answer("a cat"), User({kImagePart})});
   ASSERT_TRUE(pieces.ok());
   ASSERT_EQ(pieces->size(), 3u);
   EXPECT_EQ((*pieces)[0].kind, PromptPiece::Kind::kUser);
@@ -77,7 +77,7 @@ TEST(OpenFlamingoTemplate, KeepsQuestionAndAnswerTogether) {
 
 TEST(OpenFlamingoTemplate, RefusesWhatIsNoPrompt) {
   const auto expect_refused = [](absl::Span<const ChatMessage> messages, const char* field) {
-    const absl::Status status = RenderOpenFlamingo(messages).status();
+    const absl::Status status = MakeOpenFlamingoTemplate()->Render(messages).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(status.message()), HasSubstr(field));
   };
@@ -85,11 +85,12 @@ TEST(OpenFlamingoTemplate, RefusesWhatIsNoPrompt) {
   expect_refused({{Role::kSystem, {TextPart{"Be kind."}}}, user}, "messages[0]");
   expect_refused({user, {Role::kAssistant, {kImagePart}}, user}, "messages[1]");
   expect_refused({user, Answer("a")}, "messages[1]");
+  expect_refused({}, "messages[0]");
 }
 
 // --- Ids, with one placeholder an image
 
-constexpr int32_t kFirstByte = 2, kChunk = 258, kImage = 259;
+constexpr int32_t kFirstByte = 5, kChunk = 2, kImage = 3;
 
 class OpenFlamingoPrompt : public ::testing::Test {
  protected:
@@ -100,12 +101,10 @@ class OpenFlamingoPrompt : public ::testing::Test {
     EXPECT_TRUE(shape.family->write_files(shape, DType::kF32, directory_).ok());
     auto processor = ImageProcessor::Load(directory_, 28);
     EXPECT_TRUE(processor.ok()) << processor.status();
-    auto chat = ChatTemplate::Find("", "openflamingo");
-    EXPECT_TRUE(chat.ok()) << chat.status();
     builder_ = std::make_unique<PromptBuilder>(
         PromptBuilderOptions{
             .context_length = 1024, .vocab_size = 320, .image = PromptImageOptions{kImage, 1, 8}},
-        *Tokenizer::Load(directory_), *std::move(chat),
+        *Tokenizer::Load(directory_), MakeOpenFlamingoTemplate(),
         std::make_unique<const ImageResolver>(
             CreateInProcessImageDecoder({}),
             std::make_unique<const ImageProcessor>(*std::move(processor)), &store_));
@@ -152,13 +151,14 @@ TEST_F(OpenFlamingoPrompt, SpecialTokensThatAreTypedStayPlain) {
 
 TEST_F(OpenFlamingoPrompt, RefusesOtherNumbersOfImagesAndPlaceholders) {
   const ImagePart picture{Picture()};
-  for (const auto& input : {TokenInput{{5, kImage, kImage, 6}, {picture}},
-                            TokenInput{{5, kImage}, {picture, picture}}, TokenInput{{5, kImage}}}) {
+  for (const auto& input :
+       {TokenInput{{65, kImage, kImage, 70}, {picture}},
+        TokenInput{{65, kImage}, {picture, picture}}, TokenInput{{65, kImage}}}) {
     const absl::Status status = Build(input).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(status.message()), HasSubstr("placeholders"));
   }
-  EXPECT_TRUE(Build(TokenInput{{5, kImage, kImage, 6}, {picture, picture}}).ok());
+  EXPECT_TRUE(Build(TokenInput{{65, kImage, kImage, 70}, {picture, picture}}).ok());
 }
 
 }  // namespace
