@@ -17,7 +17,7 @@ using nlohmann::json;
 
 constexpr int kHeads = 2, kHeadDim = 16, kInner = kHeads * kHeadDim, kRatio = 2;
 constexpr int kPerceiverLayers = 2, kLatents = 8, kEvery = 2;
-constexpr int kEndOfChunk = kNeoxFirstAdded, kImage = kEndOfChunk + 1, kPad = kEndOfChunk + 2;
+constexpr int kEndOfChunk = 2, kImage = 3, kPad = 4;
 
 void AddLayerNorm(const std::string& name, int64_t size, std::vector<TensorToWrite>* out) {
   out->push_back({.name = name + ".weight", .shape = {size}});
@@ -129,9 +129,7 @@ json Config(const RandomModelShape& shape, DType dtype) {
 absl::Status WriteFiles(const RandomModelShape& shape, DType dtype, const std::string& directory) {
   const int side = shape.vision->image_size;
   PREFIXD_RETURN_IF_ERROR(WriteJson(directory, "config.json", Config(shape, dtype)));
-  PREFIXD_RETURN_IF_ERROR(WriteNeoxTokenizer(
-      {{kEndOfChunk, "<|endofchunk|>", true}, {kImage, "<image>", true}, {kPad, "<PAD>", true}},
-      directory));
+  PREFIXD_RETURN_IF_ERROR(WriteNeoxTokenizer({"<|endofchunk|>", "<image>", "<PAD>"}, directory));
   PREFIXD_RETURN_IF_ERROR(
       WriteJson(directory, "generation_config.json",
                 {{"eos_token_id", {kEndOfChunk, kNeoxEndOfText}}, {"pad_token_id", kPad}}));
