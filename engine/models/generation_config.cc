@@ -29,7 +29,7 @@ absl::Status Complete(absl::Span<const ConfigReader> configs, int32_t vocab_size
     ReadEosTokens(config, vocab_size, defaults);
     PREFIXD_RETURN_IF_ERROR(config.status());
   }
-  if (defaults->eos_token_ids.empty() && vocab_size > default_eos) {
+  if (defaults->eos_token_ids.empty() && default_eos >= 0 && default_eos < vocab_size) {
     defaults->eos_token_ids = {default_eos};
   }
   return absl::OkStatus();

@@ -22,8 +22,13 @@ struct Family {
 };
 
 constexpr Family kFamilies[] = {
+    {"gpt2", "GPT2LMHeadModel", OpenGpt2},
+    {"gpt_neox", "GPTNeoXForCausalLM", OpenGptNeox},
     {"llama", "LlamaForCausalLM", OpenLlama},
     {"llava", "LlavaForConditionalGeneration", OpenLlava},
+    {"mosaic_gpt", "MosaicGPT", OpenMosaicGpt},
+    {"mpt", "MPTForCausalLM", OpenMpt},
+    {"openflamingo", "OpenFlamingoForConditionalGeneration", OpenOpenFlamingo},
     {"paligemma", "PaliGemmaForConditionalGeneration", OpenPaliGemma},
 };
 

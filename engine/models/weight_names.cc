@@ -11,7 +11,8 @@
 
 namespace prefixd {
 
-absl::StatusOr<WeightNames> WeightNames::Create(const Checkpoint& checkpoint, Canonical canonical) {
+absl::StatusOr<WeightNames> WeightNames::Create(const Checkpoint& checkpoint,
+                                                const Canonical& canonical) {
   WeightNames names(checkpoint);
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     const auto [it, inserted] = names.by_name_.emplace(canonical(name), &tensor);
@@ -86,6 +87,16 @@ absl::StatusOr<TensorPair> FindLinear(const std::string& name, int64_t rows, int
     PREFIXD_ASSIGN_OR_RETURN(linear.bias, names->Find(name + ".bias", {rows}));
   }
   return linear;
+}
+
+absl::StatusOr<TensorPair> FindLayerNorm(const std::string& name, int64_t size, WeightNames* names,
+                                         bool has_bias) {
+  TensorPair norm;
+  PREFIXD_ASSIGN_OR_RETURN(norm.weight, names->Find(name + ".weight", {size}));
+  if (has_bias) {
+    PREFIXD_ASSIGN_OR_RETURN(norm.bias, names->Find(name + ".bias", {size}));
+  }
+  return norm;
 }
 
 }  // namespace prefixd

@@ -139,8 +139,13 @@ absl::Status WeightReader::ReadFloats(const TensorInfo& part, absl::Span<float> 
 
 absl::Status WeightReader::ReadChunk(const TensorInfo& part, uint64_t offset, size_t size) {
   chunk_.resize(size);
-  PREFIXD_RETURN_IF_ERROR(checkpoint_.Read(part, offset, absl::MakeSpan(chunk_)));
-  bytes_done_ += size;
+  return ReadBytes(part, offset, absl::MakeSpan(chunk_));
+}
+
+absl::Status WeightReader::ReadBytes(const TensorInfo& part, uint64_t offset,
+                                     absl::Span<uint8_t> out) {
+  PREFIXD_RETURN_IF_ERROR(checkpoint_.Read(part, offset, out));
+  bytes_done_ += out.size();
   if (progress_ && !progress_(bytes_done_, bytes_total_)) {
     return absl::CancelledError("loading was given up");
   }

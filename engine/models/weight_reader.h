@@ -37,9 +37,14 @@ class WeightReader {
   absl::StatusOr<OwnedTensor> ReadTensor(int64_t rows, int64_t cols,
                                          absl::Span<const TensorInfo* const> parts);
 
+  // The elements of `part` as floats. Requires: as many elements.
+  absl::Status ReadFloats(const TensorInfo& part, absl::Span<float> out);
+
+  // Bytes [offset, offset + out.size()) of `part`, as stored.
+  absl::Status ReadBytes(const TensorInfo& part, uint64_t offset, absl::Span<uint8_t> out);
+
  private:
   absl::Status ReadRows(const TensorInfo& part, int64_t row_begin, Matrix* matrix);
-  absl::Status ReadFloats(const TensorInfo& part, absl::Span<float> out);
   // Reads into chunk_, then reports. Errors: CANCELLED.
   absl::Status ReadChunk(const TensorInfo& part, uint64_t offset, size_t size);
 
