@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "base/check.h"
 #include "base/status_macros.h"
@@ -63,7 +64,7 @@ absl::Status CudaBackend::Embed(const Matrix& table, absl::Span<const int32_t> i
   }
   if (ids.empty()) return absl::OkStatus();
   const auto& matrix = static_cast<const CudaMatrix&>(table);
-  const int32_t* device_ids = step_->FindTokenIds(ids);
+  const int32_t* device_ids = step_->FindIds(ids);
   if (device_ids == nullptr) {
     HostPack pack;
     const size_t offset = pack.Add(ids);
@@ -144,7 +145,9 @@ absl::Status CudaBackend::RmsNorm(const Tensor& x, const Tensor& weight,
   PREFIXD_RETURN_IF_ERROR(Enter());
   if (x.rows == 0) return absl::OkStatus();
   PREFIXD_ASSIGN_OR_RETURN(const cudaStream_t stream, memory_->Use({x.data, weight.data, y.data}));
-  return Check(LaunchRmsNorm(ViewOf(x), ViewOf(weight), options.eps, ViewOf(y), stream), "RmsNorm");
+  return Check(LaunchRmsNorm(ViewOf(x), ViewOf(weight), options.weight_offset, options.eps,
+                             ViewOf(y), stream),
+               "RmsNorm");
 }
 
 absl::Status CudaBackend::LayerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias,
@@ -177,12 +180,21 @@ absl::Status CudaBackend::Add(const Tensor& x, const Tensor& y) {
   return Check(LaunchAdd(ViewOf(x), ViewOf(y), stream), "Add");
 }
 
-absl::Status CudaBackend::Scale(float, const Tensor&) {
-  return absl::UnimplementedError("backend cuda does not scale");
+absl::Status CudaBackend::Scale(float factor, const Tensor& y) {
+  return ScaleAndClamp(factor, std::numeric_limits<float>::infinity(), y, "Scale");
 }
 
-absl::Status CudaBackend::Clamp(float, const Tensor&) {
-  return absl::UnimplementedError("backend cuda does not clamp");
+absl::Status CudaBackend::Clamp(float limit, const Tensor& y) {
+  PREFIXD_CHECK(limit > 0);
+  return ScaleAndClamp(1, limit, y, "Clamp");
+}
+
+absl::Status CudaBackend::ScaleAndClamp(float factor, float limit, const Tensor& y,
+                                        const char* what) {
+  PREFIXD_RETURN_IF_ERROR(Enter());
+  if (y.rows == 0) return absl::OkStatus();
+  PREFIXD_ASSIGN_OR_RETURN(const cudaStream_t stream, memory_->Use({y.data}));
+  return Check(LaunchScaleAndClamp(factor, limit, ViewOf(y), stream), what);
 }
 
 absl::Status CudaBackend::RotaryAngles(absl::Span<const int32_t> positions,
@@ -215,6 +227,43 @@ absl::Status CudaBackend::VisionAttention(const Tensor& qkv, int num_heads, floa
   PREFIXD_ASSIGN_OR_RETURN(const cudaStream_t stream, memory_->Use({qkv.data, y.data}));
   return Check(LaunchVisionAttention(ViewOf(qkv), num_heads, scale, ViewOf(y), stream),
                "VisionAttention");
+}
+
+// A launch a segment: they are few, and passes with them are not recorded.
+absl::Status CudaBackend::CrossAttention(const Tensor& q, int num_heads, float scale,
+                                         absl::Span<const CrossSegment> segments, const Tensor& y) {
+  PREFIXD_CHECK(num_heads >= 1 && y.cols >= num_heads && y.cols % num_heads == 0);
+  PREFIXD_CHECK(q.rows == y.rows && q.cols == y.cols);
+  int64_t end = 0;
+  for (const CrossSegment& segment : segments) {
+    PREFIXD_CHECK(segment.row_begin >= end && segment.num_rows >= 0);
+    end = int64_t{segment.row_begin} + segment.num_rows;
+    PREFIXD_CHECK(end <= y.rows && segment.kv.rows >= 1 && segment.kv.cols == 2 * y.cols);
+  }
+  PREFIXD_RETURN_IF_ERROR(Enter());
+  if (y.rows == 0) return absl::OkStatus();
+  PREFIXD_ASSIGN_OR_RETURN(cudaStream_t stream, memory_->Use({q.data, y.data}));
+  const size_t element = DTypeSize(y.dtype);
+  const auto zero_rows = [&](int64_t from, int64_t to) {
+    if (from == to) return absl::OkStatus();
+    const Tensor rows = y.Rows(from, to - from);
+    return Check(cudaMemset2DAsync(rows.data, rows.row_stride * element, 0, rows.cols * element,
+                                   rows.rows, stream),
+                 "CrossAttention");
+  };
+  int64_t done = 0;
+  for (const CrossSegment& segment : segments) {
+    PREFIXD_RETURN_IF_ERROR(zero_rows(done, segment.row_begin));
+    done = int64_t{segment.row_begin} + segment.num_rows;
+    if (segment.num_rows == 0) continue;
+    PREFIXD_ASSIGN_OR_RETURN(stream, memory_->Use({segment.kv.data}));
+    PREFIXD_RETURN_IF_ERROR(
+        Check(LaunchCrossAttention(ViewOf(q.Rows(segment.row_begin, segment.num_rows)),
+                                   ViewOf(segment.kv), num_heads, scale,
+                                   ViewOf(y.Rows(segment.row_begin, segment.num_rows)), stream),
+              "CrossAttention"));
+  }
+  return zero_rows(done, y.rows);
 }
 
 absl::Status CudaBackend::Patchify(const Tensor& pixels, int patch_size, const Tensor& y) {
