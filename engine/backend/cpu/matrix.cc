@@ -4,17 +4,19 @@
 #include <cstring>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "engine/backend/cpu/memory.h"
 #include "engine/tensor/half.h"
+#include "engine/tensor/quantized.h"
 
 namespace prefixd::cpu {
 namespace {
 
 ElementType TypeOf(DType dtype) {
-  if (dtype == DType::kF32) return ElementType::kF32;
+  if (dtype == DType::kF32 || IsQuantized(dtype)) return ElementType::kF32;
   return dtype == DType::kF16 ? ElementType::kF16 : ElementType::kBF16;
 }
 
@@ -53,19 +55,19 @@ PanelMatrix::PanelMatrix(DType dtype, int64_t rows, int64_t cols, int64_t panel_
 
 absl::StatusOr<std::unique_ptr<PanelMatrix>> PanelMatrix::Create(DType dtype, int64_t rows,
                                                                  int64_t cols) {
-  PREFIXD_CHECK(dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16);
-  PREFIXD_CHECK(rows >= 1 && cols >= 1);
+  PREFIXD_CHECK(dtype != DType::kF64 && rows >= 1 && cols >= 1);
+  PREFIXD_CHECK(cols % BlockOf(dtype).elements == 0);
   const uint64_t panels = (static_cast<uint64_t>(rows) + kPanelColumns - 1) / kPanelColumns;
   const uint64_t depth = static_cast<uint64_t>(cols) + (dtype == DType::kBF16 ? cols % 2 : 0);
   const std::optional<uint64_t> size =
-      SizeProduct({panels, depth, kPanelColumns, DTypeSize(dtype)});
+      SizeProduct({panels, depth, kPanelColumns, IsQuantized(dtype) ? 4 : DTypeSize(dtype)});
   PREFIXD_ASSIGN_OR_RETURN(Buffer buffer, AllocateZeroed(size, MemoryUse::kDense, "weight matrix"));
   return std::unique_ptr<PanelMatrix>(
       new PanelMatrix(dtype, rows, cols, static_cast<int64_t>(*size / panels), std::move(buffer)));
 }
 
 void PanelMatrix::WriteRows(int64_t row_begin, absl::Span<const uint8_t> bytes, ThreadPool* pool) {
-  const int64_t row_bytes = cols() * static_cast<int64_t>(DTypeSize(dtype()));
+  const int64_t row_bytes = RowBytes(dtype(), cols());
   PREFIXD_CHECK(static_cast<int64_t>(bytes.size()) % row_bytes == 0);
   const int64_t row_end = row_begin + static_cast<int64_t>(bytes.size()) / row_bytes;
   PREFIXD_CHECK(row_begin >= 0 && row_end <= rows());
@@ -79,7 +81,14 @@ void PanelMatrix::WriteRows(int64_t row_begin, absl::Span<const uint8_t> bytes, 
     const uint8_t* source = bytes.data() + (begin - row_begin) * row_bytes;
     const int64_t column = begin - index * kPanelColumns;
     std::byte* panel = buffer_.data() + index * panel_bytes_;
-    if (type_ == ElementType::kF32) {
+    if (IsQuantized(dtype())) {
+      std::vector<float> row(cols());
+      for (int64_t c = 0; c < count; ++c) {
+        DequantizeRow(dtype(), source + c * row_bytes, cols(), row.data());
+        FillPanel<uint32_t>(type_, reinterpret_cast<const uint8_t*>(row.data()), 1, cols(),
+                            column + c, panel);
+      }
+    } else if (type_ == ElementType::kF32) {
       FillPanel<uint32_t>(type_, source, count, cols(), column, panel);
     } else {
       FillPanel<uint16_t>(type_, source, count, cols(), column, panel);
