@@ -229,7 +229,7 @@ absl::Status CudaBackend::VisionAttention(const Tensor& qkv, int num_heads, floa
                "VisionAttention");
 }
 
-// A launch a segment: they are few, and passes with them are not recorded.
+// A launch a segment: they are few. Passes with them are not recorded.
 absl::Status CudaBackend::CrossAttention(const Tensor& q, int num_heads, float scale,
                                          absl::Span<const CrossSegment> segments, const Tensor& y) {
   PREFIXD_CHECK(num_heads >= 1 && y.cols >= num_heads && y.cols % num_heads == 0);
@@ -242,6 +242,10 @@ absl::Status CudaBackend::CrossAttention(const Tensor& q, int num_heads, float s
   }
   PREFIXD_RETURN_IF_ERROR(Enter());
   if (y.rows == 0) return absl::OkStatus();
+  if (memory_->recording()) {
+    return absl::FailedPreconditionError("a recorded pass takes segments that were not announced");
+  }
+  may_record_ = false;
   PREFIXD_ASSIGN_OR_RETURN(cudaStream_t stream, memory_->Use({q.data, y.data}));
   const size_t element = DTypeSize(y.dtype);
   const auto zero_rows = [&](int64_t from, int64_t to) {
