@@ -150,6 +150,28 @@ TEST_P(CrossAttentionTest, KeysAndValuesMayBeColumnsOfAWiderMatrix) {
   }
 }
 
+// Views that begin at one place and end at others.
+TEST_P(CrossAttentionTest, NeighboursMaySeeDifferentNumbersOfTheSameKeys) {
+  RandomValues random(86);
+  const HostMatrix q = Stored(random.Matrix(9, 8));
+  const HostMatrix kv = Stored(random.Matrix(40, 16));
+  const GuardedTensor in = GuardedTensor::Input(backend_.get(), q);
+  const GuardedTensor all = GuardedTensor::Input(backend_.get(), kv);
+  const std::vector<int32_t> keys = {7, 40, 33};
+  std::vector<CrossSegment> segments;
+  std::vector<HostMatrix> seen;
+  std::vector<Image> images;
+  for (int32_t i = 0; i < 3; ++i) {
+    segments.push_back({3 * i, 3, all.view().Rows(0, keys[i])});
+    seen.push_back(kv.Rows(0, keys[i]));
+  }
+  for (int32_t i = 0; i < 3; ++i) images.push_back({3 * i, 3, &seen[i]});
+  const HostMatrix y = RunOp(backend_.get(), 9, 8, [&](const Tensor& out) {
+    return backend_->CrossAttention(in.view(), 2, ScaleOf(q, 2), segments, out);
+  });
+  ExpectNear(y, CrossInDouble(q, 2, images), 3e-6, RelativeTo::kMatrix);
+}
+
 TEST_P(CrossAttentionTest, ByHand) {
   // q . k0 = 0 and q . k1 = ln 3, so the weights are 1/4 and 3/4.
   HostMatrix q(1, 1), kv(2, 2);
