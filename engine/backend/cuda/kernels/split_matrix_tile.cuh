@@ -20,8 +20,8 @@ struct MatrixShape {
     alignas(16) uint16_t queries[kSharedQueries ? kMatrixRows * kHeadDim : 8];
     alignas(16) uint16_t keys[2][kTile];
     alignas(16) uint16_t values[2][kTile];
-    int64_t offsets[kSplitPages];
     int32_t positions[kSplitSlots];  // With kAlibi.
+    int64_t offsets[kSplitPages];
   };
   // Eight rows of one column of chunks lie in eight different banks of 16 bytes.
   __device__ static int At(int slot, int chunk) {
