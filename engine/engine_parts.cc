@@ -26,6 +26,8 @@ namespace prefixd {
 namespace {
 
 constexpr size_t kMaxDigestedFileBytes = 64 << 20;
+// How a template spells an image that is no token of the vocabulary.
+constexpr char kOriginalPlaceholder[] = "<image>";
 
 absl::StatusOr<ImageDecodeOptions> DecodeOptions(const EngineOptions& options) {
   ImageDecodeOptions decode;
@@ -128,7 +130,11 @@ absl::StatusOr<std::unique_ptr<const ChatTemplate>> OpenChatTemplate(const Engin
                                                                      const Tokenizer& tokenizer) {
   ChatTemplateOptions chat;
   chat.max_output_bytes = 4 * options.max_prompt_bytes;
-  if (spec.image) chat.image_placeholder = tokenizer.TokenBytes(spec.image->token_id);
+  if (spec.image) {
+    chat.image_placeholder = spec.image->token_id < spec.vocab_size
+                                 ? tokenizer.TokenBytes(spec.image->token_id)
+                                 : kOriginalPlaceholder;
+  }
   PREFIXD_ASSIGN_OR_RETURN(chat.special_tokens, SpecialTokens(options.model_path, tokenizer));
   if (NamesFile(options.chat_template)) {
     PREFIXD_ASSIGN_OR_RETURN(const std::string text,
@@ -174,8 +180,11 @@ absl::Status OpenPrompts(EngineParts* parts) {
                     .tokens_per_image = spec.image->tokens_per_image,
                     .max_images = std::min(options.max_images, spec.image->max_images)};
     PREFIXD_ASSIGN_OR_RETURN(const ImageDecodeOptions decode, DecodeOptions(options));
-    PREFIXD_ASSIGN_OR_RETURN(ImageProcessor loaded,
-                             ImageProcessor::Load(options.model_path, spec.image->image_size));
+    PREFIXD_ASSIGN_OR_RETURN(
+        ImageProcessor loaded,
+        ImageProcessor::Load(options.model_path, spec.image->image_size,
+                             {.pad_to_square = spec.image->pad_to_square,
+                              .may_lack_file = spec.image->has_default_processor}));
     images = std::make_unique<const ImageResolver>(
         CreateInProcessImageDecoder(decode),
         std::make_unique<const ImageProcessor>(std::move(loaded)), parts->images.get());

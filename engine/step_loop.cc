@@ -22,7 +22,7 @@ constexpr absl::Duration kRestartHint =
 // The image placeholder and rows of the head that no token stands for.
 std::vector<int32_t> NeverSampled(const ModelSpec& spec, const Tokenizer& tokenizer) {
   std::vector<int32_t> ids;
-  if (spec.image) ids.push_back(spec.image->token_id);
+  if (spec.image && spec.image->token_id < spec.vocab_size) ids.push_back(spec.image->token_id);
   for (int32_t id = tokenizer.vocab_size(); id < spec.vocab_size; ++id) ids.push_back(id);
   return ids;
 }

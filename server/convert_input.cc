@@ -219,10 +219,10 @@ void InputConverter::CheckTokenIds(const v1::TokenInput& tokens) {
   int placeholders = 0;
   for (int i = 0; i < count; ++i) {
     const int32_t id = tokens.ids(i);
-    if (id < 0 || id >= model_.vocab_size) {
+    if (model_.supports_images && id == model_.image_token_id) {
+      ++placeholders;  // May lie beyond the vocabulary.
+    } else if (id < 0 || id >= model_.vocab_size) {
       violations_.CheckRange(absl::StrCat("tokens.ids[", i, "]"), id, 0, model_.vocab_size - 1);
-    } else if (model_.supports_images && id == model_.image_token_id) {
-      ++placeholders;
     }
   }
   if (model_.supports_images && placeholders != tokens.images_size()) {

@@ -1,9 +1,10 @@
-// LLaVA-1.5 (arXiv:2310.03744) in the Hugging Face layout: a CLIP tower, a two-layer projector and
-// a Llama decoder.
+// LLaVA-1.5 (arXiv:2310.03744) in the Hugging Face layout and in the original one: a CLIP tower, a
+// projector, most often of two layers, and a Llama decoder.
 //
 //   f = hidden_states[vision_feature_layer] of the tower, without the class row
 //   y = W_2 gelu(W_1 f + b_1) + b_2 takes the place of the placeholders' embeddings
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <numeric>
 #include <optional>
@@ -11,7 +12,11 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "engine/layers/clip.h"
@@ -30,53 +35,76 @@ namespace {
 bool IsKnownUnused(absl::string_view name) {
   return name == "lm_head.weight" || name == "vision.embeddings.position_ids" ||
          absl::StartsWith(name, "vision.post_layernorm.") ||
-         absl::StartsWith(name, "vision.encoder.layers.") ||
+         absl::StartsWith(name, "vision.encoder.layers.") || name == "text.image_newline" ||
          absl::EndsWith(name, "rotary_emb.inv_freq");
+}
+
+// The original layout's tensors: those of a Llama model, and the rest behind "model." too.
+std::string OriginalName(absl::string_view name) {
+  if (absl::ConsumePrefix(&name, "model.vision_tower.vision_tower.")) {
+    absl::ConsumePrefix(&name, "vision_model.");
+    return absl::StrCat("vision.", name);
+  }
+  if (!absl::ConsumePrefix(&name, "model.")) return std::string(name);
+  return absl::StartsWith(name, "mm_projector.") ? std::string(name) : absl::StrCat("text.", name);
 }
 
 struct LlavaTensors {
   ClipTensors vision;
-  TensorPair projector1, projector2;  // Biases may be null.
+  std::vector<TensorPair> projector;  // Biases may be null.
   LlamaTensors text;
 };
+
+// Of the i-th linear map of the projector. In the original layout activations count too.
+std::string ProjectorName(const LlavaConfig& config, int i) {
+  if (config.is_linear_projector) return "mm_projector";
+  return config.is_original ? absl::StrCat("mm_projector.", 2 * i)
+                            : absl::StrCat("multi_modal_projector.linear_", i + 1);
+}
 
 absl::StatusOr<LlavaTensors> FindLlavaTensors(const LlavaConfig& config, WeightNames* names) {
   const int64_t D = config.text.hidden_size;
   LlavaTensors tensors;
   PREFIXD_ASSIGN_OR_RETURN(
       tensors.vision, FindClipTensors(config.vision, config.num_layers_to_run(), "vision.", names));
-  PREFIXD_ASSIGN_OR_RETURN(tensors.projector1,
-                           FindLinear("multi_modal_projector.linear_1", D, config.feature_size(),
-                                      config.projector_bias, names));
-  PREFIXD_ASSIGN_OR_RETURN(tensors.projector2, FindLinear("multi_modal_projector.linear_2", D, D,
-                                                          config.projector_bias, names));
+  for (int i = 0; i < config.num_projector_layers; ++i) {
+    PREFIXD_ASSIGN_OR_RETURN(const TensorPair linear, FindLinear(ProjectorName(config, i), D,
+                                                                 i == 0 ? config.feature_size() : D,
+                                                                 config.projector_bias, names));
+    tensors.projector.push_back(linear);
+  }
   PREFIXD_ASSIGN_OR_RETURN(tensors.text, FindLlamaTensors(config.text, "text.", names));
   return tensors;
 }
 
 // --- Weights
 
+struct ProjectorLayer {
+  std::unique_ptr<Matrix> weight;
+  std::optional<OwnedTensor> bias;
+};
+
 // The tower and the projector. `projected` is scratch of one step, as the tower's.
 struct VisionModel {
   LlavaConfig config;
   Backend* backend = nullptr;
   ClipTower tower;
-  std::unique_ptr<Matrix> projector1, projector2;
-  std::optional<OwnedTensor> projector_bias1, projector_bias2;
-  OwnedTensor projected;               // [tokens_per_image, D].
+  std::vector<ProjectorLayer> projector;
+  OwnedTensor projected[2];            // [tokens_per_image, D]; what maps but the last make.
   std::vector<int32_t> selected_rows;  // Rows of a hidden state that become features.
   std::vector<int32_t> feature_rows;   // 0, 1, 2, ...
 };
 
 absl::Status ReadProjector(const LlavaTensors& in, int64_t hidden_size, WeightReader* reader,
                            VisionModel* out) {
-  PREFIXD_ASSIGN_OR_RETURN(out->projector1, reader->ReadMatrix({in.projector1.weight}));
-  PREFIXD_ASSIGN_OR_RETURN(out->projector2, reader->ReadMatrix({in.projector2.weight}));
-  if (in.projector1.bias == nullptr) return absl::OkStatus();
-  PREFIXD_ASSIGN_OR_RETURN(out->projector_bias1,
-                           reader->ReadTensor(1, hidden_size, {in.projector1.bias}));
-  PREFIXD_ASSIGN_OR_RETURN(out->projector_bias2,
-                           reader->ReadTensor(1, hidden_size, {in.projector2.bias}));
+  for (const TensorPair& linear : in.projector) {
+    ProjectorLayer layer;
+    PREFIXD_ASSIGN_OR_RETURN(layer.weight, reader->ReadMatrix({linear.weight}));
+    if (linear.bias != nullptr) {
+      PREFIXD_ASSIGN_OR_RETURN(layer.bias, reader->ReadTensor(1, hidden_size, {linear.bias}));
+    }
+    out->projector.push_back(std::move(layer));
+  }
   return absl::OkStatus();
 }
 
@@ -86,8 +114,10 @@ absl::StatusOr<VisionModel> LoadVision(const LlavaConfig& config, const LlavaTen
   PREFIXD_ASSIGN_OR_RETURN(vision.tower, LoadClipTower(config.vision, tensors.vision, reader));
   PREFIXD_RETURN_IF_ERROR(ReadProjector(tensors, config.text.hidden_size, reader, &vision));
   const int64_t num_tokens = config.tokens_per_image();
-  PREFIXD_ASSIGN_OR_RETURN(vision.projected,
-                           vision.backend->NewTensor(num_tokens, config.text.hidden_size));
+  for (int i = 0; i < std::min(2, config.num_projector_layers - 1); ++i) {
+    PREFIXD_ASSIGN_OR_RETURN(vision.projected[i],
+                             vision.backend->NewTensor(num_tokens, config.text.hidden_size));
+  }
   vision.selected_rows.resize(num_tokens);
   vision.feature_rows.resize(num_tokens);
   std::iota(vision.selected_rows.begin(), vision.selected_rows.end(),
@@ -164,16 +194,21 @@ class LlavaEncoding final : public ImageEncoding {
   }
 
   absl::Status Project() {
-    const auto bias_of = [](const std::optional<OwnedTensor>& bias) {
-      return bias.has_value() ? &bias->view : nullptr;
-    };
-    PREFIXD_RETURN_IF_ERROR(
-        vision_->backend->Linear(selected_.view, *vision_->projector1,
-                                 {.bias = bias_of(vision_->projector_bias1),
-                                  .activation = vision_->config.projector_activation},
-                                 vision_->projected.view));
-    return vision_->backend->Linear(vision_->projected.view, *vision_->projector2,
-                                    {.bias = bias_of(vision_->projector_bias2)}, features_.view);
+    if (vision_->projector.empty()) {
+      features_ = std::move(selected_);
+      return absl::OkStatus();
+    }
+    Tensor x = selected_.view;
+    for (size_t i = 0; i < vision_->projector.size(); ++i) {
+      const ProjectorLayer& layer = vision_->projector[i];
+      const bool is_last = i + 1 == vision_->projector.size();
+      Backend::LinearOptions options{.bias = layer.bias.has_value() ? &layer.bias->view : nullptr};
+      if (!is_last) options.activation = vision_->config.projector_activation;
+      const Tensor y = is_last ? features_.view : vision_->projected[i % 2].view;
+      PREFIXD_RETURN_IF_ERROR(vision_->backend->Linear(x, *layer.weight, options, y));
+      x = y;
+    }
+    return absl::OkStatus();
   }
 
   const VisionModel* const vision_;
@@ -184,6 +219,31 @@ class LlavaEncoding final : public ImageEncoding {
   OwnedTensor selected_;  // [tokens_per_image, feature_size].
   OwnedTensor features_;  // [tokens_per_image, D].
 };
+
+// --- The original layout
+
+// Its weights often lack the tower.
+absl::Status CheckHasTower(const LlavaConfig& config, const std::string& directory,
+                           const Checkpoint& checkpoint) {
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
+    if (absl::StartsWith(name, "model.vision_tower.")) return absl::OkStatus();
+  }
+  return absl::UnimplementedError(
+      absl::StrCat(directory, ": the weights lack the vision tower (mm_vision_tower \"",
+                   absl::CHexEscape(config.tower_name.substr(0, 80)),
+                   "\"); put it in with: prefixctl convert llava --model ", directory,
+                   " --vision-tower DIR --out DIR"));
+}
+
+// As the reference chooses the form of conversations: by the model's name.
+std::string OriginalTemplate(const std::string& directory) {
+  std::filesystem::path path = std::filesystem::path(directory).lexically_normal();
+  if (path.filename().empty()) path = path.parent_path();
+  const std::string name = absl::AsciiStrToLower(path.filename().string());
+  if (absl::StrContains(name, "llama-2")) return "llava_llama_2";
+  if (absl::StrContains(name, "v1")) return "llava_v1";
+  return absl::StrContains(name, "mpt") ? "mpt" : "llava_v0";
+}
 
 // --- The family
 
@@ -215,11 +275,16 @@ class LlavaFiles final : public ModelFiles {
       : config_(config), checkpoint_(std::move(checkpoint)) {}
 
   absl::Status Check(const std::string& directory, const ConfigReader& config) {
+    if (config_.is_original) {
+      PREFIXD_RETURN_IF_ERROR(CheckHasTower(config_, directory, checkpoint_));
+      spec_.chat_template = OriginalTemplate(directory);
+    }
     PREFIXD_ASSIGN_OR_RETURN(
         spec_.generation, ReadGenerationDefaults(directory, {config, config.Object("text_config")},
                                                  config_.text.vocab_size));
-    PREFIXD_ASSIGN_OR_RETURN(WeightNames names,
-                             WeightNames::Create(checkpoint_, VisionLanguageName));
+    PREFIXD_ASSIGN_OR_RETURN(
+        WeightNames names,
+        WeightNames::Create(checkpoint_, config_.is_original ? OriginalName : VisionLanguageName));
     PREFIXD_ASSIGN_OR_RETURN(tensors_, FindLlavaTensors(config_, &names));
     names.WarnOfUnused(IsKnownUnused);
     spec_.family = "llava";
@@ -229,7 +294,9 @@ class LlavaFiles final : public ModelFiles {
     spec_.image = ImageSpec{.token_id = config_.image_token_id,
                             .tokens_per_image = static_cast<int32_t>(config_.tokens_per_image()),
                             .image_size = config_.vision.image_size,
-                            .patch_size = config_.vision.patch_size};
+                            .patch_size = config_.vision.patch_size,
+                            .pad_to_square = config_.pad_to_square,
+                            .has_default_processor = config_.is_original};
     return absl::OkStatus();
   }
 

@@ -1,8 +1,10 @@
-// The configuration of LLaVA-1.5 in the Hugging Face layout (LlavaConfig).
+// The configuration of LLaVA-1.5: in the Hugging Face layout (LlavaConfig), which nests those of
+// the tower and the decoder, and in the original one, a flat Llama configuration with mm_* keys.
 #ifndef PREFIXD_ENGINE_MODELS_LLAVA_CONFIG_H_
 #define PREFIXD_ENGINE_MODELS_LLAVA_CONFIG_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "engine/backend/backend.h"
@@ -22,8 +24,16 @@ struct LlavaConfig {
   // layer i - 1. Resolved from vision_feature_layer.
   std::vector<int> feature_states;
   bool keep_class_row = false;  // vision_feature_select_strategy "full".
+  // Linear maps of the projector, the activation between them; 0: features are taken as they are.
+  int num_projector_layers = 2;
   Activation projector_activation = Activation::kGelu;
   bool projector_bias = true;
+
+  // Of the original layout.
+  bool is_original = false;
+  bool is_linear_projector = false;  // One map without an index in its name.
+  bool pad_to_square = false;        // image_aspect_ratio "pad".
+  std::string tower_name;            // mm_vision_tower.
 
   int64_t feature_size() const {
     return vision.hidden_size * static_cast<int64_t>(feature_states.size());

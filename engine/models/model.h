@@ -31,7 +31,9 @@ struct GenerationDefaults {
 
 // How an image enters the token sequence.
 struct ImageSpec {
-  int32_t token_id = 0;          // The placeholder; one in the prompt stands for a whole image.
+  // The placeholder; one in the prompt stands for a whole image. At least vocab_size where the
+  // vocabulary has none: then it is no token, and the texts around it are encoded on their own.
+  int32_t token_id = 0;
   int32_t tokens_per_image = 0;  // Rows that an image occupies.
   int image_size = 0;            // Side of the square that the tower takes, pixels.
   int patch_size = 0;
@@ -39,6 +41,11 @@ struct ImageSpec {
   // Features do not take the place of rows: the placeholder is a token as any other, and the rows
   // from it on, up to the next image, see the features through cross-attention (Batch::media).
   bool cross_attended = false;
+  // Pictures are put on a square of the mean colour before anything else (the original LLaVA's
+  // image_aspect_ratio "pad").
+  bool pad_to_square = false;
+  // A directory without a file for the image processor takes CLIP's for image_size.
+  bool has_default_processor = false;
 };
 
 // Which prefixes may be shared (docs/design.md, section 5.7).

@@ -26,6 +26,7 @@ constexpr Family kFamilies[] = {
     {"gpt_neox", "GPTNeoXForCausalLM", OpenGptNeox},
     {"llama", "LlamaForCausalLM", OpenLlama},
     {"llava", "LlavaForConditionalGeneration", OpenLlava},
+    {"llava_llama", "LlavaLlamaForCausalLM", OpenLlava},
     {"mosaic_gpt", "MosaicGPT", OpenMosaicGpt},
     {"mpt", "MPTForCausalLM", OpenMpt},
     {"openflamingo", "OpenFlamingoForConditionalGeneration", OpenOpenFlamingo},

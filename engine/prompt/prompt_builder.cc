@@ -96,9 +96,9 @@ absl::StatusOr<std::vector<int32_t>> PromptBuilder::EncodeInput(const Input& inp
 
 absl::StatusOr<PromptBuilder::Layout> PromptBuilder::LayOutChat(const ChatInput& chat) const {
   if (chat_ == nullptr) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, reason::kFeatureUnsupported,
-                     options_.chat_problem.empty() ? "this model has no chat template"
-                                                   : options_.chat_problem);
+    return MakeError(
+        absl::StatusCode::kFailedPrecondition, reason::kFeatureUnsupported,
+        options_.chat_problem.empty() ? "this model has no chat template" : options_.chat_problem);
   }
   Layout layout;
   PREFIXD_ASSIGN_OR_RETURN(layout.pieces, chat_->Render(chat.messages));
@@ -133,6 +133,9 @@ absl::StatusOr<std::vector<int32_t>> PromptBuilder::EncodeLayout(const Layout& l
                      options_.max_prompt_bytes),
         {{"bytes", absl::StrCat(total_bytes)}, {"limit", absl::StrCat(options_.max_prompt_bytes)}});
   }
+  if (options_.image && options_.image->token_id >= options_.vocab_size) {
+    return EncodeAroundImages(layout);
+  }
   const std::string placeholder =
       options_.image ? tokenizer_->TokenBytes(options_.image->token_id) : "";
   std::vector<TextSpan> spans;
@@ -149,17 +152,42 @@ absl::StatusOr<std::vector<int32_t>> PromptBuilder::EncodeLayout(const Layout& l
   return tokenizer_->Encode(spans, layout.add_special_tokens);
 }
 
+absl::StatusOr<std::vector<int32_t>> PromptBuilder::EncodeAroundImages(const Layout& layout) const {
+  std::vector<int32_t> ids;
+  std::vector<TextSpan> spans;
+  bool is_first = true;
+  const auto encode = [&]() -> absl::Status {
+    PREFIXD_ASSIGN_OR_RETURN(const std::vector<int32_t> text,
+                             tokenizer_->Encode(spans, is_first && layout.add_special_tokens));
+    ids.insert(ids.end(), text.begin(), text.end());
+    spans.clear();
+    is_first = false;
+    return absl::OkStatus();
+  };
+  for (const PromptPiece& piece : layout.pieces) {
+    if (piece.kind != PromptPiece::Kind::kImage) {
+      spans.push_back({piece.text, piece.kind == PromptPiece::Kind::kTemplate});
+      continue;
+    }
+    PREFIXD_RETURN_IF_ERROR(encode());
+    ids.push_back(options_.image->token_id);
+  }
+  PREFIXD_RETURN_IF_ERROR(encode());
+  return ids;
+}
+
 absl::Status PromptBuilder::CheckTokens(const TokenInput& tokens) const {
   PREFIXD_RETURN_IF_ERROR(CheckImageCount(tokens.images.size()));
   size_t num_placeholders = 0;
   for (size_t i = 0; i < tokens.ids.size(); ++i) {
     const int32_t id = tokens.ids[i];
-    if (id < 0 || id >= options_.vocab_size) {
+    if (options_.image && id == options_.image->token_id) {
+      ++num_placeholders;  // May lie beyond the vocabulary.
+    } else if (id < 0 || id >= options_.vocab_size) {
       return Invalid(
           reason::kParameterOutOfRange, absl::StrCat("tokens.ids[", i, "]"),
           absl::StrCat("token id ", id, ", the range is [0, ", options_.vocab_size - 1, "]"));
     }
-    if (options_.image && id == options_.image->token_id) ++num_placeholders;
   }
   if (num_placeholders != tokens.images.size()) {
     return Invalid(reason::kImageCountMismatch, "tokens.images",

@@ -90,6 +90,9 @@ class PromptBuilder {
   absl::StatusOr<Layout> LayOutChat(const ChatInput& chat) const;
   absl::StatusOr<Layout> LayOutPrompt(const PromptInput& prompt) const;
   absl::StatusOr<std::vector<int32_t>> EncodeLayout(const Layout& layout) const;
+  // Of a model whose placeholder is no token: every text between images is encoded on its own, what
+  // the tokenizer adds goes to the first one (the original LLaVA's tokenizer_image_token).
+  absl::StatusOr<std::vector<int32_t>> EncodeAroundImages(const Layout& layout) const;
   absl::Status CheckTokens(const TokenInput& tokens) const;
   absl::Status CheckImageCount(size_t count) const;
 

@@ -98,10 +98,17 @@ RgbImage ResizeAsConfigured(const RgbImage& image, const ImageProcessorConfig& c
 
 }  // namespace
 
-absl::StatusOr<ImageProcessor> ImageProcessor::Load(const std::string& directory, int image_size) {
+absl::StatusOr<ImageProcessor> ImageProcessor::Load(const std::string& directory, int image_size,
+                                                    const ImageProcessorDefaults& defaults) {
   std::string path = directory + "/preprocessor_config.json";
   const bool nested = !FileExists(path);
   if (nested) path = directory + "/processor_config.json";
+  if (defaults.may_lack_file && !FileExists(path)) {
+    return ImageProcessor({.shortest_edge = image_size,
+                           .crop_height = image_size,
+                           .crop_width = image_size,
+                           .pad_to_square = defaults.pad_to_square});
+  }
   PREFIXD_ASSIGN_OR_RETURN(const nlohmann::json file, ReadJsonFile(path, kMaxConfigBytes));
   nlohmann::json root = file;
   if (nested) {
@@ -110,8 +117,9 @@ absl::StatusOr<ImageProcessor> ImageProcessor::Load(const std::string& directory
     }
     root = file["image_processor"];
   }
-  PREFIXD_ASSIGN_OR_RETURN(const ImageProcessorConfig config,
+  PREFIXD_ASSIGN_OR_RETURN(ImageProcessorConfig config,
                            ParseImageProcessorConfig(root, path, image_size));
+  config.pad_to_square = defaults.pad_to_square;
   return ImageProcessor(config);
 }
 

@@ -38,12 +38,19 @@ struct ImageProcessorConfig {
       false;  // LLaVA's image_aspect_ratio "pad": paste on a square of the mean colour.
 };
 
+// What a model says of its pictures beside the directory's files.
+struct ImageProcessorDefaults {
+  bool pad_to_square = false;
+  bool may_lack_file = false;  // Then CLIP's processor for the tower's size is taken.
+};
+
 class ImageProcessor {
  public:
   // Reads preprocessor_config.json (or processor_config.json's image_processor) of a directory and
   // checks that the result is a square of `image_size` pixels.
   // Errors: INVALID_ARGUMENT or UNIMPLEMENTED naming file and key.
-  static absl::StatusOr<ImageProcessor> Load(const std::string& directory, int image_size);
+  static absl::StatusOr<ImageProcessor> Load(const std::string& directory, int image_size,
+                                             const ImageProcessorDefaults& defaults = {});
 
   explicit ImageProcessor(const ImageProcessorConfig& config);
 

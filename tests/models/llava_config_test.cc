@@ -126,5 +126,54 @@ TEST(LlavaConfig, RunsEveryLayerForTheLastState) {
   EXPECT_EQ(Read(R"({"vision_feature_layer": -25})").num_layers_to_run(), 0);
 }
 
+// liuhaotian/llava-v1.5-7b; `keys` come last.
+std::string Original(const std::string& keys) {
+  return absl::StrCat(R"({
+      "architectures": ["LlavaLlamaForCausalLM"], "bos_token_id": 1, "eos_token_id": 2,
+      "freeze_mm_mlp_adapter": false, "hidden_act": "silu", "hidden_size": 4096,
+      "image_aspect_ratio": "pad", "image_grid_pinpoints": null, "intermediate_size": 11008,
+      "max_length": 4096, "max_position_embeddings": 4096, "mm_hidden_size": 1024,
+      "mm_projector_type": "mlp2x_gelu", "mm_resampler_type": null,
+      "mm_use_im_patch_token": false, "mm_use_im_start_end": false,
+      "mm_vision_select_feature": "patch", "mm_vision_select_layer": -2, "model_type": "llava",
+      "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 32,
+      "pad_token_id": 0, "pretraining_tp": 1, "rms_norm_eps": 1e-05, "rope_scaling": null,
+      "tie_word_embeddings": false, "torch_dtype": "float16", "vocab_size": 32000)",
+                      keys, "}");
+}
+
+TEST(LlavaConfig, ReadsTheOriginalLayout) {
+  LlavaConfig llava = Read(Original(R"(, "mm_vision_tower": "openai/clip-vit-large-patch14-336")"));
+  ExpectReleasedTower(llava);
+  EXPECT_TRUE(llava.is_original);
+  EXPECT_TRUE(llava.pad_to_square);
+  EXPECT_EQ(llava.num_projector_layers, 2);
+  EXPECT_EQ(llava.text.hidden_size, 4096);
+  EXPECT_EQ(llava.text.max_positions, 4096);
+  EXPECT_EQ(llava.text.norm_eps, 1e-5f);
+  EXPECT_EQ(llava.image_token_id, llava.text.vocab_size);
+  llava = Read(Original(R"(, "mm_vision_tower": "openai/clip-vit-large-patch14")"));
+  EXPECT_EQ(llava.vision.image_size, 224);
+  llava = Read(Original(R"(, "vision_config": {"image_size": 28, "num_hidden_layers": 3})"));
+  EXPECT_EQ(llava.vision.image_size, 28);
+  EXPECT_EQ(llava.num_layers_to_run(), 2);
+}
+
+TEST(LlavaConfig, TheOriginalLayoutsDefaultsAreThoseOfItsFirstVersions) {
+  const LlavaConfig llava = Read(R"({"model_type": "llava", "mm_vision_tower": "x",
+                                     "mm_vision_select_feature": "cls_patch"})");
+  EXPECT_TRUE(llava.is_linear_projector);
+  EXPECT_EQ(llava.num_projector_layers, 1);
+  EXPECT_TRUE(llava.keep_class_row);
+  EXPECT_FALSE(llava.pad_to_square);
+  EXPECT_EQ(Read(R"({"model_type": "llava_llama", "hidden_size": 1024,
+                     "mm_projector_type": "identity"})")
+                .num_projector_layers,
+            0);
+  // The nested layout wins where both are there.
+  EXPECT_FALSE(
+      Read(R"({"model_type": "llava", "mm_vision_tower": "x", "text_config": {}})").is_original);
+}
+
 }  // namespace
 }  // namespace prefixd

@@ -149,19 +149,29 @@ LoadedModel::LoadedModel(const std::string& directory, std::unique_ptr<Backend> 
 }
 
 TestSequence LoadedModel::NewSequence(absl::Span<const int32_t> ids, const Tensor* features) {
+  if (features != nullptr) return NewImageSequence(ids, {*features});
   PREFIXD_CHECK(static_cast<int32_t>(ids.size()) <= kPagesPerLayer * kPageSlots);
-  TestSequence sequence{.ids = {ids.begin(), ids.end()}, .features = features};
-  if (features != nullptr) {
-    const auto begin = std::find(ids.begin(), ids.end(), spec().image->token_id);
-    sequence.image_begin = static_cast<int32_t>(begin - ids.begin());
-    sequence.image_rows = spec().image->tokens_per_image;
-  }
+  TestSequence sequence{.ids = {ids.begin(), ids.end()}};
   // Page i of a sequence lies at i * num_sequences + its index, from the end of the pool backwards.
   const int32_t num_pages = pool_->shape().num_pages;
   for (int32_t i = 0; i < spec().num_layers * kPagesPerLayer; ++i) {
     sequence.pages.push_back(num_pages - 1 - (i * kMaxSequences + num_sequences_ % kMaxSequences));
   }
   ++num_sequences_;
+  return sequence;
+}
+
+TestSequence LoadedModel::NewImageSequence(absl::Span<const int32_t> ids,
+                                           absl::Span<const Tensor> features) {
+  TestSequence sequence = NewSequence(ids);
+  if (!features.empty()) sequence.image_rows = spec().image->tokens_per_image;
+  auto from = ids.begin();
+  for (const Tensor& image : features) {
+    from = std::find(from, ids.end(), spec().image->token_id);
+    sequence.features.push_back(image);
+    sequence.image_begin.push_back(static_cast<int32_t>(from - ids.begin()));
+    from = ids.end() - from > sequence.image_rows ? from + sequence.image_rows : ids.end();
+  }
   return sequence;
 }
 
@@ -210,13 +220,15 @@ std::vector<float> LoadedModel::Step(absl::Span<TestSequence* const> sequences,
       slots[s].push_back(i);
     }
     if (!sequence.media.empty()) AddMedia(sequence, end, row_begin, &media);
-    const int32_t from = std::max(sequence.computed, sequence.image_begin);
-    const int32_t to = std::min(end, sequence.image_begin + sequence.image_rows);
-    if (from < to) {
+    for (size_t i = 0; i < sequence.features.size(); ++i) {
+      const int32_t begin = sequence.image_begin[i];
+      const int32_t from = std::max(sequence.computed, begin);
+      const int32_t to = std::min(end, begin + sequence.image_rows);
+      if (from >= to) continue;
       features.push_back({.row_begin = row_begin + from - sequence.computed,
                           .count = to - from,
-                          .features = *sequence.features,
-                          .feature_begin = from - sequence.image_begin});
+                          .features = sequence.features[i],
+                          .feature_begin = from - begin});
     }
   }
   std::vector<std::vector<KvSegment>> segments(spec().num_layers);

@@ -63,8 +63,8 @@ class TemporaryDirectory {
 // One sequence of tokens on its way through a model; its pages are scattered over the pool.
 struct TestSequence {
   std::vector<int32_t> ids;
-  const Tensor* features = nullptr;  // Of one image, or null.
-  int32_t image_begin = 0;
+  std::vector<Tensor> features;      // Of the images, in order.
+  std::vector<int32_t> image_begin;  // Where their rows begin.
   int32_t image_rows = 0;
   // Images seen through cross-attention: rows from the i-th placeholder on see media[i].
   std::vector<Tensor> media;
@@ -84,6 +84,8 @@ class LoadedModel {
 
   // The placeholder run in `ids`, if any, takes `features`. Only the last six sequences are alive.
   TestSequence NewSequence(absl::Span<const int32_t> ids, const Tensor* features = nullptr);
+  // As many images as placeholder runs in `ids`.
+  TestSequence NewImageSequence(absl::Span<const int32_t> ids, absl::Span<const Tensor> features);
   // Of a model whose images are cross-attended: as many as placeholders in `ids`.
   TestSequence NewMediaSequence(absl::Span<const int32_t> ids, absl::Span<const Tensor> media);
   OwnedTensor Encode(absl::Span<const float> pixels);

@@ -44,6 +44,25 @@ TEST(ImageProcessor, EqualsTheReferenceBitForBit) {
   }
 }
 
+// What a model says beside the file, or without one.
+TEST(ImageProcessor, TakesTheModelsDefaults) {
+  const std::string directory = MakeDirectory();
+  EXPECT_FALSE(ImageProcessor::Load(directory, 28).ok());
+  const auto bare =
+      ImageProcessor::Load(directory, 28, {.pad_to_square = true, .may_lack_file = true});
+  ASSERT_TRUE(bare.ok()) << bare.status();
+  EXPECT_EQ(bare->config().shortest_edge, 28);
+  EXPECT_EQ(bare->config().crop_width, 28);
+  EXPECT_THAT(bare->version(), HasSubstr(";pad=square"));
+  std::ofstream(directory + "/preprocessor_config.json") << R"({"size": 28, "crop_size": 28})";
+  const auto padded = ImageProcessor::Load(directory, 28, {.pad_to_square = true});
+  const auto cropped = ImageProcessor::Load(directory, 28);
+  ASSERT_TRUE(padded.ok() && cropped.ok());
+  EXPECT_TRUE(padded->config().pad_to_square);
+  EXPECT_FALSE(cropped->config().pad_to_square);
+  EXPECT_NE(padded->version(), cropped->version());
+}
+
 // Exactly the square, whatever the picture's shape; values from -1 to 1
 // (tests/golden/make/paligemma.py).
 TEST(ImageProcessor, EqualsSiglipsReferenceBitForBit) {
