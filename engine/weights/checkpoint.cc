@@ -47,7 +47,8 @@ absl::Status NoWeights(const std::string& directory) {
   if (!pickle.empty()) {
     return absl::UnimplementedError(
         absl::StrCat(directory, "/", absl::CHexEscape(pickle),
-                     ": pickle weights are unsupported, convert them to safetensors"));
+                     ": pickle weights are unsupported, convert them to safetensors (prefixctl "
+                     "convert)"));
   }
   return absl::NotFoundError(
       absl::StrCat(directory, ": neither ", kSingleFile, " nor ", kIndexFile));
