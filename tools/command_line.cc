@@ -132,6 +132,67 @@ void AddExperimentOptions(CLI::App* app, Options* options) {
   kv_cache->footer(kExitCodes);
 }
 
+// What both converters have.
+void AddTowerOptions(CLI::App* app, std::string* tower, int* heads) {
+  app->add_option("--vision-tower", *tower, "CLIP's tower: a directory or a file")
+      ->type_name("PATH");
+  app->add_option("--vision-heads", *heads,
+                  "Heads of the tower (default: as its config.json says, or 64 columns each)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024));
+}
+
+void AddConvertOptions(CLI::App* app, Options* options) {
+  app->require_subcommand(1);
+  CLI::App* const llava = app->add_subcommand(
+      "llava", "An original LLaVA in .bin files, and its tower, to safetensors in one directory");
+  llava->add_option("--model", options->llava.model, "Directory in the original layout")
+      ->type_name("DIR")
+      ->required();
+  AddTowerOptions(llava, &options->llava.vision_tower, &options->llava.vision_heads);
+  llava->add_option("--out", options->llava.out, "Directory to make")->type_name("DIR")->required();
+  ConvertOpenFlamingoOptions& flamingo = options->openflamingo;
+  CLI::App* const openflamingo = app->add_subcommand(
+      "openflamingo", "checkpoint.pt, its language model and its tower to one directory");
+  openflamingo->add_option("--checkpoint", flamingo.checkpoint, "checkpoint.pt")
+      ->type_name("FILE")
+      ->required();
+  openflamingo->add_option("--language-model", flamingo.language_model, "Directory of the model")
+      ->type_name("DIR")
+      ->required();
+  AddTowerOptions(openflamingo, &flamingo.vision_tower, &flamingo.vision_heads);
+  openflamingo->get_option("--vision-tower")->required();
+  openflamingo
+      ->add_option("--attention-heads", flamingo.attention_heads,
+                   "Heads of the perceiver and of the gated blocks")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  openflamingo->add_option("--out", flamingo.out, "Directory to make")
+      ->type_name("DIR")
+      ->required();
+  for (CLI::App* const command : {llava, openflamingo}) command->footer(kExitCodes);
+}
+
+void AddInspectOptions(CLI::App* app, Options* options) {
+  app->add_option("path", options->inspect.path,
+                  "Directory or file: safetensors, .gguf, or of torch.save")
+      ->type_name("PATH")
+      ->required();
+  app->add_flag("--json", options->inspect.json, "Print one JSON object");
+  app->footer(kExitCodes);
+}
+
+Command CommandOf(const CLI::App& app) {
+  const CLI::App* const command = app.get_subcommands().front();
+  const std::string& name = command->get_name();
+  if (name == "evaluate") return Command::kEvaluate;
+  if (name == "experiment") return Command::kExperiment;
+  if (name == "inspect") return Command::kInspect;
+  if (name == "calibrate") return Command::kCalibrate;
+  return command->got_subcommand("llava") ? Command::kConvertLlava : Command::kConvertOpenFlamingo;
+}
+
 // Quoted where a shell would read it differently.
 std::string ShellWord(const std::string& word) {
   const bool plain = !word.empty() && word.find_first_not_of(
@@ -159,9 +220,10 @@ EarlyExit Explain(const CLI::App& app, const CLI::ParseError& error) {
   }
   const std::vector<std::string> extras = app.remaining(true);
   if (app.get_subcommands().empty()) {
-    return UsageError(app, extras.empty()
-                               ? "a command is missing: evaluate, calibrate or experiment"
-                               : absl::StrCat("unknown command \"", extras[0], "\""));
+    return UsageError(
+        app, extras.empty() ? "a command is missing: evaluate, calibrate, experiment, convert or "
+                              "inspect"
+                            : absl::StrCat("unknown command \"", extras[0], "\""));
   }
   if (!extras.empty()) return UsageError(app, absl::StrCat("unknown argument ", extras[0]));
   return UsageError(app, error.what());
@@ -201,7 +263,8 @@ std::string Complete(const Typed& typed, Options* options) {
 std::variant<Options, EarlyExit> ParseOptions(const std::vector<std::string>& arguments) {
   Options options;
   Typed typed;
-  CLI::App app("Measures what a KV budget costs, and makes profiles for it.", "prefixd-tools");
+  CLI::App app("Measures models, makes profiles of them, converts and inspects checkpoints.",
+               "prefixd-tools");
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("prefixd-tools ") + PREFIXD_VERSION);
   app.footer(kExitCodes);
@@ -219,15 +282,17 @@ std::variant<Options, EarlyExit> ParseOptions(const std::vector<std::string>& ar
   CLI::App* const experiment =
       app.add_subcommand("experiment", "Show what the KV cache does: experiment kv-cache");
   AddExperimentOptions(experiment, &options);
+  AddConvertOptions(
+      app.add_subcommand("convert", "Make a model directory of checkpoints in other forms"),
+      &options);
+  AddInspectOptions(app.add_subcommand("inspect", "Show what a checkpoint holds"), &options);
   try {
     // CLI11 takes them last first.
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::ParseError& error) {
     return Explain(app, error);
   }
-  options.command = evaluate->parsed()     ? Command::kEvaluate
-                    : experiment->parsed() ? Command::kExperiment
-                                           : Command::kCalibrate;
+  options.command = CommandOf(app);
   options.command_line = absl::StrCat(
       "prefixd-tools ", absl::StrJoin(arguments, " ", [](std::string* out, const auto& word) {
         absl::StrAppend(out, ShellWord(word));

@@ -8,12 +8,20 @@
 #include <vector>
 
 #include "engine/options.h"
+#include "tools/convert.h"
 #include "tools/dataset.h"
 #include "tools/kv_cache_experiment.h"
 
 namespace prefixd::tools {
 
-enum class Command { kEvaluate, kCalibrate, kExperiment };
+enum class Command {
+  kEvaluate,
+  kCalibrate,
+  kExperiment,
+  kConvertLlava,
+  kConvertOpenFlamingo,
+  kInspect
+};
 
 struct Options {
   Command command = Command::kEvaluate;
@@ -36,6 +44,14 @@ struct Options {
 
   // experiment kv-cache
   KvCacheExperimentOptions kv_cache;
+
+  ConvertLlavaOptions llava;
+  ConvertOpenFlamingoOptions openflamingo;
+
+  struct {
+    std::string path;
+    bool json = false;
+  } inspect;
 
   std::string command_line;  // As a shell would take it.
 };

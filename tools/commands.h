@@ -14,6 +14,7 @@
 #include "tools/command_line.h"
 #include "tools/dataset.h"
 #include "tools/engine_measurer.h"
+#include "tools/inspect.h"
 
 namespace prefixd::tools {
 
@@ -21,6 +22,9 @@ namespace prefixd::tools {
 absl::Status RunEvaluate(const Options& options);
 absl::Status RunCalibrate(const Options& options);
 absl::Status RunExperiment(const Options& options);
+absl::Status RunConvertLlava(const Options& options);
+absl::Status RunConvertOpenFlamingo(const Options& options);
+absl::Status RunInspect(const Options& options);
 
 // Reads the weights, with progress on stderr.
 absl::Status LoadWeights(Engine* engine, const Clock* clock);

@@ -1,5 +1,5 @@
-// prefixd-tools: what runs the engine without serving it. `prefixctl evaluate` and `prefixctl
-// calibrate` start it.
+// prefixd-tools: what runs the engine without serving it, and what works on checkpoints.
+// `prefixctl` starts it for its commands of these names.
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -22,6 +22,12 @@ absl::Status Run(const Options& options) {
       return RunCalibrate(options);
     case Command::kExperiment:
       return RunExperiment(options);
+    case Command::kConvertLlava:
+      return RunConvertLlava(options);
+    case Command::kConvertOpenFlamingo:
+      return RunConvertOpenFlamingo(options);
+    case Command::kInspect:
+      return RunInspect(options);
   }
   return absl::OkStatus();
 }

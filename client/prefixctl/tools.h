@@ -1,5 +1,5 @@
-// The commands that work on models rather than ask a server: calibrate and evaluate. prefixd-tools
-// does them; prefixctl becomes it.
+// The commands that work on models rather than ask a server. prefixd-tools does them; prefixctl
+// becomes it.
 #ifndef PREFIXD_CLIENT_PREFIXCTL_TOOLS_H_
 #define PREFIXD_CLIENT_PREFIXCTL_TOOLS_H_
 
@@ -21,8 +21,10 @@ struct ToolsCommand {
 };
 inline constexpr ToolsCommand kToolsCommands[] = {
     {"calibrate", "Make a profile of a model for KV budgets (prefixd-tools)"},
+    {"convert", "Make a model directory of checkpoints in other forms (prefixd-tools)"},
     {"evaluate", "Measure what KV budgets cost a model (prefixd-tools)"},
     {"experiment", "Generate with and without a KV cache, and compare (prefixd-tools)"},
+    {"inspect", "Show what a checkpoint holds (prefixd-tools)"},
 };
 
 // Replaces this process by prefixd-tools with these arguments, so that its exit code is ours: the

@@ -105,7 +105,8 @@ void ReadProjectorType(const ConfigReader& config, LlavaConfig* llava) {
   }
   int64_t feature_size = llava->feature_size();
   config.Int64("mm_hidden_size", 1, 1 << 20, &feature_size);
-  if (feature_size != llava->feature_size()) {
+  // Of a tower that is not there yet nothing is known.
+  if (config.Has("vision_config") && feature_size != llava->feature_size()) {
     config.Invalid("mm_hidden_size",
                    absl::StrCat(feature_size, ", the tower has ", llava->feature_size()));
   }

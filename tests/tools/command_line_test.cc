@@ -146,5 +146,30 @@ TEST(ToolsCommandLine, HelpAndVersionGoToStdout) {
   EXPECT_EQ(Exit({"--version"}).out, "prefixd-tools " PREFIXD_VERSION "\n");
 }
 
+TEST(ToolsCommandLine, ConvertsAndInspects) {
+  Options options = Parse({"convert", "llava", "--model", "m", "--out", "o"});
+  EXPECT_EQ(options.command, Command::kConvertLlava);
+  EXPECT_EQ(options.llava.model, "m");
+  EXPECT_EQ(options.llava.vision_tower, "");
+  EXPECT_EQ(options.llava.out, "o");
+  options = Parse({"convert", "openflamingo", "--checkpoint", "c.pt", "--language-model", "l",
+                   "--vision-tower", "t.pt", "--vision-heads", "16", "--out", "o"});
+  EXPECT_EQ(options.command, Command::kConvertOpenFlamingo);
+  EXPECT_EQ(options.openflamingo.checkpoint, "c.pt");
+  EXPECT_EQ(options.openflamingo.language_model, "l");
+  EXPECT_EQ(options.openflamingo.vision_tower, "t.pt");
+  EXPECT_EQ(options.openflamingo.vision_heads, 16);
+  EXPECT_EQ(options.openflamingo.attention_heads, 8);
+  options = Parse({"inspect", "m.gguf", "--json"});
+  EXPECT_EQ(options.command, Command::kInspect);
+  EXPECT_EQ(options.inspect.path, "m.gguf");
+  EXPECT_TRUE(options.inspect.json);
+  EXPECT_THAT(Error({"convert"}), HasSubstr("subcommand"));
+  EXPECT_THAT(Error({"convert", "openflamingo", "--checkpoint", "c", "--language-model", "l",
+                     "--out", "o"}),
+              HasSubstr("--vision-tower"));
+  EXPECT_THAT(Error({"inspect"}), HasSubstr("path"));
+}
+
 }  // namespace
 }  // namespace prefixd::tools
