@@ -4,7 +4,6 @@
 //   f = hidden_states[vision_feature_layer] of the tower, without the class row
 //   y = W_2 gelu(W_1 f + b_1) + b_2 takes the place of the placeholders' embeddings
 #include <algorithm>
-#include <filesystem>
 #include <memory>
 #include <numeric>
 #include <optional>
@@ -12,11 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "engine/layers/clip.h"
@@ -25,6 +21,7 @@
 #include "engine/models/generation_config.h"
 #include "engine/models/llama.h"
 #include "engine/models/llava_config.h"
+#include "engine/models/llava_original.h"
 
 namespace prefixd {
 namespace {
@@ -37,16 +34,6 @@ bool IsKnownUnused(absl::string_view name) {
          absl::StartsWith(name, "vision.post_layernorm.") ||
          absl::StartsWith(name, "vision.encoder.layers.") || name == "text.image_newline" ||
          absl::EndsWith(name, "rotary_emb.inv_freq");
-}
-
-// The original layout's tensors: those of a Llama model, and the rest behind "model." too.
-std::string OriginalName(absl::string_view name) {
-  if (absl::ConsumePrefix(&name, "model.vision_tower.vision_tower.")) {
-    absl::ConsumePrefix(&name, "vision_model.");
-    return absl::StrCat("vision.", name);
-  }
-  if (!absl::ConsumePrefix(&name, "model.")) return std::string(name);
-  return absl::StartsWith(name, "mm_projector.") ? std::string(name) : absl::StrCat("text.", name);
 }
 
 struct LlavaTensors {
@@ -220,31 +207,6 @@ class LlavaEncoding final : public ImageEncoding {
   OwnedTensor features_;  // [tokens_per_image, D].
 };
 
-// --- The original layout
-
-// Its weights often lack the tower.
-absl::Status CheckHasTower(const LlavaConfig& config, const std::string& directory,
-                           const Checkpoint& checkpoint) {
-  for (const auto& [name, tensor] : checkpoint.tensors()) {
-    if (absl::StartsWith(name, "model.vision_tower.")) return absl::OkStatus();
-  }
-  return absl::UnimplementedError(
-      absl::StrCat(directory, ": the weights lack the vision tower (mm_vision_tower \"",
-                   absl::CHexEscape(config.tower_name.substr(0, 80)),
-                   "\"); put it in with: prefixctl convert llava --model ", directory,
-                   " --vision-tower DIR --out DIR"));
-}
-
-// As the reference chooses the form of conversations: by the model's name.
-std::string OriginalTemplate(const std::string& directory) {
-  std::filesystem::path path = std::filesystem::path(directory).lexically_normal();
-  if (path.filename().empty()) path = path.parent_path();
-  const std::string name = absl::AsciiStrToLower(path.filename().string());
-  if (absl::StrContains(name, "llama-2")) return "llava_llama_2";
-  if (absl::StrContains(name, "v1")) return "llava_v1";
-  return absl::StrContains(name, "mpt") ? "mpt" : "llava_v0";
-}
-
 // --- The family
 
 class LlavaModel final : public Model {
@@ -277,14 +239,15 @@ class LlavaFiles final : public ModelFiles {
   absl::Status Check(const std::string& directory, const ConfigReader& config) {
     if (config_.is_original) {
       PREFIXD_RETURN_IF_ERROR(CheckHasTower(config_, directory, checkpoint_));
-      spec_.chat_template = OriginalTemplate(directory);
+      spec_.chat_template = OriginalChatTemplate(directory);
     }
     PREFIXD_ASSIGN_OR_RETURN(
         spec_.generation, ReadGenerationDefaults(directory, {config, config.Object("text_config")},
                                                  config_.text.vocab_size));
     PREFIXD_ASSIGN_OR_RETURN(
         WeightNames names,
-        WeightNames::Create(checkpoint_, config_.is_original ? OriginalName : VisionLanguageName));
+        WeightNames::Create(checkpoint_,
+                            config_.is_original ? OriginalLlavaName : VisionLanguageName));
     PREFIXD_ASSIGN_OR_RETURN(tensors_, FindLlavaTensors(config_, &names));
     names.WarnOfUnused(IsKnownUnused);
     spec_.family = "llava";

@@ -5,15 +5,23 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <condition_variable>
 #include <filesystem>
+#include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/sha256.h"
+#include "engine/engine.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "engine/vision/image_processor.h"
 #include "engine/weights/checkpoint.h"
@@ -224,6 +232,69 @@ TEST(ConvertLlava, GivesTheLogitsOfTheGolden) {
       loaded.Encode(prefixd::testing::TinyPixels(loaded.spec().image->image_size));
   auto sequence = loaded.NewSequence(golden.Ints("ids"), &features.view);
   EXPECT_LE(LargestGap(loaded.Run(&sequence), golden.Floats("logits")), 1e-4f);
+}
+
+// What a request was told in the end.
+class LastWord final : public EventSink {
+ public:
+  void OnEvent(Event event) override {
+    const std::lock_guard lock(mutex_);
+    if (auto* delta = std::get_if<DeltaEvent>(&event)) text_ += delta->text;
+    if (auto* failed = std::get_if<FailedEvent>(&event)) status_ = failed->status;
+    ended_ = ended_ || std::holds_alternative<FinishedEvent>(event) ||
+             std::holds_alternative<FailedEvent>(event);
+    changed_.notify_all();
+  }
+  absl::StatusOr<std::string> Wait() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return ended_; });
+    if (!status_.ok()) return status_;
+    return text_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::string text_;
+  absl::Status status_;
+  bool ended_ = false;
+};
+
+// From a chat with a picture to text, with a placeholder beyond the vocabulary.
+TEST(ConvertLlava, TheEngineServesIt) {
+  const Folder folder;
+  const auto converted = Llava(folder.At("llava-v1.5"));
+  ASSERT_TRUE(ConvertLlava(converted).ok());
+  const MonotonicClock clock;
+  EngineOptions options{.model_path = converted.out, .backend = "cpu"};
+  options.kv_memory_bytes = 16 << 20;
+  options.check_invariants = true;
+  const auto engine = Engine::Open(options, &clock);
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  EXPECT_EQ((*engine)->model_info().image_token_id, 64);
+  EXPECT_EQ((*engine)->model_info().chat_template, "llava_v1");
+  ASSERT_TRUE((*engine)->LoadWeights([](uint64_t, uint64_t) { return true; }).ok());
+  const auto picture =
+      ReadFile(PREFIXD_SOURCE_DIR "/tests/golden/vision/source_61x43.png", 1 << 20);
+  ASSERT_TRUE(picture.ok());
+  std::vector<std::string> answers;
+  for (const char* id : {"first", "again", "other"}) {
+    ChatMessage message;
+    message.parts = {ImagePart{*picture}, TextPart{id == std::string("other") ? "bb" : "ab"}};
+    Request request;
+    request.id = id;
+    request.input = ChatInput{{message}};
+    request.stopping.max_tokens = 12;
+    request.stopping.ignore_eos = true;
+    request.sampling.repetition_penalty = 1.3f;
+    const auto sink = std::make_shared<LastWord>();
+    ASSERT_TRUE((*engine)->Submit(request, sink).ok());
+    const auto answer = sink->Wait();
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    answers.push_back(*answer);
+  }
+  EXPECT_EQ(answers[0], answers[1]);
+  EXPECT_FALSE(answers[0].empty());
 }
 
 TEST(ConvertLlava, RefusesWhatItCannotConvert) {
