@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -98,61 +99,142 @@ struct AttentionShape {
   DType dtype;
   int num_heads, num_kv_heads, head_dim;
   int num_sequences, context, num_rows;  // Each sequence's last num_rows rows attend.
+  int visible_prefix = 0;
+  bool alibi = false;
+};
+
+// A batch on pages of random K and V.
+class PagedBatch {
+ public:
+  PagedBatch(Backend* backend, const AttentionShape& s) : backend_(backend), s_(s) {
+    const int pages_each = (s.context + kPageSlots - 1) / kPageSlots;
+    pool_ = backend
+                ->CreateKvPool({.num_pages = s.num_sequences * pages_each,
+                                .num_kv_heads = s.num_kv_heads,
+                                .head_dim = s.head_dim,
+                                .dtype = s.dtype,
+                                .keeps_positions = s.alibi})
+                .value();
+    const int64_t cols = int64_t{s.num_heads + 2 * s.num_kv_heads} * s.head_dim;
+    pages_.resize(pool_->shape().num_pages);
+    std::iota(pages_.begin(), pages_.end(), 0);
+    std::vector<int32_t> slots(s.context);
+    std::iota(slots.begin(), slots.end(), 0);
+    for (int i = 0; i < s.num_sequences; ++i) {
+      const absl::Span<const int32_t> own(pages_.data() + i * pages_each, pages_each);
+      const OwnedTensor all = RandomTensor(backend, s.context, cols);
+      const KvSegment write = {
+          .num_rows = s.context, .pages = own, .write_slots = slots, .first_visible = 1};
+      PREFIXD_CHECK(backend
+                        ->WriteKv(all.view, nullptr, s.num_heads,
+                                  absl::Span<const KvSegment>(&write, 1), pool_.get())
+                        .ok());
+      segments_.push_back({.row_begin = i * s.num_rows,
+                           .num_rows = s.num_rows,
+                           .pages = own,
+                           .first_visible = s.context - s.num_rows + 1,
+                           .visible_prefix = s.visible_prefix,
+                           .first_position = s.context - s.num_rows});
+    }
+    q_ = RandomTensor(backend, int64_t{s.num_sequences} * s.num_rows, cols);
+    y_ = RandomTensor(backend, q_.view.rows, int64_t{s.num_heads} * s.head_dim);
+    slopes_ = RandomTensor(backend, 1, s.num_heads);
+  }
+
+  double bytes() const {
+    return 2.0 * s_.num_sequences * s_.context * s_.num_kv_heads * s_.head_dim *
+           static_cast<double>(DTypeSize(s_.dtype));
+  }
+  double flops() const {
+    double seen = 0;
+    for (int i = 0; i < s_.num_rows; ++i) {
+      seen += std::max(s_.context - s_.num_rows + 1 + i, s_.visible_prefix);
+    }
+    return 4.0 * s_.num_sequences * seen * s_.num_heads * s_.head_dim;
+  }
+  // Of one call.
+  double Seconds(bool alibi) const {
+    const int calls = std::clamp(static_cast<int>(1e9 / flops()), 1, 50);
+    const double begin = NowSeconds();
+    for (int i = 0; i < calls; ++i) {
+      PREFIXD_CHECK(
+          backend_
+              ->PagedAttention(q_.view, *pool_, s_.num_heads,
+                               {.scale = 0.125f, .alibi_slopes = alibi ? &slopes_.view : nullptr},
+                               segments_, y_.view)
+              .ok());
+    }
+    return (NowSeconds() - begin) / calls;
+  }
+
+ private:
+  Backend* const backend_;
+  const AttentionShape s_;
+  std::unique_ptr<KvPool> pool_;
+  std::vector<int32_t> pages_;
+  std::vector<KvSegment> segments_;
+  OwnedTensor q_, y_, slopes_;
 };
 
 void BenchPagedAttention(Backend* backend, Probes* probes, const Options& options,
                          const AttentionShape& s) {
-  const int pages_each = (s.context + kPageSlots - 1) / kPageSlots;
-  KvPoolShape shape = {s.num_sequences * pages_each, s.num_kv_heads, s.head_dim, s.dtype};
-  const auto pool = backend->CreateKvPool(shape).value();
-  const int64_t cols = int64_t{s.num_heads + 2 * s.num_kv_heads} * s.head_dim;
-  std::vector<int32_t> pages(shape.num_pages), slots(s.context);
-  for (int i = 0; i < shape.num_pages; ++i) pages[i] = i;
-  for (int i = 0; i < s.context; ++i) slots[i] = i;
-  std::vector<KvSegment> segments;
-  for (int i = 0; i < s.num_sequences; ++i) {
-    const absl::Span<const int32_t> own(pages.data() + i * pages_each, pages_each);
-    const OwnedTensor all = RandomTensor(backend, s.context, cols);
-    const KvSegment write = {0, s.context, own, slots, 1};
-    PREFIXD_CHECK(backend
-                      ->WriteKv(all.view, nullptr, s.num_heads,
-                                absl::Span<const KvSegment>(&write, 1), pool.get())
-                      .ok());
-    segments.push_back({i * s.num_rows, s.num_rows, own, {}, s.context - s.num_rows + 1});
-  }
-  const OwnedTensor q = RandomTensor(backend, int64_t{s.num_sequences} * s.num_rows, cols);
-  const OwnedTensor y = RandomTensor(backend, q.view.rows, int64_t{s.num_heads} * s.head_dim);
-  const double bytes = 2.0 * s.num_sequences * s.context * s.num_kv_heads * s.head_dim *
-                       static_cast<double>(DTypeSize(s.dtype));
-  const double seen = s.num_rows * (s.context - 0.5 * (s.num_rows - 1));
-  const double flops = 4.0 * s.num_sequences * seen * s.num_heads * s.head_dim;
+  const PagedBatch batch(backend, s);
   Samples samples;
+  std::vector<double> of_plain;
   for (int repetition = 0; repetition <= options.repetitions; ++repetition) {
-    const int calls = std::clamp(static_cast<int>(1e9 / flops), 1, 50);
-    const double begin = NowSeconds();
-    for (int i = 0; i < calls; ++i) {
-      PREFIXD_CHECK(
-          backend->PagedAttention(q.view, *pool, s.num_heads, {.scale = 0.125f}, segments, y.view)
-              .ok());
-    }
-    if (repetition > 0) samples.Add((NowSeconds() - begin) / calls, bytes, flops, probes);
+    const double plain = s.alibi ? batch.Seconds(false) : 1;
+    const double seconds = batch.Seconds(s.alibi);
+    if (repetition == 0) continue;
+    samples.Add(seconds, batch.bytes(), batch.flops(), probes);
+    of_plain.push_back(seconds / plain);
   }
-  PrintLine(s.name, samples, bytes, flops);
+  PrintLine(s.name, samples, batch.bytes(), batch.flops());
+  if (s.alibi) std::printf("%-40s %9.3f\n", "  of the same without a bias", Median(of_plain));
 }
 
-void BenchVisionAttention(Backend* backend, Probes* probes, const Options& options) {
-  constexpr int kRows = 577, kHeads = 16, kHeadDim = 64;
-  const OwnedTensor qkv = RandomTensor(backend, kRows, 3 * kHeads * kHeadDim);
+void BenchCrossAttention(Backend* backend, Probes* probes, const Options& options) {
+  constexpr int kRows = 520, kHeads = 8, kHeadDim = 64, kKeys = 64;
+  const OwnedTensor q = RandomTensor(backend, kRows, kHeads * kHeadDim);
+  const OwnedTensor kv = RandomTensor(backend, kKeys, 2 * kHeads * kHeadDim);
   const OwnedTensor y = RandomTensor(backend, kRows, kHeads * kHeadDim);
-  const double bytes = 2.0 * kRows * kHeads * kHeadDim * 4;
-  const double flops = 4.0 * kRows * kRows * kHeads * kHeadDim;
+  for (const int rows : {kRows, 1}) {
+    const CrossSegment segment = {0, rows, kv.view};
+    const double bytes = 2.0 * kKeys * kHeads * kHeadDim * 4;
+    const double flops = 4.0 * rows * kKeys * kHeads * kHeadDim;
+    Samples samples;
+    for (int repetition = 0; repetition <= options.repetitions; ++repetition) {
+      constexpr int kCalls = 20;
+      const double begin = NowSeconds();
+      for (int i = 0; i < kCalls; ++i) {
+        PREFIXD_CHECK(backend
+                          ->CrossAttention(q.view.Rows(0, rows), kHeads, 0.125f,
+                                           absl::Span<const CrossSegment>(&segment, 1),
+                                           y.view.Rows(0, rows))
+                          .ok());
+      }
+      if (repetition > 0) samples.Add((NowSeconds() - begin) / kCalls, bytes, flops, probes);
+    }
+    char name[64];
+    std::snprintf(name, sizeof(name), "cross attention %d x 8 x 64 over 64", rows);
+    PrintLine(name, samples, bytes, flops);
+  }
+}
+
+void BenchVisionAttention(Backend* backend, Probes* probes, const Options& options, int rows,
+                          int num_heads, int head_dim) {
+  const OwnedTensor qkv = RandomTensor(backend, rows, int64_t{3} * num_heads * head_dim);
+  const OwnedTensor y = RandomTensor(backend, rows, int64_t{num_heads} * head_dim);
+  const double bytes = 2.0 * rows * num_heads * head_dim * 4;
+  const double flops = 4.0 * rows * rows * num_heads * head_dim;
   Samples samples;
   for (int repetition = 0; repetition <= options.repetitions; ++repetition) {
     const double begin = NowSeconds();
-    PREFIXD_CHECK(backend->VisionAttention(qkv.view, kHeads, 0.125f, y.view).ok());
+    PREFIXD_CHECK(backend->VisionAttention(qkv.view, num_heads, 0.125f, y.view).ok());
     if (repetition > 0) samples.Add(NowSeconds() - begin, bytes, flops, probes);
   }
-  PrintLine("vision attention 577 x 16 x 64", samples, bytes, flops);
+  char name[64];
+  std::snprintf(name, sizeof(name), "vision attention %d x %d x %d", rows, num_heads, head_dim);
+  PrintLine(name, samples, bytes, flops);
 }
 
 void BenchAttention(Backend* backend, Probes* probes, const Options& options) {
@@ -165,9 +247,17 @@ void BenchAttention(Backend* backend, Probes* probes, const Options& options) {
       {"prefill f32 250 of 1500 rows, 9/3 x 64", DType::kF32, 9, 3, 64, 1, 1500, 250},
       {"prefill bf16 250 of 1500 rows, 9/3 x 64", DType::kBF16, 9, 3, 64, 1, 1500, 250},
       {"prefill f32 250 of 1000 rows, 32/32 x 128", DType::kF32, 32, 32, 128, 1, 1000, 250},
+      {"prefill f32 600 rows, 8/1 x 256", DType::kF32, 8, 1, 256, 1, 600, 600},
+      {"prefix f32 600 rows, 8/1 x 256", DType::kF32, 8, 1, 256, 1, 600, 600, 600},
+      {"decode f32 1 x 600, 8/1 x 256", DType::kF32, 8, 1, 256, 1, 600, 1},
+      {"ALiBi decode f32 1 x 1024, 16/16 x 128", DType::kF32, 16, 16, 128, 1, 1024, 1, 0, true},
+      {"ALiBi decode f32 8 x 1024, 16/16 x 128", DType::kF32, 16, 16, 128, 8, 1024, 1, 0, true},
+      {"ALiBi prefill f32 512 rows, 16/16 x 128", DType::kF32, 16, 16, 128, 1, 512, 512, 0, true},
   };
   for (const AttentionShape& shape : shapes) BenchPagedAttention(backend, probes, options, shape);
-  BenchVisionAttention(backend, probes, options);
+  BenchVisionAttention(backend, probes, options, 577, 16, 64);
+  BenchVisionAttention(backend, probes, options, 256, 16, 72);
+  BenchCrossAttention(backend, probes, options);
 }
 
 int Main(int argc, char** argv) {

@@ -228,6 +228,53 @@ TEST_P(PagedAttentionTest, WriteKvRotatesTheQueriesInPlace) {
   }
 }
 
+// Of every head the first values turn, in pairs (i, i + half); the rest stay as they are.
+TEST_P(PagedAttentionTest, WriteKvRotatesAPartOfTheHeads) {
+  RandomValues random(27);
+  for (const auto& [head_dim, rotated] :
+       std::vector<std::pair<int, int>>{{20, 6}, {64, 16}, {9, 2}, {80, 80}, {72, 36}}) {
+    SCOPED_TRACE(::testing::Message() << rotated << " of " << head_dim);
+    const AttentionShape shape = {.num_heads = 3, .num_kv_heads = 1, .head_dim = head_dim};
+    const HostMatrix qkv = Stored(random.Matrix(11, shape.qkv_cols()));
+    const HostMatrix angles = random.Matrix(11, rotated);
+    HostMatrix turned = qkv;
+    for (int64_t t = 0; t < 11; ++t) {
+      for (int head = 0; head < 4; ++head) {
+        const float* const x = qkv.row(t) + head * head_dim;
+        float* const y = turned.row(t) + head * head_dim;
+        const int half = rotated / 2;
+        for (int i = 0; i < half; ++i) {
+          const double cosine = angles.row(t)[i], sine = angles.row(t)[half + i];
+          y[i] = static_cast<float>(x[i] * cosine - x[half + i] * sine);
+          y[half + i] = static_cast<float>(x[half + i] * cosine + x[i] * sine);
+        }
+      }
+    }
+    const std::vector<int32_t> pages = {0}, slots = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+    const KvSegment segment = {
+        .num_rows = 11, .pages = pages, .write_slots = slots, .first_visible = 1};
+    const auto pool = MakePoisonedPool(backend_.get(), shape, 1);
+    const GuardedTensor a = GuardedTensor::Output(backend_.get(), angles, TensorUse::kAngles);
+    const HostMatrix after = RunOpOn(backend_.get(), qkv, [&](const Tensor& y) {
+      return backend_->WriteKv(y, &a.view(), 3, absl::MakeConstSpan(&segment, 1), pool.get());
+    });
+    HostMatrix q(11, shape.output_cols()), expected_q = q;
+    for (int64_t t = 0; t < 11; ++t) {
+      std::copy_n(after.row(t), q.cols, q.row(t));
+      std::copy_n(turned.row(t), q.cols, expected_q.row(t));
+    }
+    ExpectNear(q, expected_q, 3e-7);
+    // The keys turned too: attention is that of the turned rows.
+    const GuardedTensor rows = GuardedTensor::Input(backend_.get(), turned);
+    const HostMatrix y = RunOp(backend_.get(), 11, shape.output_cols(), [&](const Tensor& out) {
+      return backend_->PagedAttention(rows.view(), *pool, 3, {.scale = shape.scale()},
+                                      absl::MakeConstSpan(&segment, 1), out);
+    });
+    ExpectNear(y, RunSequence(reference_.get(), shape, turned, 11, {0}), 3e-6);
+    if (HasFailure()) return;
+  }
+}
+
 TEST_P(PagedAttentionTest, WeighsValuesByHand) {
   // q . k0 = 0 and q . k1 = ln 3, so the weights are 1/4 and 3/4.
   const AttentionShape shape = {.num_heads = 1, .num_kv_heads = 1, .head_dim = 2};

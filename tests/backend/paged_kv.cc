@@ -11,6 +11,14 @@ float AttentionShape::scale() const {
   return static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
 }
 
+std::vector<float> AttentionShape::slopes() const {
+  std::vector<float> slopes;
+  for (int h = 1; h <= num_heads; ++h) {
+    slopes.push_back(static_cast<float>(std::exp2(-8.0 * h / num_heads)));
+  }
+  return slopes;
+}
+
 int32_t PagesFor(int64_t num_tokens) {
   return static_cast<int32_t>((num_tokens + kPageSlots - 1) / kPageSlots);
 }
@@ -20,7 +28,8 @@ std::unique_ptr<KvPool> MakePoisonedPool(Backend* backend, const AttentionShape&
   auto pool = MakePool(backend, {.num_pages = num_pages,
                                  .num_kv_heads = shape.num_kv_heads,
                                  .head_dim = shape.head_dim,
-                                 .dtype = shape.kv_dtype});
+                                 .dtype = shape.kv_dtype,
+                                 .keeps_positions = shape.alibi});
   std::vector<int32_t> pages(num_pages), slots(num_pages * kPageSlots);
   std::iota(pages.begin(), pages.end(), 0);
   std::iota(slots.begin(), slots.end(), 0);
@@ -30,7 +39,8 @@ std::unique_ptr<KvPool> MakePoisonedPool(Backend* backend, const AttentionShape&
   const KvSegment all = {.num_rows = static_cast<int32_t>(slots.size()),
                          .pages = pages,
                          .write_slots = slots,
-                         .first_visible = 1};
+                         .first_visible = 1,
+                         .first_position = 1 << 20};
   EXPECT_TRUE(
       backend
           ->WriteKv(nans.view(), nullptr, shape.num_heads, absl::MakeConstSpan(&all, 1), pool.get())
@@ -59,6 +69,8 @@ HostMatrix RunStep(Backend* backend, const AttentionShape& shape,
          .pages = piece.pages,
          .write_slots = absl::MakeConstSpan(positions).subspan(row_begin, piece.count),
          .first_visible = piece.begin + 1,
+         .visible_prefix = piece.visible_prefix,
+         .first_position = piece.position_of_first_token + piece.begin,
          .sums = piece.sums,
          .first_summed_row = piece.first_summed_row});
     row_begin += piece.count;
@@ -80,10 +92,28 @@ HostMatrix RunStep(Backend* backend, const AttentionShape& shape,
                             segments, pool)
                   .ok());
   qkv.CheckGuards();
+  const GuardedTensor slopes = GuardedTensor::Output(
+      backend, RowVector(shape.alibi ? shape.slopes() : std::vector<float>{}), TensorUse::kAngles);
   return RunOp(backend, batch.rows, shape.output_cols(), [&](const Tensor& y) {
-    return backend->PagedAttention(qkv.view(), *pool, shape.num_heads, {.scale = shape.scale()},
-                                   segments, y);
+    return backend->PagedAttention(
+        qkv.view(), *pool, shape.num_heads,
+        {.scale = shape.scale(), .alibi_slopes = shape.alibi ? &slopes.view() : nullptr}, segments,
+        y);
   });
+}
+
+HostMatrix RunSteps(Backend* backend, const AttentionShape& shape, SequencePiece sequence,
+                    const std::vector<int32_t>& counts, KvPool* pool) {
+  HostMatrix y(0, shape.output_cols());
+  for (const int32_t count : counts) {
+    sequence.count = count;
+    const HostMatrix part = RunStep(backend, shape, {sequence}, pool);
+    y.values.insert(y.values.end(), part.values.begin(), part.values.end());
+    y.rows += count;
+    sequence.begin += count;
+    sequence.first_summed_row = std::max(0, sequence.first_summed_row - count);
+  }
+  return y;
 }
 
 HostMatrix RunSequence(Backend* backend, const AttentionShape& shape, const HostMatrix& qkv,

@@ -12,11 +12,12 @@ PREFIXD_INSTANTIATE_FOR_ALL_BACKENDS(RowOpsTest);
 
 const std::vector<int32_t> kOddSizes = {1, 3, 17, 63, 64, 65, 100, 577};
 
-HostMatrix RunRmsNorm(Backend* backend, const HostMatrix& x, const HostMatrix& weight) {
+HostMatrix RunRmsNorm(Backend* backend, const HostMatrix& x, const HostMatrix& weight,
+                      float weight_offset = 0) {
   const GuardedTensor in = GuardedTensor::Input(backend, x);
   const GuardedTensor w = GuardedTensor::Input(backend, weight);
   return RunOp(backend, x.rows, x.cols, [&](const Tensor& y) {
-    return backend->RmsNorm(in.view(), w.view(), {.eps = 1e-5f}, y);
+    return backend->RmsNorm(in.view(), w.view(), {.eps = 1e-5f, .weight_offset = weight_offset}, y);
   });
 }
 
@@ -55,6 +56,49 @@ TEST_P(RowOpsTest, NormsAgreeWithTheReference) {
       // A single column has no variance: rounding alone must not be blown up by 1 / sqrt(eps).
       ExpectNear(RunLayerNorm(backend_.get(), x, weight, bias),
                  RunLayerNorm(reference_.get(), x, weight, bias), 2e-5);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(RowOpsTest, WeightsMayBeDifferencesFromOne) {
+  RandomValues random(17);
+  for (const int64_t cols : GetParam().Sizes(kOddSizes)) {
+    SCOPED_TRACE(cols);
+    const HostMatrix x = Stored(random.Matrix(3, cols));
+    const HostMatrix weight = Stored(random.Matrix(1, cols));
+    HostMatrix expected(3, cols);
+    for (int64_t t = 0; t < 3; ++t) {
+      double squares = 0;
+      for (int64_t c = 0; c < cols; ++c) squares += double{x.row(t)[c]} * x.row(t)[c];
+      for (int64_t c = 0; c < cols; ++c) {
+        expected.row(t)[c] =
+            static_cast<float>(x.row(t)[c] / std::sqrt(squares / static_cast<double>(cols) + 1e-5) *
+                               (1.0 + weight.row(0)[c]));
+      }
+    }
+    ExpectNear(RunRmsNorm(backend_.get(), x, weight, 1.0f), expected, 5e-6);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_P(RowOpsTest, ScaleAndClampWorkOnEveryElement) {
+  RandomValues random(18);
+  for (const int64_t cols : GetParam().Sizes(kOddSizes)) {
+    for (const int64_t rows : {1, 3, 65}) {
+      const HostMatrix start = Stored(random.Matrix(rows, cols));
+      HostMatrix scaled = start, clamped = start;
+      for (float& value : scaled.values) value *= 45.25f;
+      for (float& value : clamped.values) {
+        if (value > 0.375f) value = 0.375f;
+        if (value < -0.375f) value = -0.375f;
+      }
+      ExpectSameBits(RunOpOn(backend_.get(), start,
+                             [&](const Tensor& y) { return backend_->Scale(45.25f, y); }),
+                     Stored(scaled));
+      ExpectSameBits(RunOpOn(backend_.get(), start,
+                             [&](const Tensor& y) { return backend_->Clamp(0.375f, y); }),
+                     clamped);
       if (HasFatalFailure()) return;
     }
   }

@@ -135,6 +135,22 @@ TEST(AttentionPlan, CutsALonePrefillIntoTilesTheLastRowsFirst) {
   EXPECT_EQ(StripsOf(plan), (StripList{{0, 1, 0, 2}, {1, 2, 0, 2}, {2, 3, 0, 2}}));
 }
 
+TEST(AttentionPlan, EveryRowSeesThePrefix) {
+  const Pages pages = {1, 2, 3, 4};
+  AttentionRows rows = DecodeRow(0, 1, pages);
+  rows.num_rows = 50;
+  rows.visible_prefix = 48;
+  EXPECT_EQ(rows.visible(0), 48);
+  EXPECT_EQ(rows.visible(47), 48);
+  EXPECT_EQ(rows.visible(48), 49);
+  EXPECT_EQ(rows.last_visible(), 50);
+  // A reader of the same pages shares all that the rows see whole: the prefix.
+  const AttentionPlan plan = PlanOf({rows, DecodeRow(50, 48, pages)});
+  ASSERT_EQ(plan.tiles.size(), 1u);
+  EXPECT_EQ(plan.members[0].rows.num_rows, 50);
+  EXPECT_EQ(StripsOf(plan), (StripList{{0, 2, 0, 3}, {0, 1, 3, 4}}));
+}
+
 TEST(AttentionPlan, IgnoresSequencesWithoutRows) {
   const Pages pages = {1};
   AttentionRows none = DecodeRow(0, 16, pages);
@@ -169,7 +185,7 @@ void ExpectSound(const std::vector<AttentionRows>& rows, const AttentionPlanOpti
         ASSERT_EQ(covered[m], strip.page_begin);
         covered[m] = strip.page_end;
         if (strip.member_end - strip.member_begin == 1) continue;
-        ASSERT_GE(plan.members[m].rows.first_visible, strip.page_end * kPageRows);
+        ASSERT_GE(plan.members[m].rows.visible(0), strip.page_end * kPageRows);
         for (int page = strip.page_begin; page < strip.page_end; ++page) {
           ASSERT_EQ(plan.members[m].rows.page_ids[page],
                     plan.members[strip.member_begin].rows.page_ids[page]);
@@ -186,7 +202,9 @@ void ExpectSound(const std::vector<AttentionRows>& rows, const AttentionPlanOpti
         ASSERT_TRUE(seen.insert(row).second) << row;
         const AttentionRows& source = *rows_at.at(row);
         ASSERT_EQ(member.page_ids, source.page_ids);
-        ASSERT_EQ(member.first_visible + i, source.first_visible + row - source.row_begin);
+        const int of_source = static_cast<int>(row - source.row_begin);
+        ASSERT_EQ(member.visible(i), source.visible(of_source));
+        ASSERT_EQ(member.first_position + i, source.first_position + of_source);
       }
     }
     ASSERT_EQ(vectors, tile.num_vectors);
@@ -217,6 +235,8 @@ TEST(AttentionPlan, HoldsForRandomTrees) {
       if (random() % 2 == 0) {
         r.num_rows = static_cast<int>(random() % (slots - r.first_visible + 2));
       }
+      if (random() % 3 == 0) r.visible_prefix = static_cast<int>(random() % slots);
+      r.first_position = static_cast<int>(random() % 1000);
       row += r.num_rows;
       rows.push_back(r);
     }

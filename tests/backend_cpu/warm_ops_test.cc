@@ -40,11 +40,12 @@ class WarmOps : public testing::Test {
 
 TEST_F(WarmOps, AllocateNothing) {
   const auto weight = backend_->CreateMatrix(DType::kBF16, kQkvCols, 512).value();
-  const auto pool = backend_->CreateKvPool({40, kKvHeads, kHeadDim, DType::kF32}).value();
+  const auto pool = backend_->CreateKvPool({40, kKvHeads, kHeadDim, DType::kF32, true}).value();
   const Tensor hidden = New(kContext, 512), norm = New(kContext, 512), scale = New(1, 512);
   const Tensor qkv = New(kContext, kQkvCols), out = New(kContext, kHeads * kHeadDim);
   const Tensor angles = New(kContext, kHeadDim);
   const Tensor image = New(40, 3 * kHeads * kHeadDim), features = New(40, kHeads * kHeadDim);
+  const Tensor attended = New(100, kHeads * kHeadDim);
   std::vector<int32_t> pages(40), slots(kContext);
   for (int i = 0; i < 40; ++i) pages[i] = 39 - i;
   for (int i = 0; i < kContext; ++i) slots[i] = i;
@@ -73,6 +74,21 @@ TEST_F(WarmOps, AllocateNothing) {
               .ok();
     return ok && backend_->VisionAttention(image, kHeads, 0.25f, features).ok();
   };
+  // Models of other families: distances, a prefix that sees itself, latents beside the text.
+  const Tensor slopes = New(1, kHeads), latents = New(70, 2 * kHeads * kHeadDim);
+  KvSegment whole_prefix = with_sums(prefill);
+  whole_prefix.visible_prefix = 500;
+  const CrossSegment images[] = {{1, 30, latents}, {31, 9, latents}, {50, 7, latents.Rows(3, 20)}};
+  const auto other_ops = [&] {
+    const auto segments = absl::MakeConstSpan(&whole_prefix, 1);
+    return backend_->WriteKv(qkv, nullptr, kHeads, segments, pool.get()).ok() &&
+           backend_
+               ->PagedAttention(qkv, *pool, kHeads, {.scale = 0.25f, .alibi_slopes = &slopes},
+                                segments, out)
+               .ok() &&
+           backend_->CrossAttention(out.Rows(0, 100), kHeads, 0.25f, images, attended).ok() &&
+           backend_->Scale(2.0f, out).ok() && backend_->Clamp(2.0f, out).ok();
+  };
   // Sequences on one prefix, with a page each of their own.
   std::vector<std::vector<int32_t>> shared_pages;
   std::vector<KvSegment> shared;
@@ -92,7 +108,7 @@ TEST_F(WarmOps, AllocateNothing) {
                                 {kept_pages, kept, spare_pages.last(1), groups}};
   const auto steps = [&] {
     return step(prefill) && step(decode) && step(with_sums(prefill)) && step(with_sums(decode)) &&
-           attend_shared() && backend_->GatherSlots(gathers, pool.get()).ok();
+           attend_shared() && other_ops() && backend_->GatherSlots(gathers, pool.get()).ok();
   };
   ASSERT_TRUE(steps());
   const int64_t before = allocations.load();

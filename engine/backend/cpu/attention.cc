@@ -35,6 +35,8 @@ struct Attention::ThreadScratch {
   float* q;
   float* scores;
   int32_t* visible;
+  float* slopes;         // With ALiBi.
+  float* row_positions;  // With ALiBi.
   States states;
   States block;
 };
@@ -52,6 +54,7 @@ void Attention::AddRowsWithSums(AttentionRows rows, int first_summed_row, float*
   summed.row_begin += first_summed_row;
   summed.num_rows -= first_summed_row;
   summed.first_visible += first_summed_row * rows.visible_step;
+  summed.first_position += first_summed_row;
   if (summed.num_rows > 0) {
     rows.sums = sums_.size();
     sums_.Add(summed, sums);
@@ -140,11 +143,14 @@ void Attention::MakeItems(bool alone) {
   });
 }
 
-absl::Status Attention::Reserve() {
+int64_t Attention::ThreadFloats() const {
   const int64_t n = max_vectors_;
-  const int64_t per_thread = RoundUp16(n * query_stride_) + n * kBlockSlots + RoundUp16(n) +
-                             2 * StateFloats(n, call_.layout.value_stride);
-  PREFIXD_RETURN_IF_ERROR(GrowScratch(per_thread * pool_->num_threads(), &thread_scratch_));
+  return RoundUp16(n * query_stride_) + n * kBlockSlots + 3 * RoundUp16(n) +
+         2 * StateFloats(n, call_.layout.value_stride);
+}
+
+absl::Status Attention::Reserve() {
+  PREFIXD_RETURN_IF_ERROR(GrowScratch(ThreadFloats() * pool_->num_threads(), &thread_scratch_));
   return GrowScratch(part_floats_, &part_scratch_);
 }
 
@@ -161,13 +167,13 @@ Attention::States Attention::PartStates(const Item& item) const {
 Attention::ThreadScratch Attention::ScratchOf(int thread) const {
   const int64_t n = max_vectors_;
   const int64_t states = StateFloats(n, call_.layout.value_stride);
-  const int64_t queries = RoundUp16(n * query_stride_);
-  const int64_t per_thread = queries + n * kBlockSlots + RoundUp16(n) + 2 * states;
   ThreadScratch s;
-  s.q = reinterpret_cast<float*>(thread_scratch_.data()) + thread * per_thread;
-  s.scores = s.q + queries;
-  s.visible = reinterpret_cast<int32_t*>(s.scores + n * kBlockSlots);
-  float* first = s.scores + n * kBlockSlots + RoundUp16(n);
+  s.q = reinterpret_cast<float*>(thread_scratch_.data()) + thread * ThreadFloats();
+  s.scores = s.q + RoundUp16(n * query_stride_);
+  s.slopes = s.scores + n * kBlockSlots;
+  s.row_positions = s.slopes + RoundUp16(n);
+  s.visible = reinterpret_cast<int32_t*>(s.row_positions + RoundUp16(n));
+  float* first = s.row_positions + 2 * RoundUp16(n);
   s.states = StatesAt(first, max_vectors_);
   s.block = StatesAt(first + states, max_vectors_);
   return s;
@@ -187,11 +193,24 @@ void Attention::PackQueries(const Tile& tile, int kv_head, float* q) const {
   }
 }
 
+void Attention::PackBiases(const Tile& tile, int kv_head, const ThreadScratch& scratch) const {
+  int vector = 0;
+  for (int m = tile.member_begin; m < tile.member_end; ++m) {
+    const AttentionRows& rows = plan_.members[m].rows;
+    for (int i = 0; i < rows.num_rows; ++i) {
+      for (int j = 0; j < group_; ++j, ++vector) {
+        scratch.slopes[vector] = call_.alibi_slopes[kv_head * group_ + j];
+        scratch.row_positions[vector] = static_cast<float>(rows.first_position + i);
+      }
+    }
+  }
+}
+
 // The first of the member's vectors that sees a slot of `block`; their number if none does.
 int Attention::FirstVector(const Member& member, int block) const {
   const AttentionRows& rows = member.rows;
   const int hidden = block * kBlockSlots - rows.first_visible + 1;  // Of the first row.
-  if (hidden <= 0) return 0;
+  if (hidden <= 0 || rows.visible_prefix > block * kBlockSlots) return 0;
   if (rows.visible_step == 0) return NumVectors(member);
   return std::min(rows.num_rows, (hidden + rows.visible_step - 1) / rows.visible_step) * group_;
 }
@@ -210,14 +229,16 @@ bool Attention::SelectStrip(const AttentionPlan::Strip& strip, int kv_head, int 
   for (int page = page_begin; page < page_end; ++page) {
     const int index = block * kBlockPages + page;
     const int64_t id = ids == nullptr ? index : ids[index];
-    heads->keys[page] = call_.pages + id * call_.page_bytes + call_.head_bytes * kv_head;
+    heads->keys[page] = call_.page(id) + call_.head_bytes * kv_head;
     heads->values[page] = heads->keys[page] + call_.layout.key_bytes;
+    if (call_.alibi_slopes != nullptr) heads->positions[page] = call_.positions(id);
   }
   // Only rows of one member can see different numbers of the strip's slots.
   SelectVectors(member.vector_begin + FirstVector(member, block),
                 last.vector_begin + NumVectors(last), scratch, out, a);
   a->k_pages = heads->keys;
   a->v_pages = heads->values;
+  a->slot_positions = heads->positions;
   a->page_begin = page_begin;
   a->page_end = page_end;
   return true;
@@ -228,10 +249,18 @@ void Attention::SelectVectors(int first, int last, const ThreadScratch& scratch,
   a->q = scratch.q + int64_t{first} * query_stride_;
   a->rows = last - first;
   a->visible = scratch.visible + first;
+  a->slopes = scratch.slopes + first;
+  a->row_positions = scratch.row_positions + first;
   a->scores = scratch.scores + int64_t{first} * kBlockSlots;
   a->acc = out.acc + int64_t{first} * call_.layout.value_stride;
   a->max = out.max + first;
   a->sum = out.sum + first;
+}
+
+// With ALiBi, as softmax takes them.
+void Attention::ComputeScores(const AttentionBlock& a) const {
+  kernels_->attention_scores(a);
+  if (call_.alibi_slopes != nullptr) kernels_->attention_bias(a);
 }
 
 void Attention::ComputeBlock(const Tile& tile, int kv_head, int block, const ThreadScratch& scratch,
@@ -240,7 +269,7 @@ void Attention::ComputeBlock(const Tile& tile, int kv_head, int block, const Thr
     const Member& member = plan_.members[m];
     int32_t* visible = scratch.visible + member.vector_begin;
     for (int i = 0; i < member.rows.num_rows; ++i) {
-      const int slots = member.rows.first_visible + i * member.rows.visible_step;
+      const int slots = member.rows.visible(i);
       for (int j = 0; j < group_; ++j) {
         *visible++ = std::min(slots - block * kBlockSlots, kBlockSlots);
       }
@@ -259,15 +288,17 @@ void Attention::ComputeBlock(const Tile& tile, int kv_head, int block, const Thr
   };
   if (strips.size() == 1) {
     if (!select(strips[0])) return;
-    kernels_->attention_scores(a);
+    ComputeScores(a);
+    a.scale = call_.softmax_scale();
     kernels_->attention_softmax(a);
     kernels_->attention_values(a);
     return;
   }
   for (const AttentionPlan::Strip& strip : strips) {
-    if (select(strip)) kernels_->attention_scores(a);
+    if (select(strip)) ComputeScores(a);
   }
   SelectVectors(0, tile.num_vectors, scratch, out, &a);
+  a.scale = call_.softmax_scale();
   kernels_->attention_softmax(a);
   for (const AttentionPlan::Strip& strip : strips) {
     if (select(strip)) kernels_->attention_values(a);
@@ -309,6 +340,7 @@ void Attention::RunItem(const Item& item, int thread) const {
   const Tile& tile = plan_.tiles[item.tile];
   const ThreadScratch scratch = ScratchOf(thread);
   PackQueries(tile, item.kv_head, scratch.q);
+  if (call_.alibi_slopes != nullptr) PackBiases(tile, item.kv_head, scratch);
   if (item.block >= 0) {
     return ComputeBlock(tile, item.kv_head, item.block, scratch, PartStates(item));
   }

@@ -61,12 +61,14 @@ class Attention {
   struct PageHeads {
     const std::byte* keys[kBlockPages];
     const std::byte* values[kBlockPages];
+    const float* positions[kBlockPages];  // With ALiBi.
   };
   struct ThreadScratch;
 
   absl::Status Attend();
   bool RunsAlone() const;
   void MakeItems(bool alone);
+  int64_t ThreadFloats() const;
   absl::Status Reserve();
   ThreadScratch ScratchOf(int thread) const;
   States StatesAt(float* base, int num_vectors) const;
@@ -74,6 +76,8 @@ class Attention {
   int NumVectors(const Member& member) const { return member.rows.num_rows * group_; }
   int FirstVector(const Member& member, int block) const;
   void PackQueries(const Tile& tile, int kv_head, float* q) const;
+  void PackBiases(const Tile& tile, int kv_head, const ThreadScratch& scratch) const;
+  void ComputeScores(const AttentionBlock& a) const;
   bool SelectStrip(const AttentionPlan::Strip& strip, int kv_head, int block,
                    const ThreadScratch& scratch, const States& out, PageHeads* heads,
                    AttentionBlock* a) const;

@@ -21,10 +21,19 @@ struct AttentionCall {
   int num_heads = 0;
   int num_kv_heads = 0;
   float scale = 0;
+  const float* alibi_slopes = nullptr;  // [num_heads], or null: scores do not get a bias.
   PageLayout layout{ElementType::kF32, 0};
   const std::byte* pages = nullptr;  // Head h of page p at pages + p * page_bytes + h * head_bytes.
   int64_t page_bytes = 0;
   int64_t head_bytes = 0;
+  int64_t positions_offset = 0;  // Of the positions of a page's slots within it; for ALiBi.
+
+  const std::byte* page(int64_t id) const { return pages + id * page_bytes; }
+  const float* positions(int64_t id) const {
+    return reinterpret_cast<const float*>(page(id) + positions_offset);
+  }
+  // What softmax multiplies the scores with: with a bias they come multiplied.
+  float softmax_scale() const { return alibi_slopes != nullptr ? 1.0f : scale; }
 };
 
 // Multiply-adds below which waking other threads costs more than it gives.

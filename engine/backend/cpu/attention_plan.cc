@@ -16,7 +16,7 @@ using Member = AttentionPlan::Member;
 using Tile = AttentionPlan::Tile;
 
 Entry EntryOf(const AttentionRows& rows) {
-  const int full = rows.page_ids == nullptr ? 0 : rows.first_visible / kPageRows;
+  const int full = rows.page_ids == nullptr ? 0 : rows.visible(0) / kPageRows;
   return {.rows = &rows, .first_page = full > 0 ? rows.page_ids[0] : -1, .full_pages = full};
 }
 
@@ -49,6 +49,7 @@ void AddMember(const AttentionRows& rows, int begin, int count, int common, int 
   member.rows.row_begin += begin;
   member.rows.num_rows = count;
   member.rows.first_visible += begin * rows.visible_step;
+  member.rows.first_position += begin;
   plan->members.push_back(member);
   plan->member_common.push_back(common);
   const int visible = member.rows.last_visible();

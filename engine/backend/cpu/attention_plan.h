@@ -13,6 +13,7 @@
 #ifndef PREFIXD_ENGINE_BACKEND_CPU_ATTENTION_PLAN_H_
 #define PREFIXD_ENGINE_BACKEND_CPU_ATTENTION_PLAN_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -20,16 +21,20 @@
 
 namespace prefixd::cpu {
 
-// Consecutive rows of one sequence; row i sees slots [0, first_visible + i * visible_step).
+// Consecutive rows of one sequence; row i sees slots [0, visible(i)).
 struct AttentionRows {
   int64_t row_begin = 0;
   int num_rows = 0;
   int first_visible = 0;  // >= 1.
   int visible_step = 0;
+  int visible_prefix = 0;             // Slots that every row sees.
+  int first_position = 0;             // Row i's is first_position + i; for ALiBi.
   const int32_t* page_ids = nullptr;  // Null: page i has id i, and nothing is shared.
   int sums = -1;                      // Which rows of AttentionSums these are, or are part of.
 
-  int last_visible() const { return first_visible + (num_rows - 1) * visible_step; }
+  // Never less than that of the row before.
+  int visible(int i) const { return std::max(first_visible + i * visible_step, visible_prefix); }
+  int last_visible() const { return visible(num_rows - 1); }
 };
 
 // A row gives vectors_per_row query vectors to each of num_kv_heads; the plan is of one kv head.

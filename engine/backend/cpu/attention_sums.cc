@@ -21,6 +21,8 @@ constexpr int RoundUp16(int n) { return (n + 15) / 16 * 16; }
 struct AttentionSums::ThreadScratch {
   float* q;              // [tile vectors, query_stride_].
   float* scores;         // [tile vectors, kBlockSlots].
+  float* slopes;         // [tile vectors], with ALiBi.
+  float* row_positions;  // [tile vectors], with ALiBi.
   int32_t* visible;      // [tile vectors].
   float* probabilities;  // [tile_rows_, kMostSlots].
   float* sums;           // [kMostSlots].
@@ -62,7 +64,7 @@ void AttentionSums::MakeItems() {
 int64_t AttentionSums::ThreadFloats() const {
   const int vectors = tile_rows_ * group_;
   return int64_t{RoundUp16(vectors)} * query_stride_ + int64_t{vectors} * kBlockSlots +
-         RoundUp16(vectors) + int64_t{tile_rows_} * kMostSlots + kMostSlots;
+         3 * RoundUp16(vectors) + int64_t{tile_rows_} * kMostSlots + kMostSlots;
 }
 
 absl::Status AttentionSums::Reserve() {
@@ -79,7 +81,9 @@ AttentionSums::ThreadScratch AttentionSums::ScratchOf(int thread) const {
   s.scores = s.q + int64_t{RoundUp16(vectors)} * query_stride_;
   s.probabilities = s.scores + int64_t{vectors} * kBlockSlots;
   s.sums = s.probabilities + int64_t{tile_rows_} * kMostSlots;
-  s.visible = reinterpret_cast<int32_t*>(s.sums + kMostSlots);
+  s.slopes = s.sums + kMostSlots;
+  s.row_positions = s.slopes + RoundUp16(vectors);
+  s.visible = reinterpret_cast<int32_t*>(s.row_positions + RoundUp16(vectors));
   return s;
 }
 
@@ -114,22 +118,41 @@ void AttentionSums::PackQueries(const Rows& r, int begin, int count, int kv_head
   }
 }
 
-// Rows [begin, begin + count), which all see key range_begin. `pages` are those of kv head 0.
+void AttentionSums::PackBiases(const Rows& r, int begin, int count, int kv_head,
+                               const ThreadScratch& scratch) const {
+  int vector = 0;
+  for (int i = begin; i < begin + count; ++i) {
+    for (int j = 0; j < group_; ++j, ++vector) {
+      scratch.slopes[vector] = call_.alibi_slopes[kv_head * group_ + j];
+      scratch.row_positions[vector] = static_cast<float>(r.rows.first_position + i);
+    }
+  }
+}
+
+// Rows [begin, begin + count), which all see key range_begin.
 void AttentionSums::AddTile(const Rows& r, int begin, int count, int range_begin,
-                            const std::byte* const* pages, const ThreadScratch& scratch) const {
+                            const ThreadScratch& scratch) const {
   int32_t* visible = scratch.visible;
   int seen = 0;
   for (int i = begin; i < begin + count; ++i) {
-    seen = std::min(r.rows.first_visible + i - range_begin, range_slots_);
+    seen = std::min(r.rows.visible(i) - range_begin, range_slots_);
     for (int j = 0; j < group_; ++j) *visible++ = seen;
   }
+  const bool alibi = call_.alibi_slopes != nullptr;
   const std::byte* keys[kMostPages];
+  const float* positions[kMostPages];
+  const int32_t* const ids = r.rows.page_ids + range_begin / kPageRows;
   const int num_pages = (seen + kPageRows - 1) / kPageRows;
+  for (int p = 0; p < num_pages && alibi; ++p) positions[p] = call_.positions(ids[p]);
   const AttentionBlock block = {.q = scratch.q,
                                 .q_stride = query_stride_,
                                 .rows = count * group_,
                                 .head_dim = call_.layout.head_dim,
                                 .visible = scratch.visible,
+                                .scale = call_.scale,
+                                .slopes = scratch.slopes,
+                                .row_positions = scratch.row_positions,
+                                .slot_positions = positions,
                                 .type = call_.layout.type,
                                 .k_pages = keys,
                                 .page_begin = 0,
@@ -137,14 +160,18 @@ void AttentionSums::AddTile(const Rows& r, int begin, int count, int range_begin
                                 .scores = scratch.scores};
   for (int kv_head = 0; kv_head < call_.num_kv_heads; ++kv_head) {
     PackQueries(r, begin, count, kv_head, scratch.q);
-    for (int p = 0; p < num_pages; ++p) keys[p] = pages[p] + call_.head_bytes * kv_head;
+    for (int p = 0; p < num_pages; ++p) keys[p] = call_.page(ids[p]) + call_.head_bytes * kv_head;
     kernels_->attention_scores(block);
+    if (alibi) {
+      PackBiases(r, begin, count, kv_head, scratch);
+      kernels_->attention_bias(block);
+    }
     const int64_t vector = r.states + (kv_head * int64_t{r.rows.num_rows} + begin) * group_;
     kernels_->attention_heads({.scores = scratch.scores,
                                .rows = count,
                                .group = group_,
                                .visible = scratch.visible,
-                               .scale = call_.scale,
+                               .scale = call_.softmax_scale(),
                                .max = max() + vector,
                                .factor = factor() + vector,
                                .first = kv_head == 0,
@@ -160,16 +187,14 @@ void AttentionSums::RunItem(const Item& item, int thread) const {
   const Rows& r = rows_[item.index];
   const ThreadScratch scratch = ScratchOf(thread);
   const int num_slots = std::min(r.rows.last_visible() - item.begin, range_slots_);
-  const std::byte* pages[kMostPages];
-  for (int p = 0; p < (num_slots + kPageRows - 1) / kPageRows; ++p) {
-    pages[p] = call_.pages + r.rows.page_ids[item.begin / kPageRows + p] * call_.page_bytes;
-  }
   // The sums of slots that no row sees are neither read nor written.
   std::memcpy(scratch.sums, r.sums + item.begin, num_slots * sizeof(float));
   std::fill(scratch.sums + num_slots, scratch.sums + kMostSlots, 0.0f);
-  const int first_row = std::max(0, item.begin - r.rows.first_visible + 1);
+  // Those before do not see the first of the keys.
+  const int first_row =
+      r.rows.visible_prefix > item.begin ? 0 : std::max(0, item.begin - r.rows.first_visible + 1);
   for (int row = first_row; row < r.rows.num_rows; row += tile_rows_) {
-    AddTile(r, row, std::min(tile_rows_, r.rows.num_rows - row), item.begin, pages, scratch);
+    AddTile(r, row, std::min(tile_rows_, r.rows.num_rows - row), item.begin, scratch);
   }
   std::memcpy(r.sums + item.begin, scratch.sums, num_slots * sizeof(float));
 }

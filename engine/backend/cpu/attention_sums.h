@@ -62,7 +62,9 @@ class AttentionSums {
   float* max() const { return reinterpret_cast<float*>(states_.data()); }
   float* factor() const { return max() + num_states_; }
   void PackQueries(const Rows& r, int begin, int count, int kv_head, float* q) const;
-  void AddTile(const Rows& r, int begin, int count, int range_begin, const std::byte* const* pages,
+  void PackBiases(const Rows& r, int begin, int count, int kv_head,
+                  const ThreadScratch& scratch) const;
+  void AddTile(const Rows& r, int begin, int count, int range_begin,
                const ThreadScratch& scratch) const;
   void RunItem(const Item& item, int thread) const;
 

@@ -13,9 +13,15 @@
 namespace prefixd::cpu {
 namespace {
 
+constexpr int32_t kMostPositions = 1 << 24;  // Exact in f32, as the pool keeps them.
+
 void CheckSegment(const KvSegment& segment, int64_t batch_rows, const KvPoolShape& shape) {
   PREFIXD_CHECK(segment.row_begin >= 0 && segment.num_rows >= 0);
   PREFIXD_CHECK(int64_t{segment.row_begin} + segment.num_rows <= batch_rows);
+  if (shape.keeps_positions) {
+    PREFIXD_CHECK(segment.first_position >= 0 &&
+                  int64_t{segment.first_position} + segment.num_rows <= kMostPositions);
+  }
   for (const int32_t page : segment.pages) PREFIXD_CHECK(page >= 0 && page < shape.num_pages);
 }
 
@@ -28,7 +34,7 @@ absl::Status CpuBackend::WriteKv(const Tensor& qkv, const Tensor* angles, int nu
   const int64_t head_dim = pages.shape().head_dim;
   PREFIXD_CHECK(num_heads >= 1 && qkv.cols == (num_heads + 2 * num_kv_heads) * head_dim);
   if (angles != nullptr) {
-    PREFIXD_CHECK(angles->rows == qkv.rows && angles->cols == head_dim && head_dim % 2 == 0);
+    PREFIXD_CHECK(angles->rows == qkv.rows && angles->cols <= head_dim && angles->cols % 2 == 0);
   }
   segment_rows_.clear();
   for (const KvSegment& segment : segments) {
@@ -48,13 +54,17 @@ absl::Status CpuBackend::WriteKv(const Tensor& qkv, const Tensor* angles, int nu
     const float* v = k + num_kv_heads * head_dim;
     if (angles != nullptr) {
       const float* cosines = RowOf(*angles, row);
-      const int64_t half = head_dim / 2;
+      const int64_t half = angles->cols / 2;
       for (int head = 0; head < num_heads + num_kv_heads; ++head) {
         kernels_->rotate(cosines, cosines + half, half, q + head * head_dim);
       }
     }
     const int32_t slot = segment->write_slots[i];
-    std::byte* head = pages.head(segment->pages[slot / kPageSlots], 0);
+    const int32_t page = segment->pages[slot / kPageSlots];
+    if (pages.shape().keeps_positions) {
+      pages.positions(page)[slot % kPageSlots] = static_cast<float>(segment->first_position + i);
+    }
+    std::byte* head = pages.head(page, 0);
     for (int kv = 0; kv < num_kv_heads; ++kv, head += pages.layout().head_bytes()) {
       pages.layout().WriteSlot(slot % kPageSlots, k + kv * head_dim, v + kv * head_dim, head);
     }
@@ -70,6 +80,12 @@ absl::Status CpuBackend::PagedAttention(const Tensor& q, const KvPool& pool, int
   const int64_t width = int64_t{num_heads} * shape.head_dim;
   PREFIXD_CHECK(num_heads >= 1 && num_heads % shape.num_kv_heads == 0);
   PREFIXD_CHECK(q.rows == y.rows && q.cols >= width && y.cols == width);
+  const float* slopes = nullptr;
+  if (options.alibi_slopes != nullptr) {
+    PREFIXD_CHECK(shape.keeps_positions);
+    CheckRow(*options.alibi_slopes, num_heads);
+    slopes = RowOf(*options.alibi_slopes, 0);
+  }
   attention_.Begin({.q = RowOf(q, 0),
                     .q_stride = q.row_stride,
                     .y = RowOf(y, 0),
@@ -77,19 +93,24 @@ absl::Status CpuBackend::PagedAttention(const Tensor& q, const KvPool& pool, int
                     .num_heads = num_heads,
                     .num_kv_heads = shape.num_kv_heads,
                     .scale = options.scale,
+                    .alibi_slopes = slopes,
                     .layout = pages.layout(),
                     .pages = pages.page(0),
                     .page_bytes = pages.page_bytes(),
-                    .head_bytes = pages.layout().head_bytes()});
+                    .head_bytes = pages.layout().head_bytes(),
+                    .positions_offset = pages.positions_offset()});
   for (const KvSegment& segment : segments) {
     CheckSegment(segment, q.rows, shape);
-    const int64_t last_visible = int64_t{segment.first_visible} + segment.num_rows - 1;
-    PREFIXD_CHECK(segment.first_visible >= 1);
+    const int64_t last_visible = std::max<int64_t>(
+        int64_t{segment.first_visible} + segment.num_rows - 1, segment.visible_prefix);
+    PREFIXD_CHECK(segment.first_visible >= 1 && segment.visible_prefix >= 0);
     PREFIXD_CHECK(last_visible <= static_cast<int64_t>(segment.pages.size()) * kPageSlots);
     const AttentionRows rows = {.row_begin = segment.row_begin,
                                 .num_rows = segment.num_rows,
                                 .first_visible = segment.first_visible,
                                 .visible_step = 1,
+                                .visible_prefix = segment.visible_prefix,
+                                .first_position = segment.first_position,
                                 .page_ids = segment.pages.data()};
     if (segment.sums == nullptr) {
       attention_.AddRows(rows);
@@ -100,54 +121,6 @@ absl::Status CpuBackend::PagedAttention(const Tensor& q, const KvPool& pool, int
     const int first_row = std::min(segment.first_summed_row, segment.num_rows);
     attention_.AddRowsWithSums(rows, first_row, RowOf(*segment.sums, 0));
   }
-  return attention_.Run();
-}
-
-absl::Status CpuBackend::CrossAttention(const Tensor&, int, float, absl::Span<const CrossSegment>,
-                                        const Tensor&) {
-  return absl::UnimplementedError("backend cpu has no cross-attention");
-}
-
-absl::Status CpuBackend::VisionAttention(const Tensor& qkv, int num_heads, float scale,
-                                         const Tensor& y) {
-  PREFIXD_CHECK(num_heads >= 1 && y.cols % num_heads == 0 && qkv.cols == 3 * y.cols);
-  PREFIXD_CHECK(qkv.rows == y.rows && y.cols >= num_heads && y.cols / num_heads <= 65536);
-  if (y.rows == 0) return absl::OkStatus();
-  const int head_dim = static_cast<int>(y.cols / num_heads);
-  const PageLayout layout(ElementType::kF32, head_dim);
-  const int64_t num_pages = (qkv.rows + kPageSlots - 1) / kPageSlots;
-  const int64_t head_bytes = num_pages * layout.head_bytes();  // The pages of a head lie together.
-  const auto bytes =
-      SizeProduct({static_cast<uint64_t>(num_heads), static_cast<uint64_t>(head_bytes)});
-  if (!bytes.has_value() || vision_pages_.size_bytes() < *bytes) {
-    vision_pages_ = Buffer();
-    PREFIXD_ASSIGN_OR_RETURN(vision_pages_,
-                             AllocateZeroed(bytes, MemoryUse::kDense, "image keys and values"));
-  }
-  ForRows(qkv.rows, 4 * y.cols, [&](int64_t row) {
-    const float* k = RowOf(qkv, row) + y.cols;
-    const float* v = k + y.cols;
-    std::byte* head = vision_pages_.data() + row / kPageSlots * layout.head_bytes();
-    for (int h = 0; h < num_heads; ++h, head += head_bytes) {
-      const int64_t column = int64_t{h} * head_dim;
-      layout.WriteSlot(static_cast<int>(row % kPageSlots), k + column, v + column, head);
-    }
-  });
-  attention_.Begin({.q = RowOf(qkv, 0),
-                    .q_stride = qkv.row_stride,
-                    .y = RowOf(y, 0),
-                    .y_stride = y.row_stride,
-                    .num_heads = num_heads,
-                    .num_kv_heads = num_heads,
-                    .scale = scale,
-                    .layout = layout,
-                    .pages = vision_pages_.data(),
-                    .page_bytes = layout.head_bytes(),
-                    .head_bytes = head_bytes});
-  attention_.AddRows({.row_begin = 0,
-                      .num_rows = static_cast<int>(qkv.rows),
-                      .first_visible = static_cast<int>(qkv.rows),
-                      .visible_step = 0});
   return attention_.Run();
 }
 

@@ -13,7 +13,9 @@
 #include "absl/types/span.h"
 #include "engine/backend/backend.h"
 #include "engine/backend/cpu/attention.h"
+#include "engine/backend/cpu/attention_call.h"
 #include "engine/backend/cpu/kernels.h"
+#include "engine/backend/cpu/kv_pool.h"
 #include "engine/backend/cpu/level.h"
 #include "engine/backend/cpu/thread_pool.h"
 
@@ -72,6 +74,20 @@ class CpuBackend final : public Backend {
   // Calls body(row) for every row, on all threads if the work (in elements) is worth it.
   void ForRows(int64_t rows, int64_t elements_per_row, absl::FunctionRef<void(int64_t)> body);
 
+  // Attention to keys and values that lie in rows of matrices, not in pages: they are copied into
+  // pages of scratch, the heads' apart, whose ids go from matrix to matrix.
+  struct DenseKv {
+    Tensor k, v;             // [rows, H * head_dim].
+    int64_t first_page = 0;  // Set by CopyToPages.
+
+    int64_t num_pages() const { return (k.rows + kPageSlots - 1) / kPageSlots; }
+  };
+  // Errors: RESOURCE_EXHAUSTED.
+  absl::Status CopyToPages(const PageLayout& layout, int num_heads, absl::Span<DenseKv> matrices);
+  // The call that reads them.
+  AttentionCall DenseCall(const Tensor& q, int num_heads, float scale, const PageLayout& layout,
+                          const Tensor& y) const;
+
   // The rows of x as bf16 pairs, in scratch. Errors: RESOURCE_EXHAUSTED.
   absl::StatusOr<Tensor> PackPairs(const Tensor& x);
 
@@ -80,9 +96,17 @@ class CpuBackend final : public Backend {
   const Kernels* const kernels_;
   ThreadPool pool_;
   Attention attention_;
-  std::vector<Buffer> accumulators_;  // One per thread, for Linear: sums, then widened weights.
-  Buffer pairs_;                      // Rounded activations; only grows.
-  Buffer vision_pages_;               // K and V of an image in page layout; only grows.
+  std::vector<Buffer> accumulators_;     // One per thread, for Linear: sums, then widened weights.
+  Buffer pairs_;                         // Rounded activations; only grows.
+  Buffer dense_pages_;                   // Of CopyToPages; only grows.
+  int64_t num_dense_pages_ = 0;          // Of each head.
+  std::vector<int32_t> dense_page_ids_;  // 0, 1, ...
+  std::vector<DenseKv> dense_kv_;
+  struct PageOfDense {
+    const DenseKv* kv;
+    int64_t page;  // Within it.
+  };
+  std::vector<PageOfDense> pages_of_dense_;
   struct RowOfSegment {
     const KvSegment* segment;
     int32_t row;

@@ -110,6 +110,16 @@ void AveragePage(const GatherHead& head, int32_t page, int count) {
   }
 }
 
+// Slots [16 page, 16 page + count): those of their (first) sources.
+void MovePositions(const PagedKvPool& pages, const SlotGather& gather, int32_t page, int count) {
+  float* const to = pages.positions(gather.destination_pages[page]);
+  for (int s = 0; s < count; ++s) {
+    const int32_t d = page * kPageSlots + s;
+    const int32_t source = gather.sources[gather.first_source.empty() ? d : gather.first_source[d]];
+    to[s] = pages.positions(gather.source_pages[source / kPageSlots])[source % kPageSlots];
+  }
+}
+
 }  // namespace
 
 absl::Status CpuBackend::GatherSlots(absl::Span<const SlotGather> gathers, KvPool* pool) {
@@ -127,6 +137,9 @@ absl::Status CpuBackend::GatherSlots(absl::Span<const SlotGather> gathers, KvPoo
             const auto [gather, page] = gather_pages_[item / num_kv_heads];
             const GatherHead head = {pages, *gather, static_cast<int>(item % num_kv_heads)};
             const int count = std::min(NumDestinations(*gather) - page * kPageSlots, kPageSlots);
+            if (head.kv_head == 0 && pages.shape().keeps_positions) {
+              MovePositions(pages, *gather, page, count);
+            }
             if (gather->first_source.empty()) {
               CopySlots(head, page, count);
             } else {

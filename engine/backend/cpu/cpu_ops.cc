@@ -28,8 +28,6 @@ constexpr int64_t kMaxBlockRows = 192;  // Rows per item of Linear.
 constexpr int64_t kMinBlockRows = 48;
 constexpr int64_t kInlineProducts = 64 << 10;  // Multiply-adds that one thread does alone.
 
-void CheckRow(const Tensor& x, int64_t cols) { PREFIXD_CHECK(x.rows == 1 && x.cols == cols); }
-
 // Rows per item: large enough to reuse a chunk of weights, small enough that every thread has work.
 int64_t BlockRows(int64_t rows, int64_t num_panels, int num_threads) {
   int64_t block = kMaxBlockRows;
@@ -145,7 +143,8 @@ absl::Status CpuBackend::RmsNorm(const Tensor& x, const Tensor& weight,
   PREFIXD_CHECK(x.rows == y.rows && x.cols == y.cols);
   CheckRow(weight, x.cols);
   ForRows(x.rows, x.cols, [&](int64_t row) {
-    kernels_->rms_norm(RowOf(x, row), RowOf(weight, 0), options.eps, x.cols, RowOf(y, row));
+    kernels_->rms_norm(RowOf(x, row), RowOf(weight, 0), options.weight_offset, options.eps, x.cols,
+                       RowOf(y, row));
   });
   return absl::OkStatus();
 }
@@ -180,12 +179,21 @@ absl::Status CpuBackend::Add(const Tensor& x, const Tensor& y) {
   return absl::OkStatus();
 }
 
-absl::Status CpuBackend::Scale(float, const Tensor&) {
-  return absl::UnimplementedError("backend cpu does not scale");
+absl::Status CpuBackend::Scale(float factor, const Tensor& y) {
+  ForRows(y.rows, y.cols, [&](int64_t row) {
+    float* const out = RowOf(y, row);
+    for (int64_t i = 0; i < y.cols; ++i) out[i] *= factor;
+  });
+  return absl::OkStatus();
 }
 
-absl::Status CpuBackend::Clamp(float, const Tensor&) {
-  return absl::UnimplementedError("backend cpu does not clamp");
+absl::Status CpuBackend::Clamp(float limit, const Tensor& y) {
+  PREFIXD_CHECK(limit > 0);
+  ForRows(y.rows, y.cols, [&](int64_t row) {
+    float* const out = RowOf(y, row);
+    for (int64_t i = 0; i < y.cols; ++i) out[i] = std::min(std::max(out[i], -limit), limit);
+  });
+  return absl::OkStatus();
 }
 
 absl::Status CpuBackend::RotaryAngles(absl::Span<const int32_t> positions,

@@ -75,6 +75,10 @@ struct AttentionBlock {
   // goes. Softmax leaves rows with 0 or less alone.
   const int32_t* visible = nullptr;
   float scale = 0;
+  // For attention_bias. [rows] each, and per page the positions of its 16 slots.
+  const float* slopes = nullptr;
+  const float* row_positions = nullptr;
+  const float* const* slot_positions = nullptr;
   ElementType type = ElementType::kF32;  // kF32 or kBF16, of K and V.
   // Per page of 16 slots. K: kF32 [head_dim][16], kBF16 [ceil(head_dim / 2)][16][2].
   // V: [16][value_stride]. 64-byte aligned.
@@ -116,6 +120,9 @@ struct Kernels {
   void (*pair_product)(const PanelProduct& product);
 
   void (*attention_scores)(const AttentionBlock& block);
+  // scores[r, s] := scale * scores[r, s] + slopes[r] * (slot position of s - row_positions[r]), the
+  // scaled score rounded first; for the page range, in place. Softmax takes these with scale 1.
+  void (*attention_bias)(const AttentionBlock& block);
   void (*attention_softmax)(const AttentionBlock& block);
   void (*attention_values)(const AttentionBlock& block);
   // (max, sum, acc[n]) := merge of itself and a later block. n is a multiple of 16.
@@ -126,8 +133,9 @@ struct Kernels {
   void (*attention_fold)(const float* p, ptrdiff_t p_stride, int rows, int n, float factor,
                          float* sums);
 
-  // y may be x.
-  void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* y);
+  // y may be x. The weights are offset + weight.
+  void (*rms_norm)(const float* x, const float* weight, float offset, float eps, int64_t n,
+                   float* y);
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, int64_t n,
                      float* y);
   // y = activation(gate) * up.

@@ -53,9 +53,11 @@ absl::StatusOr<std::unique_ptr<PagedKvPool>> PagedKvPool::Create(const KvPoolSha
   }
   const PageLayout layout(shape.dtype == DType::kF32 ? ElementType::kF32 : ElementType::kBF16,
                           shape.head_dim);
-  const auto size = SizeProduct({static_cast<uint64_t>(layout.head_bytes()),
-                                 static_cast<uint64_t>(shape.num_kv_heads),
-                                 static_cast<uint64_t>(shape.num_pages)});
+  // Below 2^54 by the cap.
+  const uint64_t heads =
+      static_cast<uint64_t>(layout.head_bytes()) * static_cast<uint64_t>(shape.num_kv_heads);
+  const uint64_t positions = shape.keeps_positions ? kPageRows * sizeof(float) : 0;
+  const auto size = SizeProduct({heads + positions, static_cast<uint64_t>(shape.num_pages)});
   PREFIXD_ASSIGN_OR_RETURN(Buffer buffer, AllocateZeroed(size, MemoryUse::kSparse, "KV pages"));
   return std::unique_ptr<PagedKvPool>(new PagedKvPool(shape, layout, std::move(buffer)));
 }

@@ -14,6 +14,11 @@ inline float* RowOf(const Tensor& x, int64_t row) {
   return reinterpret_cast<float*>(x.data) + row * x.row_stride;
 }
 
+// A vector of that length.
+inline void CheckRow(const Tensor& x, int64_t cols) {
+  PREFIXD_CHECK(x.rows == 1 && x.cols == cols);
+}
+
 }  // namespace prefixd::cpu
 
 #endif  // PREFIXD_ENGINE_BACKEND_CPU_TENSOR_ACCESS_H_

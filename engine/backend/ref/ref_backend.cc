@@ -433,9 +433,6 @@ class RefBackend final : public Backend {
     for (const PageCopy& copy : copies) {
       PREFIXD_CHECK(exists(copy.source) && exists(copy.destination));
       std::copy_n(pages->page(copy.source), pages->page_values(), pages->page(copy.destination));
-      for (int32_t s = 0; s < kPageSlots; ++s) {
-        pages->set_position(copy.destination, s, pages->position(copy.source, s));
-      }
     }
     return absl::OkStatus();
   }
