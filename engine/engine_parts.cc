@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,8 +17,10 @@
 #include "base/status_macros.h"
 #include "engine/error_reasons.h"
 #include "engine/open_backend.h"
+#include "engine/open_tokenizer.h"
 #include "engine/tokenizer/limits.h"
 #include "engine/tokenizer/tokenizer_config.h"
+#include "engine/weights/gguf.h"
 
 namespace prefixd {
 namespace {
@@ -50,13 +53,30 @@ absl::StatusOr<ImageDecodeOptions> DecodeOptions(const EngineOptions& options) {
   return decode;
 }
 
+// Feeds the part of a GGUF file that is in front of the weights.
+absl::Status DigestGguf(const std::string& path, Sha256* hash) {
+  PREFIXD_ASSIGN_OR_RETURN(const File file, File::Open(path));
+  PREFIXD_ASSIGN_OR_RETURN(const GgufHeader header, ReadGgufHeader(file));
+  std::string bytes(header.size_bytes, '\0');
+  PREFIXD_RETURN_IF_ERROR(
+      file.ReadAt(0, absl::MakeSpan(reinterpret_cast<uint8_t*>(bytes.data()), bytes.size())));
+  hash->Update(absl::string_view("gguf")).Update(uint64_t{bytes.size()}).Update(bytes);
+  return absl::OkStatus();
+}
+
 // Identifies what the answers depend on besides the weights' bytes.
-absl::StatusOr<std::string> DigestFiles(const std::string& directory) {
+absl::StatusOr<std::string> DigestFiles(const std::string& model_path) {
   Sha256 hash;
+  PREFIXD_ASSIGN_OR_RETURN(const std::optional<std::string> gguf, FindGgufFile(model_path));
+  if (gguf.has_value()) {
+    PREFIXD_RETURN_IF_ERROR(DigestGguf(*gguf, &hash));
+    return ToHex(hash.Finish());
+  }
   for (const char* name :
        {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-        "preprocessor_config.json", "processor_config.json", "chat_template.jinja"}) {
-    const std::string path = absl::StrCat(directory, "/", name);
+        "preprocessor_config.json", "processor_config.json", "chat_template.jinja",
+        "tokenizer.model", "vocab.json", "merges.txt"}) {
+    const std::string path = absl::StrCat(model_path, "/", name);
     if (!FileExists(path)) continue;
     PREFIXD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, kMaxDigestedFileBytes));
     hash.Update(absl::string_view(name)).Update(uint64_t{bytes.size()}).Update(bytes);
@@ -78,7 +98,7 @@ std::string ModelName(const EngineOptions& options) {
   if (!options.model_name.empty()) return options.model_name;
   std::filesystem::path path = std::filesystem::path(options.model_path).lexically_normal();
   if (path.filename().empty()) path = path.parent_path();
-  return path.filename().string();
+  return path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
 }
 
 // What a chat template prints as bos_token and the like.
@@ -124,10 +144,10 @@ absl::Status OpenPrompts(EngineParts* parts) {
   const EngineOptions& options = parts->options;
   const ModelSpec& spec = parts->model_files->spec();
   PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<const Tokenizer> tokenizer,
-                           Tokenizer::Load(options.model_path));
+                           OpenTokenizer(options.model_path));
   if (tokenizer->vocab_size() > spec.vocab_size) {
     return absl::InvalidArgumentError(
-        absl::StrCat(options.model_path, "/tokenizer.json: ", tokenizer->vocab_size(),
+        absl::StrCat(options.model_path, ": the tokenizer has ", tokenizer->vocab_size(),
                      " tokens, the model has ", spec.vocab_size, " embedding rows"));
   }
   absl::StatusOr<std::unique_ptr<const ChatTemplate>> chat =

@@ -322,7 +322,27 @@ TokenDraw ModelRunner::DrawFor(SampleSource* source) {
   source->watched = source->request->guarded && sequence.choice == 0 && fresh;
   if (source->wants_logprobs) draw.num_logprobs = *request.output.logprobs;
   if (source->watched) draw.num_logprobs = std::max(draw.num_logprobs, 1);
+  if (source->request->beams) draw.num_logprobs = kBeamCandidates;
   return draw;
+}
+
+// What may follow a beam, best first.
+std::vector<BeamSearch::Candidate> ModelRunner::CandidatesOf(const ActiveRequest& request,
+                                                             const DrawnToken& drawn) const {
+  const auto contains = [](const std::vector<int32_t>& ids, int32_t id) {
+    return std::find(ids.begin(), ids.end(), id) != ids.end();
+  };
+  const StoppingParams& stopping = request.request.stopping;
+  const bool too_early =
+      static_cast<int32_t>(request.first().generated.size()) < stopping.min_tokens;
+  std::vector<BeamSearch::Candidate> candidates;
+  for (const RankedToken& token : drawn.top) {
+    const bool ends = contains(model_->spec().generation.eos_token_ids, token.id) ||
+                      contains(stopping.stop_token_ids, token.id);
+    if (contains(never_sampled_, token.id) || (too_early && ends)) continue;
+    candidates.push_back({token.id, token.logprob});
+  }
+  return candidates;
 }
 
 absl::Status ModelRunner::Collect(std::vector<SampledToken>* samples) {
@@ -352,6 +372,7 @@ absl::Status ModelRunner::Collect(std::vector<SampledToken>* samples) {
                                 static_cast<size_t>(*source.request->request.output.logprobs)));
       sampled.logprobs = LogprobsOf(drawn);
     }
+    if (source.request->beams) sampled.candidates = CandidatesOf(*source.request, drawn);
     samples->push_back(std::move(sampled));
   }
   return absl::OkStatus();

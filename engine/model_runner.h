@@ -27,6 +27,7 @@ struct SampledToken {
   Sequence* sequence = nullptr;
   int32_t token = -1;  // -1: the logits were not finite.
   std::optional<LogprobEntry> logprobs;
+  std::vector<BeamSearch::Candidate> candidates;  // Of a beam, instead of the token.
 };
 
 // What is known of a step when it is launched.
@@ -105,6 +106,8 @@ class ModelRunner {
   void PadDecodes(const StepPlan& plan);
   absl::Status DrawTokens();
   TokenDraw DrawFor(SampleSource* source);
+  std::vector<BeamSearch::Candidate> CandidatesOf(const ActiveRequest& request,
+                                                  const DrawnToken& drawn) const;
   void FinishPrefill(const PrefillPiece& piece);
 
   Backend* const backend_;

@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "base/planted_bug.h"
 #include "cache/kv_sequence.h"
+#include "engine/beam_search.h"
 #include "engine/feature_cache.h"
 #include "engine/models/model.h"
 #include "engine/prefix_registry.h"
@@ -98,6 +99,13 @@ struct ImageProgress {
   FeatureSource source = FeatureSource::kNone;
 };
 
+// Of a request that searches with beams, which are its choices until the search is over.
+struct BeamState {
+  BeamSearch search;
+  std::vector<std::vector<BeamSearch::Candidate>> candidates;  // By choice; empty: not drawn yet.
+  uint64_t advanced_in = 0;  // The step whose draws let the beams go on last.
+};
+
 // A request that was prepared: waiting, in prefill, or decoding.
 struct ActiveRequest {
   enum class Phase { kWaiting, kPrefill, kDecode };
@@ -144,6 +152,7 @@ struct ActiveRequest {
 
   std::vector<ContentKey> keys;  // Of the columns of choices[0]->tokens, as far as they are needed.
   std::vector<std::unique_ptr<Sequence>> choices;  // One during prefill; all of them afterwards.
+  std::optional<BeamState> beams;
 
   RetentionState retention;
   bool guarded = false;  // The quality guard replays it when it has finished.

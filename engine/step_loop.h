@@ -155,6 +155,9 @@ class StepLoop {
   void EndPrefill(ActiveRequest* request);
   void ChargeTenants(const StepPlan& plan);
   void Absorb(SampledToken* sampled);
+  void AbsorbBeam(SampledToken* sampled);
+  void AdvanceBeams(ActiveRequest* request);
+  void FinishBeams(ActiveRequest* request, bool with_alive, FinishReason cut);
   void EmitToken(const SampledToken& sampled, std::string text);
   void ObserveStep(absl::Duration elapsed);
   // Takes the tokens of the oldest step in flight; what they end is swept.

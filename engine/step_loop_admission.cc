@@ -108,6 +108,9 @@ void StepLoop::Preempt(ActiveRequest* request) {
     Retire(choice.get());
   }
   if (request->retention.on()) RewindUnderBudget(request);
+  if (request->beams) {
+    for (auto& candidates : request->beams->candidates) candidates.clear();
+  }
   for (ImageProgress& image : request->images) image.features = nullptr;
   request->DropEncoding();
   request->phase = ActiveRequest::Phase::kWaiting;

@@ -34,6 +34,7 @@ bool StepLoop::DecodesOn(const ActiveRequest& request, absl::Time now) const {
   if (request.parked) return true;
   if (request.phase != ActiveRequest::Phase::kDecode) return false;
   if (UsesPenalties(request.request.sampling)) return false;  // They count the last token.
+  if (request.beams) return false;
   // Scores are cleared, and victims chosen, on the host.
   return std::all_of(request.choices.begin(), request.choices.end(), [](const auto& choice) {
     return choice->finished || (choice->scores.empty() && choice->pending_rows() == 1);

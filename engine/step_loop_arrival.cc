@@ -15,6 +15,11 @@
 namespace prefixd {
 namespace {
 
+// Choices, or the beams that choices are taken from.
+int32_t NumSequences(const Request& request) {
+  return std::max(request.output.num_choices, request.sampling.num_beams);
+}
+
 uint64_t DrawSeed() {
   std::random_device device;
   return (uint64_t{device()} << 32) | device();
@@ -36,7 +41,7 @@ void StepLoop::Accept(std::unique_ptr<ActiveRequest> request) {
 }
 
 absl::Status StepLoop::Prepare(ActiveRequest* request) {
-  const int32_t num_choices = request->request.output.num_choices;
+  const int32_t num_choices = NumSequences(request->request);
   const TextStreamer::Options text{.stop = request->request.stopping.stop,
                                    .include_stop = request->request.stopping.include_stop};
   for (int32_t i = 0; i < num_choices; ++i) {
@@ -64,6 +69,12 @@ absl::Status StepLoop::Prepare(ActiveRequest* request) {
   PREFIXD_RETURN_IF_ERROR(PrepareRetention(request));
   PREFIXD_RETURN_IF_ERROR(ForceOutput(request));
   if (request->pins == nullptr) CapOutput(request);
+  const SamplingParams& sampling = request->request.sampling;
+  if (sampling.num_beams > 1) {
+    request->beams.emplace(BeamState{
+        .search = BeamSearch(sampling.num_beams, sampling.length_penalty, request->max_new_tokens),
+        .candidates = std::vector<std::vector<BeamSearch::Candidate>>(num_choices)});
+  }
   request->max_pages = PagesFor(*request, request->pins == nullptr ? request->max_new_tokens : 1);
   if (request->whole_prompt && request->prompt.root_key && !request->retention.on()) {
     // Whoever stands on the snapshot of its prompt copies a page a layer. Not where there is no
@@ -78,7 +89,8 @@ absl::Status StepLoop::Prepare(ActiveRequest* request) {
       std::min(options_.max_running, options_.tenants[request->tenant].max_running);
   if (num_choices > max_choices) {
     return MakeError(absl::StatusCode::kInvalidArgument, reason::kParameterOutOfRange,
-                     absl::StrCat("n is ", num_choices, ", the server runs at most ", max_choices));
+                     absl::StrCat(sampling.num_beams > 1 ? "num_beams" : "n", " is ", num_choices,
+                                  ", the server runs at most ", max_choices));
   }
   PREFIXD_RETURN_IF_ERROR(CheckFits(*request));
   request->expected_rows = ExpectedRows(*request);
@@ -99,19 +111,30 @@ absl::Status StepLoop::CheckCombination(const ActiveRequest& request) const {
                      "it can be pinned and shared",
                      {{"field", "prefix"}});
   }
-  if (wanted.sampling.num_beams > 1) {
-    return MakeError(absl::StatusCode::kUnimplemented, reason::kFeatureUnsupported,
-                     "sampling.num_beams: beam search is not there yet",
-                     {{"field", "sampling.num_beams"}});
+  const SamplingParams& sampling = wanted.sampling;
+  const bool asks_budget =
+      wanted.retention.scope.value_or(RetentionScope::kOff) != RetentionScope::kOff ||
+      wanted.retention.budget.value_or(1.0) < 1.0;
+  if (sampling.num_beams > 1) {
+    constexpr absl::string_view kField = "sampling.num_beams";
+    if (wanted.output.num_choices > sampling.num_beams) {
+      return refuse(kField, absl::StrCat(sampling.num_beams, ", fewer than output.n, ",
+                                         wanted.output.num_choices));
+    }
+    if (sampling.temperature > 0) return refuse(kField, "beam search together with a temperature");
+    if (UsesPenalties(sampling) || !sampling.logit_bias.empty()) {
+      return refuse(kField, "beam search together with penalties or a logit bias");
+    }
+    if (asks_budget) return refuse(kField, "beam search together with a KV budget");
+    if (wanted.output.logprobs || !wanted.stopping.stop.empty()) {
+      return refuse(kField, "beam search together with output.logprobs or stopping.stop");
+    }
+    if (!wanted.forced_output.empty()) return refuse(kField, "beam search of a forced output");
   }
   if (!wanted.recompute_all) return absl::OkStatus();
   if (request.prefix_rows > 0) return refuse("kv_cache", "DISABLED together with a named prefix");
-  if (wanted.retention.scope.value_or(RetentionScope::kOff) != RetentionScope::kOff ||
-      wanted.retention.budget.value_or(1.0) < 1.0) {
-    return refuse("kv_cache", "DISABLED together with a KV budget");
-  }
-  if (wanted.sampling.num_beams > 1)
-    return refuse("kv_cache", "DISABLED together with beam search");
+  if (asks_budget) return refuse("kv_cache", "DISABLED together with a KV budget");
+  if (sampling.num_beams > 1) return refuse("kv_cache", "DISABLED together with beam search");
   return absl::OkStatus();
 }
 
@@ -173,7 +196,7 @@ int64_t StepLoop::PagesFor(const ActiveRequest& request, int64_t new_tokens) con
   // Without a cache each choice computes the prompt for itself.
   const int64_t common = request.request.recompute_all ? 0 : prompt / kPageSlots * kPageSlots;
   const int64_t shared = cache_.PagesForTokens(common);
-  return one + (request.request.output.num_choices - 1) * (one - shared);
+  return one + (NumSequences(request.request) - 1) * (one - shared);
 }
 
 // What is neither cached nor computed for a request before it.

@@ -115,6 +115,10 @@ void StepLoop::AddToTotals(const ActiveRequest& request) {
 
 void StepLoop::TimeUp(ActiveRequest* request) {
   if (!request->started) Announce(request);
+  if (request->beams) {
+    FinishBeams(request, /*with_alive=*/true, FinishReason::kTimeLimit);
+    return;
+  }
   for (const auto& choice : request->choices) {
     if (choice->finished) continue;
     std::string text = choice->streamer.Finish();

@@ -58,7 +58,10 @@ int64_t MostSlots(const RetentionState& retention, const LayerBudget& budget, in
 // --- Arrival -------------------------------------------------------------------------------------
 
 absl::Status StepLoop::PrepareRetention(ActiveRequest* request) {
-  if (request->pins != nullptr || request->request.recompute_all) return absl::OkStatus();
+  if (request->pins != nullptr || request->request.recompute_all ||
+      request->request.sampling.num_beams > 1) {
+    return absl::OkStatus();
+  }
   PREFIXD_ASSIGN_OR_RETURN(
       request->retention,
       options_.retention->Resolve(request->request.retention,

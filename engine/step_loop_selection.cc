@@ -183,7 +183,8 @@ void StepLoop::DropAfterDecode() {
     const RetentionState& retention = decode.request->retention;
     if (!retention.on() || decode.request->ended) continue;
     Sequence* const sequence = decode.sequence;
-    if (PREFIXD_PLANTED(kReplaySkipsDrops) && sequence->was_sent(sequence->generated.size())) continue;
+    if (PREFIXD_PLANTED(kReplaySkipsDrops) && sequence->was_sent(sequence->generated.size()))
+      continue;
     const absl::StatusOr<int32_t> dropped =
         compressor_.Drop(retention.recipe, sequence->scores, &sequence->kv);
     if (dropped.ok()) {

@@ -26,6 +26,10 @@ void StepLoop::Absorb(SampledToken* sampled) {
                             "the model's logits are not finite"));
     return;
   }
+  if (request->beams) {
+    AbsorbBeam(sampled);
+    return;
+  }
   const absl::Time now = clock_->Now();
   if (request->first_token == absl::Time()) {
     request->first_token = now;

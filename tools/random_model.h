@@ -59,6 +59,10 @@ struct RandomModelFamily {
 
 // tiny-paligemma (random_paligemma.cc).
 const RandomModelShape& TinyPaliGemma();
+// tiny-openflamingo (random_openflamingo.cc).
+const RandomModelShape& TinyOpenFlamingo();
+// GPT-2, MPT and GPT-NeoX (random_plain.cc).
+std::vector<RandomModelShape> RandomPlainShapes();
 
 // All shapes by name.
 const std::vector<RandomModelShape>& RandomModelShapes();

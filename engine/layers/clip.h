@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/backend/backend.h"
+#include "engine/layers/layer_weights.h"
 #include "engine/tensor/tensor.h"
 
 namespace prefixd {
@@ -30,15 +31,6 @@ struct ClipShape {
   int64_t num_patches() const { return grid() * grid(); }
   int64_t num_rows() const { return num_patches() + (has_class_row ? 1 : 0); }
   int64_t patch_values() const { return int64_t{3} * patch_size * patch_size; }
-};
-
-struct LayerNormWeights {
-  OwnedTensor weight, bias;  // [1, D].
-};
-
-struct LinearWeights {
-  std::unique_ptr<Matrix> weight;
-  OwnedTensor bias;  // [1, outputs].
 };
 
 struct ClipEmbeddings {

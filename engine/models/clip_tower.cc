@@ -7,14 +7,6 @@
 
 namespace prefixd {
 
-absl::StatusOr<TensorPair> FindLayerNorm(const std::string& name, int64_t size,
-                                         WeightNames* names) {
-  TensorPair norm;
-  PREFIXD_ASSIGN_OR_RETURN(norm.weight, names->Find(name + ".weight", {size}));
-  PREFIXD_ASSIGN_OR_RETURN(norm.bias, names->Find(name + ".bias", {size}));
-  return norm;
-}
-
 absl::StatusOr<ClipTensors::Layer> FindClipLayer(const ClipShape& shape, const std::string& prefix,
                                                  WeightNames* names) {
   const int64_t D = shape.hidden_size, I = shape.intermediate_size;
@@ -29,21 +21,6 @@ absl::StatusOr<ClipTensors::Layer> FindClipLayer(const ClipShape& shape, const s
   PREFIXD_ASSIGN_OR_RETURN(layer.fc1, FindLinear(prefix + "mlp.fc1", I, D, true, names));
   PREFIXD_ASSIGN_OR_RETURN(layer.fc2, FindLinear(prefix + "mlp.fc2", D, I, true, names));
   return layer;
-}
-
-absl::StatusOr<LayerNormWeights> ReadLayerNorm(const TensorPair& in, WeightReader* reader) {
-  LayerNormWeights norm;
-  const int64_t size = in.weight->shape[0];
-  PREFIXD_ASSIGN_OR_RETURN(norm.weight, reader->ReadTensor(1, size, {in.weight}));
-  PREFIXD_ASSIGN_OR_RETURN(norm.bias, reader->ReadTensor(1, size, {in.bias}));
-  return norm;
-}
-
-absl::StatusOr<LinearWeights> ReadLinear(const TensorPair& in, WeightReader* reader) {
-  LinearWeights linear;
-  PREFIXD_ASSIGN_OR_RETURN(linear.weight, reader->ReadMatrix({in.weight}));
-  PREFIXD_ASSIGN_OR_RETURN(linear.bias, reader->ReadTensor(1, in.weight->shape[0], {in.bias}));
-  return linear;
 }
 
 absl::StatusOr<ClipLayer> ReadClipLayer(const ClipTensors::Layer& in, WeightReader* reader) {

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/layers/clip.h"
+#include "engine/models/weight_layout.h"
 #include "engine/models/weight_names.h"
 #include "engine/models/weight_reader.h"
 
@@ -29,12 +30,9 @@ absl::StatusOr<ClipTensors> FindClipTensors(const ClipShape& shape, int num_laye
                                             const std::string& prefix, WeightNames* names);
 
 // The layers of these towers are the same everywhere: `prefix`layer_norm1.*, `prefix`self_attn.*,
-// `prefix`layer_norm2.*, `prefix`mlp.*. `name`.weight and `name`.bias of a norm.
-absl::StatusOr<TensorPair> FindLayerNorm(const std::string& name, int64_t size, WeightNames* names);
+// `prefix`layer_norm2.*, `prefix`mlp.*.
 absl::StatusOr<ClipTensors::Layer> FindClipLayer(const ClipShape& shape, const std::string& prefix,
                                                  WeightNames* names);
-absl::StatusOr<LayerNormWeights> ReadLayerNorm(const TensorPair& in, WeightReader* reader);
-absl::StatusOr<LinearWeights> ReadLinear(const TensorPair& in, WeightReader* reader);
 absl::StatusOr<ClipLayer> ReadClipLayer(const ClipTensors::Layer& in, WeightReader* reader);
 
 // Scratch lives within one call only, so that images may be interleaved or dropped at any point.

@@ -15,10 +15,20 @@
 
 namespace prefixd {
 
+absl::StatusOr<std::unique_ptr<ModelFiles>> OpenGpt2(const std::string& directory,
+                                                     const ConfigReader& config);
+absl::StatusOr<std::unique_ptr<ModelFiles>> OpenGptNeox(const std::string& directory,
+                                                        const ConfigReader& config);
 absl::StatusOr<std::unique_ptr<ModelFiles>> OpenLlama(const std::string& directory,
                                                       const ConfigReader& config);
 absl::StatusOr<std::unique_ptr<ModelFiles>> OpenLlava(const std::string& directory,
                                                       const ConfigReader& config);
+absl::StatusOr<std::unique_ptr<ModelFiles>> OpenMosaicGpt(const std::string& directory,
+                                                          const ConfigReader& config);
+absl::StatusOr<std::unique_ptr<ModelFiles>> OpenMpt(const std::string& directory,
+                                                    const ConfigReader& config);
+absl::StatusOr<std::unique_ptr<ModelFiles>> OpenOpenFlamingo(const std::string& directory,
+                                                             const ConfigReader& config);
 absl::StatusOr<std::unique_ptr<ModelFiles>> OpenPaliGemma(const std::string& directory,
                                                           const ConfigReader& config);
 

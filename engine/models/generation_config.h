@@ -16,13 +16,17 @@ namespace prefixd {
 inline constexpr size_t kMaxEosTokens = 64;
 
 // Reads the file of `directory`. Where it is absent or names no end, the ids come from the first of
-// `configs` that does; where none does, the end is `default_eos` (the configuration class's own) if
-// the vocabulary has it. Errors name file and key: more than 64 ids, an id outside [0, vocab_size),
-// a value out of range.
+// `configs` that does; where none does, the end is `default_eos` (2 is the Llama class default; -1:
+// none) if the vocabulary has it. Errors name file and key: more than 64 ids, an id outside [0,
+// vocab_size), a value out of range.
 absl::StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::string& directory,
                                                           absl::Span<const ConfigReader> configs,
                                                           int32_t vocab_size,
                                                           int32_t default_eos = 2);
+
+// As above, of a model without that file.
+absl::StatusOr<GenerationDefaults> GenerationDefaultsOf(absl::Span<const ConfigReader> configs,
+                                                        int32_t vocab_size);
 
 }  // namespace prefixd
 

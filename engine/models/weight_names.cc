@@ -11,7 +11,8 @@
 
 namespace prefixd {
 
-absl::StatusOr<WeightNames> WeightNames::Create(const Checkpoint& checkpoint, Canonical canonical) {
+absl::StatusOr<WeightNames> WeightNames::Create(const Checkpoint& checkpoint,
+                                                const Canonical& canonical) {
   WeightNames names(checkpoint);
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     const auto [it, inserted] = names.by_name_.emplace(canonical(name), &tensor);
@@ -28,7 +29,7 @@ absl::StatusOr<const TensorInfo*> WeightNames::Find(absl::string_view name,
                                                     absl::Span<const int64_t> shape) {
   const auto it = by_name_.find(std::string(name));
   if (it == by_name_.end()) {
-    return absl::InvalidArgumentError(absl::StrCat(checkpoint_->directory(), ": tensor ", name, " ",
+    return absl::InvalidArgumentError(absl::StrCat(checkpoint_->path(), ": tensor ", name, " ",
                                                    ShapeString(shape), " is missing"));
   }
   const TensorInfo* const tensor = it->second;
@@ -38,7 +39,9 @@ absl::StatusOr<const TensorInfo*> WeightNames::Find(absl::string_view name,
     return absl::InvalidArgumentError(absl::StrCat(where, ": shape ", ShapeString(tensor->shape),
                                                    ", expected ", ShapeString(shape)));
   }
-  if (!ComputableDType(tensor->dtype).has_value()) {
+  const std::optional<DType> dtype = ComputableDType(tensor->dtype);
+  // Vectors become floats, so they must be plain; the blocks of a matrix lie along its rows.
+  if (!dtype.has_value() || (IsQuantized(*dtype) && shape.size() != 2)) {
     return absl::InvalidArgumentError(
         absl::StrCat(where, ": dtype ", tensor->dtype, ", expected F32, F16 or BF16"));
   }
@@ -84,6 +87,16 @@ absl::StatusOr<TensorPair> FindLinear(const std::string& name, int64_t rows, int
     PREFIXD_ASSIGN_OR_RETURN(linear.bias, names->Find(name + ".bias", {rows}));
   }
   return linear;
+}
+
+absl::StatusOr<TensorPair> FindLayerNorm(const std::string& name, int64_t size, WeightNames* names,
+                                         bool has_bias) {
+  TensorPair norm;
+  PREFIXD_ASSIGN_OR_RETURN(norm.weight, names->Find(name + ".weight", {size}));
+  if (has_bias) {
+    PREFIXD_ASSIGN_OR_RETURN(norm.bias, names->Find(name + ".bias", {size}));
+  }
+  return norm;
 }
 
 }  // namespace prefixd

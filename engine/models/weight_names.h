@@ -5,6 +5,7 @@
 #define PREFIXD_ENGINE_MODELS_WEIGHT_NAMES_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -19,10 +20,11 @@ namespace prefixd {
 class WeightNames {
  public:
   // Returns the canonical name of a tensor of a file.
-  using Canonical = std::string (*)(absl::string_view name);
+  using Canonical = std::function<std::string(absl::string_view name)>;
 
   // `checkpoint` must outlive the result. Errors: two tensors with one canonical name.
-  static absl::StatusOr<WeightNames> Create(const Checkpoint& checkpoint, Canonical canonical);
+  static absl::StatusOr<WeightNames> Create(const Checkpoint& checkpoint,
+                                            const Canonical& canonical);
 
   // Returns the tensor and counts it as used.
   // Errors: INVALID_ARGUMENT for a missing tensor, another shape or a type that cannot be computed
@@ -60,6 +62,10 @@ struct TensorPair {
 // Finds `name`.weight [rows, cols] and, if wanted, `name`.bias [rows].
 absl::StatusOr<TensorPair> FindLinear(const std::string& name, int64_t rows, int64_t cols,
                                       bool has_bias, WeightNames* names);
+
+// Finds the norm `name`.weight [size] and, if it has one, `name`.bias [size].
+absl::StatusOr<TensorPair> FindLayerNorm(const std::string& name, int64_t size, WeightNames* names,
+                                         bool has_bias = true);
 
 }  // namespace prefixd
 

@@ -6,6 +6,7 @@
 #include "engine/error_reasons.h"
 #include "engine/prompt/conversation_templates.h"
 #include "engine/prompt/jinja_chat_template.h"
+#include "engine/prompt/openflamingo_template.h"
 #include "engine/prompt/paligemma_template.h"
 
 namespace prefixd {
@@ -25,6 +26,7 @@ constexpr Builtin kBuiltins[] = {
     {"llava_v0", MakeLlavaV0Template},
     {"llava_v1", MakeLlavaV1Template},
     {"mpt", MakeMptTemplate},
+    {"openflamingo", MakeOpenFlamingoTemplate},
     {"paligemma", MakePaliGemmaTemplate},
     {"vicuna_v1", MakeVicunaV1Template},
 };

@@ -98,11 +98,14 @@ absl::StatusOr<TokenizerConfig> TokenizerConfig::Read(const std::string& directo
   if (FileExists(path)) {
     PREFIXD_ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path, kMaxTokenizerFileBytes));
     const JsonField file(&json, "tokenizer_config.json:");
-    if (!file["add_bos_token"].is_null()) {
-      PREFIXD_ASSIGN_OR_RETURN(config.add_bos_token, file["add_bos_token"].BoolOr(false));
-    }
-    if (!file["add_eos_token"].is_null()) {
-      PREFIXD_ASSIGN_OR_RETURN(config.add_eos_token, file["add_eos_token"].BoolOr(false));
+    const std::pair<const char*, std::optional<bool>*> flags[] = {
+        {"add_bos_token", &config.add_bos_token},
+        {"add_eos_token", &config.add_eos_token},
+        {"add_prefix_space", &config.add_prefix_space},
+        {"legacy", &config.legacy}};
+    for (const auto& [key, flag] : flags) {
+      if (file[key].is_null()) continue;
+      PREFIXD_ASSIGN_OR_RETURN(*flag, file[key].BoolOr(false));
     }
     PREFIXD_RETURN_IF_ERROR(ReadSpecialTokens(file, &config));
     PREFIXD_RETURN_IF_ERROR(ReadAddedTokens(file["added_tokens_decoder"], &config));

@@ -48,6 +48,7 @@ std::string MakeVersion(const ImageProcessorConfig& c) {
     absl::StrAppend(&version, ";resize=", size, ";filter=", ResampleName(c.resample));
   }
   if (c.do_center_crop) absl::StrAppend(&version, ";crop=", c.crop_height, "x", c.crop_width);
+  if (c.do_center_crop && c.crop_half_even) absl::StrAppend(&version, ";rounding=half_even");
   if (c.do_rescale) absl::StrAppendFormat(&version, ";rescale=%.17g", c.rescale_factor);
   if (c.do_normalize || c.pad_to_square) {
     absl::StrAppendFormat(&version, ";mean=%.9g,%.9g,%.9g", c.mean[0], c.mean[1], c.mean[2]);
@@ -56,6 +57,12 @@ std::string MakeVersion(const ImageProcessorConfig& c) {
     absl::StrAppendFormat(&version, ";std=%.9g,%.9g,%.9g", c.std[0], c.std[1], c.std[2]);
   }
   return version;
+}
+
+// Half of a margin >= 0.
+size_t CropBegin(int margin, bool half_even) {
+  const int half = margin / 2;
+  return static_cast<size_t>(half_even && margin % 2 != 0 ? half + half % 2 : half);
 }
 
 // The image in the middle of a square of the mean colour, as the original LLaVA pads.
@@ -130,7 +137,8 @@ absl::StatusOr<std::vector<float>> ImageProcessor::Process(const RgbImage& image
       (!config_.do_center_crop && (work.height != height || work.width != width))) {
     return ImageCorrupt("image does not fill the vision tower's input");
   }
-  const size_t top = (work.height - height) / 2, left = (work.width - width) / 2;
+  const size_t top = CropBegin(work.height - height, config_.crop_half_even);
+  const size_t left = CropBegin(work.width - width, config_.crop_half_even);
   const size_t plane = static_cast<size_t>(height) * width;
   std::vector<float> out(plane * 3);
   for (int y = 0; y < height; ++y) {

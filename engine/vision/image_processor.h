@@ -26,6 +26,9 @@ struct ImageProcessorConfig {
   bool do_center_crop = true;
   int crop_height = 224;
   int crop_width = 224;
+  // Where the crop begins if the margin is odd: half of it rounded to even (torchvision) or down
+  // (transformers).
+  bool crop_half_even = false;
   bool do_rescale = true;
   double rescale_factor = 1.0 / 255.0;
   bool do_normalize = true;

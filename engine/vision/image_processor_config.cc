@@ -93,6 +93,15 @@ class ConfigReader {
     return absl::OkStatus();
   }
 
+  absl::Status ReadCropRounding(bool* half_even) const {
+    const json* value = Find(root_, "crop_rounding");
+    if (value == nullptr) return absl::OkStatus();
+    const bool known = value->is_string() && (*value == "half_even" || *value == "down");
+    if (!known) return Invalid("crop_rounding", "is neither \"half_even\" nor \"down\"");
+    *half_even = *value == "half_even";
+    return absl::OkStatus();
+  }
+
   absl::Status ReadResample(Resample* out) const {
     const json* value = Find(root_, "resample");
     if (value == nullptr) return absl::OkStatus();
@@ -197,6 +206,7 @@ absl::StatusOr<ImageProcessorConfig> ParseImageProcessorConfig(const json& root,
   config.do_center_crop = config.shortest_edge > 0;
   PREFIXD_RETURN_IF_ERROR(reader.ReadBool("do_center_crop", &config.do_center_crop));
   PREFIXD_RETURN_IF_ERROR(reader.ReadCropSize(&config));
+  PREFIXD_RETURN_IF_ERROR(reader.ReadCropRounding(&config.crop_half_even));
   PREFIXD_RETURN_IF_ERROR(reader.ReadBool("do_rescale", &config.do_rescale));
   PREFIXD_RETURN_IF_ERROR(reader.ReadRescaleFactor(&config.rescale_factor));
   PREFIXD_RETURN_IF_ERROR(reader.ReadBool("do_normalize", &config.do_normalize));

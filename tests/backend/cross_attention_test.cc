@@ -150,6 +150,45 @@ TEST_P(CrossAttentionTest, KeysAndValuesMayBeColumnsOfAWiderMatrix) {
   }
 }
 
+// Views that begin at one place and end at others.
+TEST_P(CrossAttentionTest, NeighboursMaySeeDifferentNumbersOfTheSameKeys) {
+  RandomValues random(86);
+  const HostMatrix q = Stored(random.Matrix(9, 8));
+  const HostMatrix kv = Stored(random.Matrix(40, 16));
+  const GuardedTensor in = GuardedTensor::Input(backend_.get(), q);
+  const GuardedTensor all = GuardedTensor::Input(backend_.get(), kv);
+  const std::vector<int32_t> keys = {7, 40, 33};
+  std::vector<CrossSegment> segments;
+  std::vector<HostMatrix> seen;
+  std::vector<Image> images;
+  for (int32_t i = 0; i < 3; ++i) {
+    segments.push_back({3 * i, 3, all.view().Rows(0, keys[i])});
+    seen.push_back(kv.Rows(0, keys[i]));
+  }
+  for (int32_t i = 0; i < 3; ++i) images.push_back({3 * i, 3, &seen[i]});
+  const HostMatrix y = RunOp(backend_.get(), 9, 8, [&](const Tensor& out) {
+    return backend_->CrossAttention(in.view(), 2, ScaleOf(q, 2), segments, out);
+  });
+  ExpectNear(y, CrossInDouble(q, 2, images), 3e-6, RelativeTo::kMatrix);
+}
+
+// Shapes that do not fit are bugs of the caller.
+TEST_P(CrossAttentionTest, ChecksItsShapes) {
+  if (backend_->info().name == "cuda") GTEST_SKIP() << "asserts of a device are not the point here";
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const GuardedTensor q = GuardedTensor::Input(backend_.get(), HostMatrix(6, 8));
+  const GuardedTensor kv = GuardedTensor::Input(backend_.get(), HostMatrix(5, 16));
+  const GuardedTensor y = GuardedTensor::Output(backend_.get(), HostMatrix(6, 8));
+  const auto run = [&](std::vector<CrossSegment> segments) {
+    return backend_->CrossAttention(q.view(), 2, 1, segments, y.view());
+  };
+  EXPECT_TRUE(run({{0, 3, kv.view()}, {3, 3, kv.view()}}).ok());
+  EXPECT_DEATH((void)run({{0, 3, kv.view()}, {2, 3, kv.view()}}), "");
+  EXPECT_DEATH((void)run({{4, 3, kv.view()}}), "");
+  EXPECT_DEATH((void)run({{0, 3, kv.view().Rows(0, 0)}}), "");
+  EXPECT_DEATH((void)run({{0, 3, kv.view().Cols(0, 8)}}), "");
+}
+
 TEST_P(CrossAttentionTest, ByHand) {
   // q . k0 = 0 and q . k1 = ln 3, so the weights are 1/4 and 3/4.
   HostMatrix q(1, 1), kv(2, 2);

@@ -101,7 +101,7 @@ TEST(Config, RefusesFeaturesThatChangeResults) {
       {Llama(R"("hidden_act": "mish")"), kUnsupported, "hidden_act: \"mish\""},
       {Llama(R"("torch_dtype": "float8")"), kUnsupported, "torch_dtype: \"float8\""},
       {R"({"model_type": "mixtral"})", kUnsupported, "model_type: \"mixtral\""},
-      {R"({"architectures": ["GPT2LMHeadModel"]})", kUnsupported, "\"GPT2LMHeadModel\""},
+      {R"({"architectures": ["OPTForCausalLM"]})", kUnsupported, "\"OPTForCausalLM\""},
       {R"({"auto_map": {"AutoModel": "x.Y"}})", kInvalid, "model_type and architectures"},
       {R"({"model_type": 7})", kInvalid, "model_type: 7 is not a string"},
       {R"({"model_type": "llava", "mm_vision_tower": "clip"})", kUnsupported, "mm_vision_tower"},

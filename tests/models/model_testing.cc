@@ -143,7 +143,8 @@ LoadedModel::LoadedModel(const std::string& directory, std::unique_ptr<Backend> 
       backend_->CreateKvPool({.num_pages = kMaxSequences * spec().num_layers * kPagesPerLayer,
                               .num_kv_heads = spec().num_kv_heads,
                               .head_dim = spec().head_dim,
-                              .dtype = backend_->info().default_kv_dtype}));
+                              .dtype = backend_->info().default_kv_dtype,
+                              .keeps_positions = spec().keeps_positions}));
   logits_ = ValueOrDie(backend_->NewTensor(kMaxRows, spec().vocab_size));
 }
 
@@ -164,6 +165,29 @@ TestSequence LoadedModel::NewSequence(absl::Span<const int32_t> ids, const Tenso
   return sequence;
 }
 
+TestSequence LoadedModel::NewMediaSequence(absl::Span<const int32_t> ids,
+                                           absl::Span<const Tensor> media) {
+  TestSequence sequence = NewSequence(ids);
+  sequence.media.assign(media.begin(), media.end());
+  return sequence;
+}
+
+void LoadedModel::AddMedia(const TestSequence& sequence, int32_t end, int32_t row_begin,
+                           std::vector<MediaRows>* rows) const {
+  size_t seen = 0;
+  for (int32_t i = 0; i < end; ++i) {
+    const bool is_image = sequence.ids[i] == spec().image->token_id;
+    if (is_image) ++seen;
+    if (i < sequence.computed || seen == 0) continue;
+    if (is_image || i == sequence.computed) {
+      rows->push_back({.row_begin = row_begin + i - sequence.computed,
+                       .count = 0,
+                       .features = sequence.media.at(seen - 1)});
+    }
+    ++rows->back().count;
+  }
+}
+
 OwnedTensor LoadedModel::Encode(absl::Span<const float> pixels) {
   auto encoding = ValueOrDie(model_->StartImage(pixels));
   while (encoding->steps_left() > 0) CheckOk(encoding->Step());
@@ -174,6 +198,7 @@ std::vector<float> LoadedModel::Step(absl::Span<TestSequence* const> sequences,
                                      absl::Span<const int32_t> num_rows) {
   std::vector<int32_t> ids, positions;
   std::vector<FeatureRows> features;
+  std::vector<MediaRows> media;
   std::vector<std::vector<int32_t>> slots(sequences.size());
   for (size_t s = 0; s < sequences.size(); ++s) {
     const TestSequence& sequence = *sequences[s];
@@ -184,6 +209,7 @@ std::vector<float> LoadedModel::Step(absl::Span<TestSequence* const> sequences,
       positions.push_back(i);
       slots[s].push_back(i);
     }
+    if (!sequence.media.empty()) AddMedia(sequence, end, row_begin, &media);
     const int32_t from = std::max(sequence.computed, sequence.image_begin);
     const int32_t to = std::min(end, sequence.image_begin + sequence.image_rows);
     if (from < to) {
@@ -213,9 +239,12 @@ std::vector<float> LoadedModel::Step(absl::Span<TestSequence* const> sequences,
   std::vector<int32_t> logit_rows(ids.size());
   std::iota(logit_rows.begin(), logit_rows.end(), 0);
   const Tensor logits = logits_.view.Rows(0, static_cast<int64_t>(ids.size()));
-  CheckOk(model_->Forward(
-      {.token_ids = ids, .positions = positions, .features = features, .logit_rows = logit_rows},
-      {.pool = pool_.get(), .layers = layers}, logits));
+  CheckOk(model_->Forward({.token_ids = ids,
+                           .positions = positions,
+                           .features = features,
+                           .media = media,
+                           .logit_rows = logit_rows},
+                          {.pool = pool_.get(), .layers = layers}, logits));
   std::vector<float> host(ids.size() * spec().vocab_size);
   CheckOk(backend_->Download(logits, absl::MakeSpan(host)));
   for (size_t s = 0; s < sequences.size(); ++s) sequences[s]->computed += num_rows[s];

@@ -66,6 +66,8 @@ struct TestSequence {
   const Tensor* features = nullptr;  // Of one image, or null.
   int32_t image_begin = 0;
   int32_t image_rows = 0;
+  // Images seen through cross-attention: rows from the i-th placeholder on see media[i].
+  std::vector<Tensor> media;
   int32_t visible_prefix = 0;  // Of KvSegment: the rows of a prefix-LM's prompt.
   std::vector<int32_t> pages;  // Per layer `pages_per_layer`, layer by layer.
   int32_t computed = 0;
@@ -82,6 +84,8 @@ class LoadedModel {
 
   // The placeholder run in `ids`, if any, takes `features`. Only the last six sequences are alive.
   TestSequence NewSequence(absl::Span<const int32_t> ids, const Tensor* features = nullptr);
+  // Of a model whose images are cross-attended: as many as placeholders in `ids`.
+  TestSequence NewMediaSequence(absl::Span<const int32_t> ids, absl::Span<const Tensor> media);
   OwnedTensor Encode(absl::Span<const float> pixels);
 
   // Computes `num_rows[i]` further rows of every sequence in one step and returns the logits of all
@@ -92,6 +96,10 @@ class LoadedModel {
   std::vector<float> Run(TestSequence* sequence);
 
  private:
+  // The media of rows [first, end) of a sequence, whose row `first` is the batch's `row_begin`.
+  void AddMedia(const TestSequence& sequence, int32_t end, int32_t row_begin,
+                std::vector<MediaRows>* rows) const;
+
   static constexpr int32_t kPagesPerLayer = 20;
   static constexpr int32_t kMaxSequences = 6;
 

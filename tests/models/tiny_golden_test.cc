@@ -32,7 +32,11 @@ INSTANTIATE_TEST_SUITE_P(
     All, TinyModel,
     ::testing::Combine(::testing::Values("llava-defaults", "llava-new-spelling-sharded",
                                          "llava-list-full", "llava-bf16", "llama-bias",
-                                         "llama-llama3-tied", "llama-linear-f16"),
+                                         "llama-llama3-tied", "llama-linear-f16", "gpt2-defaults",
+                                         "gpt2-inverse-layers", "gpt2-unscaled",
+                                         "gpt_neox-defaults", "gpt_neox-sequential",
+                                         "gpt_neox-new-keys", "mpt-twelve-heads", "mpt-clip",
+                                         "mosaic_gpt-qk-norm", "mosaic_gpt-all"),
                        ::testing::ValuesIn(BackendNames())),
     [](const auto& info) {
       std::string name = absl::StrCat(std::get<0>(info.param), "_", std::get<1>(info.param));

@@ -80,6 +80,43 @@ TEST(ImageProcessor, TakesSiglipsOwnDefaults) {
   EXPECT_EQ(processor->config().std, (std::array<float, 3>{0.5f, 0.5f, 0.5f}));
 }
 
+// Where the margin is odd, torchvision rounds its half to even (tests/golden/make/openflamingo.py).
+TEST(ImageProcessor, CropsAsOpenClipDoesIfAsked) {
+  const auto decoder = CreateInProcessImageDecoder({});
+  const nlohmann::json cases = nlohmann::json::parse(ReadGolden("open_clip.json"));
+  ASSERT_EQ(cases.size(), 4u);
+  int differ = 0;
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.dump());
+    const auto image = decoder->Decode(ReadGolden(c["file"]));
+    ASSERT_TRUE(image.ok()) << image.status();
+    const int side = c["side"];
+    std::string sha256[2];
+    for (const bool half_even : {false, true}) {
+      nlohmann::json root = {{"size", side},
+                             {"crop_size", side},
+                             {"do_rescale", false},
+                             {"do_normalize", false},
+                             {"resample", 3}};
+      if (half_even) root["crop_rounding"] = "half_even";
+      const auto processor = LoadText(root.dump(), side);
+      ASSERT_TRUE(processor.ok()) << processor.status();
+      const auto values = processor->Process(*image);
+      ASSERT_TRUE(values.ok()) << values.status();
+      sha256[half_even] = Sha256Of(values->data(), values->size() * 4);
+    }
+    EXPECT_EQ(sha256[true], c["sha256"].get<std::string>());
+    if (sha256[false] != sha256[true]) ++differ;
+  }
+  EXPECT_EQ(differ, 2);
+  const char kBad[] = R"({"size": 24, "crop_size": 24, "crop_rounding": "up"})";
+  EXPECT_THAT(std::string(LoadText(kBad, 24).status().message()), HasSubstr("crop_rounding"));
+  const auto plain = LoadText(R"({"size": 24, "crop_size": 24})", 24);
+  const auto rounded =
+      LoadText(R"({"size": 24, "crop_size": 24, "crop_rounding": "half_even"})", 24);
+  EXPECT_NE(plain->version(), rounded->version());
+}
+
 TEST(ImageProcessor, ReadsPlainNumbersAndNestedObjects) {
   const auto old_form = LoadText(R"({"size": 336, "crop_size": 336, "resample": 3})", 336);
   ASSERT_TRUE(old_form.ok()) << old_form.status();

@@ -12,7 +12,8 @@
 
 namespace prefixd::ref {
 
-// Row-major, as in the file, widened to float (exact for f32, f16 and bf16).
+// Row-major, as in the file, widened to float (exact but for blocks; theirs are the values of
+// DequantizeRow).
 class RefMatrix final : public Matrix {
  public:
   RefMatrix(DType dtype, int64_t rows, int64_t cols)
@@ -25,20 +26,18 @@ class RefMatrix final : public Matrix {
   std::vector<float> values_;
 };
 
-// [page][K or V][kv head][slot][head_dim].
+// [page][K or V][kv head][slot][head_dim], and behind those of a page the positions of its slots,
+// whatever the shape says of them.
 class RefKvPool final : public KvPool {
  public:
   // Doubles in one page.
   static size_t PageValues(const KvPoolShape& shape) {
-    return size_t{2} * shape.num_kv_heads * kPageSlots * shape.head_dim;
+    return size_t{2} * shape.num_kv_heads * kPageSlots * shape.head_dim + kPageSlots;
   }
 
   // `memory` holds PageValues(shape) doubles for every page.
   RefKvPool(const KvPoolShape& shape, Buffer memory)
-      : KvPool(shape),
-        page_values_(PageValues(shape)),
-        memory_(std::move(memory)),
-        positions_(static_cast<size_t>(shape.num_pages) * kPageSlots) {}
+      : KvPool(shape), page_values_(PageValues(shape)), memory_(std::move(memory)) {}
 
   enum Part { kKey = 0, kValue = 1 };
 
@@ -49,18 +48,21 @@ class RefKvPool final : public KvPool {
   const double* at(int32_t page, Part part, int head, int32_t slot) const {
     return values() + Offset(page, part, head, slot);
   }
-  // Kept whatever the shape says.
   int32_t position(int32_t page, int64_t slot) const {
-    return positions_[static_cast<size_t>(page) * kPageSlots + static_cast<size_t>(slot)];
+    return static_cast<int32_t>(positions(page)[slot]);
   }
   void set_position(int32_t page, int64_t slot, int32_t position) {
-    positions_[static_cast<size_t>(page) * kPageSlots + static_cast<size_t>(slot)] = position;
+    positions(page)[slot] = position;
   }
   double* page(int32_t page) { return values() + page_values_ * static_cast<size_t>(page); }
   size_t page_values() const { return page_values_; }
 
  private:
   double* values() const { return reinterpret_cast<double*>(memory_.data()); }
+  double* positions(int32_t page) const {
+    PREFIXD_CHECK(page >= 0 && page < shape().num_pages);
+    return values() + page_values_ * (static_cast<size_t>(page) + 1) - kPageSlots;
+  }
   size_t Offset(int32_t page, Part part, int head, int32_t slot) const {
     PREFIXD_CHECK(page >= 0 && page < shape().num_pages);
     const size_t vector = (static_cast<size_t>(part) * shape().num_kv_heads + head) * kPageSlots +
@@ -70,7 +72,6 @@ class RefKvPool final : public KvPool {
 
   const size_t page_values_;
   const Buffer memory_;
-  std::vector<int32_t> positions_;  // [page][slot].
 };
 
 // Row t of an activation matrix.

@@ -1,0 +1,77 @@
+#include "engine/prompt/openflamingo_template.h"
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/error.h"
+#include "base/status_macros.h"
+#include "engine/error_reasons.h"
+
+namespace prefixd {
+namespace {
+
+constexpr char kEndOfChunk[] = "<|endofchunk|>";
+
+absl::Status Refuse(size_t message, absl::string_view problem) {
+  const std::string field = absl::StrCat("messages[", message, "]");
+  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(field, ": ", problem),
+                   ErrorDetail{.reason = reason::kInputInvalid,
+                               .field_violations = {{field, std::string(problem)}}});
+}
+
+// An answer continues the text of its question: both are one piece, so that they become tokens
+// together.
+void AddText(absl::string_view text, std::vector<PromptPiece>* pieces) {
+  if (text.empty()) return;
+  if (pieces->empty() || pieces->back().kind != PromptPiece::Kind::kUser) {
+    pieces->push_back({PromptPiece::Kind::kUser, ""});
+  }
+  absl::StrAppend(&pieces->back().text, text);
+}
+
+absl::Status AddMessage(const ChatMessage& message, size_t index,
+                        std::vector<PromptPiece>* pieces) {
+  if (message.role == Role::kSystem) return Refuse(index, "this model takes no system message");
+  for (const Part& part : message.parts) {
+    if (const auto* text = std::get_if<TextPart>(&part)) {
+      AddText(text->text, pieces);
+    } else if (message.role == Role::kUser) {
+      pieces->push_back({PromptPiece::Kind::kImage, ""});
+    } else {
+      return Refuse(index, "an assistant message takes no image");
+    }
+  }
+  if (message.role == Role::kAssistant) {
+    pieces->push_back({PromptPiece::Kind::kTemplate, kEndOfChunk});
+  }
+  return absl::OkStatus();
+}
+
+class OpenFlamingoTemplate final : public ChatTemplate {
+ public:
+  absl::string_view name() const override { return "openflamingo"; }
+  bool add_special_tokens() const override { return true; }
+
+  absl::StatusOr<std::vector<PromptPiece>> Render(
+      absl::Span<const ChatMessage> messages) const override {
+    std::vector<PromptPiece> pieces;
+    for (size_t i = 0; i < messages.size(); ++i) {
+      PREFIXD_RETURN_IF_ERROR(AddMessage(messages[i], i, &pieces));
+    }
+    if (messages.empty() || messages.back().role != Role::kUser) {
+      return Refuse(messages.empty() ? 0 : messages.size() - 1,
+                    "the last message must be the user's");
+    }
+    return pieces;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<const ChatTemplate> MakeOpenFlamingoTemplate() {
+  return std::make_unique<const OpenFlamingoTemplate>();
+}
+
+}  // namespace prefixd
