@@ -113,7 +113,7 @@ void AddModelOptions(std::vector<OptionSpec>* table) {
       {.name = "chat-template",
        .group = "Model",
        .field = PREFIXD_FIELD(engine.chat_template),
-       .help = "Forces a built-in chat renderer; empty: chosen by the model's template."},
+       .help = "Name of a built-in chat template or path of a .jinja file; empty: the model's own."},
       {.name = "max-output-tokens",
        .group = "Model",
        .field = PREFIXD_FIELD(engine.max_output_tokens),

@@ -31,7 +31,7 @@ void AddEngineOptions(CLI::App* app, Options* options) {
       ->type_name("DIR")
       ->required();
   app->add_option("--chat-template", engine.chat_template,
-                  "Built-in chat template (default: by the model's own)")
+                  "Built-in chat template or .jinja file (default: the model's own)")
       ->type_name("NAME");
   app->add_option("--backend", engine.backend, "auto, cpu, cuda or ref")->capture_default_str();
   app->add_option("--threads", engine.threads, "Threads; 0: one per usable CPU")

@@ -21,10 +21,14 @@ absl::StatusOr<std::string> TokenText(const JsonField& field) {
 }
 
 absl::Status ReadSpecialTokens(const JsonField& file, TokenizerConfig* config) {
-  PREFIXD_ASSIGN_OR_RETURN(const std::string bos, TokenText(file["bos_token"]));
-  PREFIXD_ASSIGN_OR_RETURN(const std::string eos, TokenText(file["eos_token"]));
-  if (config->bos_token.empty()) config->bos_token = bos;
-  if (config->eos_token.empty()) config->eos_token = eos;
+  const std::pair<const char*, std::string*> tokens[] = {{"bos_token", &config->bos_token},
+                                                         {"eos_token", &config->eos_token},
+                                                         {"unk_token", &config->unk_token},
+                                                         {"pad_token", &config->pad_token}};
+  for (const auto& [name, token] : tokens) {
+    PREFIXD_ASSIGN_OR_RETURN(const std::string text, TokenText(file[name]));
+    if (token->empty()) *token = text;
+  }
   return absl::OkStatus();
 }
 

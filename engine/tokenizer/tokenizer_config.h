@@ -16,6 +16,7 @@ namespace prefixd {
 struct TokenizerConfig {
   std::optional<bool> add_bos_token, add_eos_token;
   std::string bos_token, eos_token;      // Empty: none.
+  std::string unk_token, pad_token;      // As these; only chat templates name them.
   std::vector<AddedToken> added_tokens;  // added_tokens_decoder; their flags win over the file's.
   std::string chat_template;
 
