@@ -36,6 +36,8 @@ struct ScheduleVariant {
   int family_size = 48, follow_ups = 12;
   std::string shape = "tiny-llava";
   bool shares_parts = true;  // False: prompts see themselves; no request has scope SHARED.
+  // Of a pool, enough for any request, too few for all. 0: what suits the number of layers.
+  int min_pages = 0, max_pages = 0;
 };
 
 class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
@@ -175,7 +177,9 @@ class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
     }
     const int32_t max_running = Draw(3, 10);
     const uint64_t feature_bytes[] = {0, 6000, 1 << 20};  // None, one image, all of them.
-    num_pages_ = Draw(60, 110) * parts_->model_files->spec().num_layers / 2;
+    num_pages_ = GetParam().min_pages > 0
+                     ? Draw(GetParam().min_pages, GetParam().max_pages)
+                     : Draw(60, 110) * parts_->model_files->spec().num_layers / 2;
     backend_->set_ahead(Chance(0.5));
     BuildLoop({.max_batch_tokens = Draw(max_running, 96),
                .prefill_chunk = Chance(0.5) ? Draw(1, 40) : 0,
