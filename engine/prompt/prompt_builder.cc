@@ -96,9 +96,9 @@ absl::StatusOr<std::vector<int32_t>> PromptBuilder::EncodeInput(const Input& inp
 
 absl::StatusOr<PromptBuilder::Layout> PromptBuilder::LayOutChat(const ChatInput& chat) const {
   if (chat_ == nullptr) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, reason::kFeatureUnsupported,
-                     options_.chat_problem.empty() ? "this model has no chat template"
-                                                   : options_.chat_problem);
+    return MakeError(
+        absl::StatusCode::kFailedPrecondition, reason::kFeatureUnsupported,
+        options_.chat_problem.empty() ? "this model has no chat template" : options_.chat_problem);
   }
   Layout layout;
   PREFIXD_ASSIGN_OR_RETURN(layout.pieces, chat_->Render(chat.messages));

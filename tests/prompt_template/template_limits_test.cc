@@ -196,7 +196,8 @@ TEST(TemplateLimits, NumbersAreBounded) {
 std::vector<std::string> Seeds() {
   std::vector<std::string> seeds;
   std::ifstream language(PREFIXD_SOURCE_DIR "/tests/golden/template_expressions.json");
-  for (const ordered_json& test : ordered_json::parse(language)["cases"]) seeds.push_back(test[0]);
+  const ordered_json expressions = ordered_json::parse(language);
+  for (const ordered_json& test : expressions["cases"]) seeds.push_back(test[0]);
   std::ifstream families(PREFIXD_SOURCE_DIR "/tests/golden/conversations.json");
   const ordered_json golden = ordered_json::parse(families);
   for (const auto& [name, entry] : golden["templates"].items()) {
