@@ -77,6 +77,7 @@ TEST_P(PrefixAttentionTest, AgreesWithDoubles) {
       std::vector<int32_t> apart(1 + c.tokens - c.prefix, 1);
       apart[0] = c.prefix;
       for (const std::vector<int32_t>& counts : {std::vector<int32_t>{c.tokens}, apart}) {
+        if (GetParam().slow && c.tokens > 100 && counts.size() == 1) continue;
         const Attended run =
             RunPrefixed(backend_.get(), c.shape, qkv, c.prefix, counts, &random, first_summed_row);
         ExpectNear(run.y, y, 3e-6);
