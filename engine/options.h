@@ -27,9 +27,11 @@ struct TenantOptions {
 };
 
 struct EngineOptions {
-  std::string model_path;     // A Hugging Face directory. Required.
-  std::string model_name;     // Empty: the last component of model_path.
-  std::string chat_template;  // Forces a built-in renderer; empty: by the template's digest.
+  std::string model_path;     // A Hugging Face directory or a GGUF file. Required.
+  std::string model_name;     // Empty: the last component of model_path, without .gguf.
+  // Name of a built-in chat template, or path of a file with one (it ends with .jinja or has a
+  // slash); empty: the model's own.
+  std::string chat_template;
 
   std::string backend = "auto";           // auto, cpu, cuda, ref.
   std::string cpu_level = "auto";         // auto, portable, avx2, avx512, avx512bf16.

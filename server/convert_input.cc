@@ -75,7 +75,9 @@ ChatInput InputConverter::Chat(v1::ChatInput* chat) {
   if (model_.chat_template.empty() && unsupported_.ok()) {
     unsupported_ =
         MakeError(absl::StatusCode::kFailedPrecondition, reason::kFeatureUnsupported,
-                  "this model has no chat template; send a prompt", {{"model", model_.name}});
+                  model_.chat_problem.empty() ? "this model has no chat template; send a prompt"
+                                              : model_.chat_problem,
+                  {{"model", model_.name}});
   }
   return out;
 }

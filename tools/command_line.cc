@@ -31,14 +31,15 @@ void AddEngineOptions(CLI::App* app, Options* options) {
       ->type_name("DIR")
       ->required();
   app->add_option("--chat-template", engine.chat_template,
-                  "Built-in chat template (default: by the model's own)")
+                  "Built-in chat template or .jinja file (default: the model's own)")
       ->type_name("NAME");
   app->add_option("--backend", engine.backend, "auto, cpu, cuda or ref")->capture_default_str();
   app->add_option("--threads", engine.threads, "Threads; 0: one per usable CPU")
       ->type_name("N")
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
-  app->add_option("--kv-dtype", engine.kv_dtype, "auto, f32, bf16; with cuda f16")->capture_default_str();
+  app->add_option("--kv-dtype", engine.kv_dtype, "auto, f32, bf16; with cuda f16")
+      ->capture_default_str();
   app->add_option("--kv-memory", engine.kv_memory_bytes,
                   "Memory for KV, such as 512MiB (default: a quarter of what is free)")
       ->type_name("SIZE")
@@ -111,6 +112,26 @@ void AddCalibrateOptions(CLI::App* app, Options* options) {
   app->add_flag("--restart", options->restart, "Forget what an interrupted run has measured");
 }
 
+void AddExperimentOptions(CLI::App* app, Options* options) {
+  KvCacheExperimentOptions& experiment = options->kv_cache;
+  app->require_subcommand(1);
+  CLI::App* const kv_cache = app->add_subcommand(
+      "kv-cache", "Generate the same tokens with and without a KV cache, and compare times");
+  AddEngineOptions(kv_cache, options);
+  kv_cache->add_option("--prompt", experiment.prompt, "Text to go on from")->required();
+  kv_cache->add_option("--new-tokens", experiment.new_tokens, "Tokens to generate")
+      ->type_name("N")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  kv_cache->add_option("--repeat", experiment.repeat, "Runs of each kind, taking turns")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  kv_cache->add_option("--out", options->out, "Directory for kv_cache.csv and kv_cache.svg")
+      ->type_name("DIR");
+  kv_cache->footer(kExitCodes);
+}
+
 // Quoted where a shell would read it differently.
 std::string ShellWord(const std::string& word) {
   const bool plain = !word.empty() && word.find_first_not_of(
@@ -138,8 +159,9 @@ EarlyExit Explain(const CLI::App& app, const CLI::ParseError& error) {
   }
   const std::vector<std::string> extras = app.remaining(true);
   if (app.get_subcommands().empty()) {
-    return UsageError(app, extras.empty() ? "a command is missing: evaluate or calibrate"
-                                          : absl::StrCat("unknown command \"", extras[0], "\""));
+    return UsageError(app, extras.empty()
+                               ? "a command is missing: evaluate, calibrate or experiment"
+                               : absl::StrCat("unknown command \"", extras[0], "\""));
   }
   if (!extras.empty()) return UsageError(app, absl::StrCat("unknown argument ", extras[0]));
   return UsageError(app, error.what());
@@ -194,13 +216,18 @@ std::variant<Options, EarlyExit> ParseOptions(const std::vector<std::string>& ar
   }
   AddEvaluateOptions(evaluate, &options, &typed);
   AddCalibrateOptions(calibrate, &options);
+  CLI::App* const experiment =
+      app.add_subcommand("experiment", "Show what the KV cache does: experiment kv-cache");
+  AddExperimentOptions(experiment, &options);
   try {
     // CLI11 takes them last first.
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::ParseError& error) {
     return Explain(app, error);
   }
-  options.command = evaluate->parsed() ? Command::kEvaluate : Command::kCalibrate;
+  options.command = evaluate->parsed()     ? Command::kEvaluate
+                    : experiment->parsed() ? Command::kExperiment
+                                           : Command::kCalibrate;
   options.command_line = absl::StrCat(
       "prefixd-tools ", absl::StrJoin(arguments, " ", [](std::string* out, const auto& word) {
         absl::StrAppend(out, ShellWord(word));

@@ -9,10 +9,11 @@
 
 #include "engine/options.h"
 #include "tools/dataset.h"
+#include "tools/kv_cache_experiment.h"
 
 namespace prefixd::tools {
 
-enum class Command { kEvaluate, kCalibrate };
+enum class Command { kEvaluate, kCalibrate, kExperiment };
 
 struct Options {
   Command command = Command::kEvaluate;
@@ -32,6 +33,9 @@ struct Options {
   // calibrate
   std::string name;  // Of the profile; empty: the model's.
   bool restart = false;
+
+  // experiment kv-cache
+  KvCacheExperimentOptions kv_cache;
 
   std::string command_line;  // As a shell would take it.
 };

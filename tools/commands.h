@@ -20,6 +20,10 @@ namespace prefixd::tools {
 // Everything that is written is there when they return OK.
 absl::Status RunEvaluate(const Options& options);
 absl::Status RunCalibrate(const Options& options);
+absl::Status RunExperiment(const Options& options);
+
+// Reads the weights, with progress on stderr.
+absl::Status LoadWeights(Engine* engine, const Clock* clock);
 
 // What both work with.
 struct Workbench {

@@ -14,6 +14,18 @@
 namespace prefixd::tools {
 namespace {
 
+absl::Status Run(const Options& options) {
+  switch (options.command) {
+    case Command::kEvaluate:
+      return RunEvaluate(options);
+    case Command::kCalibrate:
+      return RunCalibrate(options);
+    case Command::kExperiment:
+      return RunExperiment(options);
+  }
+  return absl::OkStatus();
+}
+
 int Main(const std::vector<std::string>& arguments) {
   const std::variant<Options, EarlyExit> parsed = ParseOptions(arguments);
   if (const EarlyExit* exit = std::get_if<EarlyExit>(&parsed)) {
@@ -23,8 +35,7 @@ int Main(const std::vector<std::string>& arguments) {
   }
   ConfigureLog(LogLevel::kWarn, LogFormat::kText);
   const Options& options = std::get<Options>(parsed);
-  const absl::Status status =
-      options.command == Command::kEvaluate ? RunEvaluate(options) : RunCalibrate(options);
+  const absl::Status status = Run(options);
   if (!status.ok()) {
     std::fprintf(stderr, "prefixd-tools: %s\n", std::string(status.message()).c_str());
   }

@@ -8,7 +8,6 @@
 #include "tools/progress.h"
 
 namespace prefixd::tools {
-namespace {
 
 absl::Status LoadWeights(Engine* engine, const Clock* clock) {
   constexpr int kMebibyte = 20;  // Bits.
@@ -18,8 +17,6 @@ absl::Status LoadWeights(Engine* engine, const Clock* clock) {
     return true;
   });
 }
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Workbench>> SetUp(const Options& options) {
   auto bench = std::make_unique<Workbench>();

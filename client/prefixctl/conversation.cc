@@ -34,6 +34,7 @@ Conversation::Conversation(const Options& options)
     : model_(options.model),
       prefix_(FullPrefixName(options.prefix)),
       no_cache_(options.no_cache),
+      no_kv_cache_(options.no_kv_cache),
       cache_salt_(options.cache_salt),
       system_(options.system),
       generation_(options.generation),
@@ -49,6 +50,7 @@ v1::GenerateRequest Conversation::Ask(absl::string_view question) const {
   request.set_prefix(prefix_);
   request.set_bypass_prefix_cache(no_cache_);
   request.set_cache_salt(cache_salt_);
+  if (no_kv_cache_) request.set_kv_cache(v1::KV_CACHE_MODE_DISABLED);
   v1::ChatInput* const chat = request.mutable_chat();
   if (!system_.empty()) *chat->add_messages() = TextMessage(v1::ROLE_SYSTEM, system_);
   for (const v1::ChatMessage& turn : turns_) *chat->add_messages() = turn;

@@ -38,6 +38,7 @@ class Conversation {
   const std::string model_;
   const std::string prefix_;
   const bool no_cache_;
+  const bool no_kv_cache_;
   const std::string cache_salt_;
   std::string system_;
   Generation generation_;

@@ -90,6 +90,13 @@ void AddGenerationOptions(CLI::App* run, Options* options) {
   run->add_option("--top-p", generation.top_p, "Nucleus sampling")->type_name("P");
   run->add_option("--top-k", generation.top_k, "Sample among this many tokens; 0: all")
       ->type_name("N");
+  run->add_option("--num-beams", generation.num_beams, "Beam search with this many hypotheses")
+      ->type_name("N");
+  run->add_option("--length-penalty", generation.length_penalty,
+                  "Power of the length that a hypothesis is divided by (beam search)")
+      ->type_name("X");
+  run->add_flag("--no-kv-cache", options->no_kv_cache,
+                "Compute everything again for each token, as an experiment");
   run->add_option("--seed", generation.seed, "Same seed, same answer")->type_name("N");
   run->add_option("--logprobs", generation.logprobs,
                   "Show log-probabilities and this many alternatives")
@@ -296,6 +303,8 @@ void Apply(const Generation& generation, v1::SamplingParams* sampling, v1::Stopp
   if (generation.temperature) sampling->set_temperature(*generation.temperature);
   if (generation.top_p) sampling->set_top_p(*generation.top_p);
   if (generation.top_k) sampling->set_top_k(*generation.top_k);
+  if (generation.num_beams) sampling->set_num_beams(*generation.num_beams);
+  if (generation.length_penalty) sampling->set_length_penalty(*generation.length_penalty);
   if (generation.seed) sampling->set_seed(*generation.seed);
   if (generation.max_tokens) stopping->set_max_tokens(*generation.max_tokens);
   for (const std::string& stop : generation.stop) stopping->add_stop(stop);

@@ -40,6 +40,8 @@ struct Generation {
   std::optional<float> temperature;
   std::optional<float> top_p;
   std::optional<int32_t> top_k;
+  std::optional<int32_t> num_beams;
+  std::optional<float> length_penalty;
   std::optional<uint64_t> seed;
   std::optional<int32_t> logprobs;
   std::vector<std::string> stop;
@@ -83,6 +85,7 @@ struct Options {
   Generation generation;
   Retention retention;  // run
   bool no_wrap = false;
+  bool no_kv_cache = false;  // run
   bool detect = false;  // run: the answer is a list of boxes in the only picture.
   std::string svg;      // File for the picture with these boxes; empty: none.
 

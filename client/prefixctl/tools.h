@@ -22,6 +22,7 @@ struct ToolsCommand {
 inline constexpr ToolsCommand kToolsCommands[] = {
     {"calibrate", "Make a profile of a model for KV budgets (prefixd-tools)"},
     {"evaluate", "Measure what KV budgets cost a model (prefixd-tools)"},
+    {"experiment", "Generate with and without a KV cache, and compare (prefixd-tools)"},
 };
 
 // Replaces this process by prefixd-tools with these arguments, so that its exit code is ours: the

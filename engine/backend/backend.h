@@ -73,6 +73,7 @@ struct KvPoolShape {
   // kF32, kBF16; on CUDA also kF16. The reference backend stores kF64 whatever is asked for.
   DType dtype = DType::kF32;
   // Beside K and V a slot keeps the position of its token: for AttentionOptions::alibi_slopes.
+  // Positions are below 2^24 then.
   bool keeps_positions = false;
 };
 class KvPool {

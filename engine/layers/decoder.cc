@@ -20,7 +20,7 @@ absl::Status Attention(const DecoderShape& shape, const DecoderLayer& layer, con
   const float scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
   PREFIXD_RETURN_IF_ERROR(backend->RmsNorm(x, layer.attention_norm.view, shape.norm(), normed));
   PREFIXD_RETURN_IF_ERROR(
-      backend->Linear(normed, *layer.qkv, {.bias = BiasOf(layer.qkv_bias)}, qkv));
+      Linear(normed, layer.qkv, {.bias = BiasOf(layer.qkv_bias)}, backend, qkv));
   PREFIXD_RETURN_IF_ERROR(backend->WriteKv(qkv, &angles, shape.num_heads, segments, pool));
   PREFIXD_RETURN_IF_ERROR(
       backend->PagedAttention(qkv, *pool, shape.num_heads, {.scale = scale}, segments, attention));
@@ -35,7 +35,7 @@ absl::Status GatedMlp(const DecoderShape& shape, const DecoderLayer& layer,
   const Tensor gated = scratch.gated.view.Rows(0, x.rows);
   PREFIXD_RETURN_IF_ERROR(backend->RmsNorm(x, layer.mlp_norm.view, shape.norm(), normed));
   PREFIXD_RETURN_IF_ERROR(
-      backend->Linear(normed, *layer.gate_up, {.bias = BiasOf(layer.gate_up_bias)}, gate_up));
+      Linear(normed, layer.gate_up, {.bias = BiasOf(layer.gate_up_bias)}, backend, gate_up));
   PREFIXD_RETURN_IF_ERROR(backend->GatedActivation(gate_up, shape.activation, gated));
   return backend->Linear(gated, *layer.down, {.bias = BiasOf(layer.down_bias), .accumulate = true},
                          x);

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "engine/backend/backend.h"
+#include "engine/layers/stacked_matrix.h"
 #include "engine/tensor/tensor.h"
 
 namespace prefixd {
@@ -36,12 +37,12 @@ struct DecoderShape {
 };
 
 struct DecoderLayer {
-  OwnedTensor attention_norm;       // [1, D].
-  OwnedTensor mlp_norm;             // [1, D].
-  std::unique_ptr<Matrix> qkv;      // [(H + 2 KV) * hd, D]: q, k, v.
-  std::unique_ptr<Matrix> output;   // [D, H * hd].
-  std::unique_ptr<Matrix> gate_up;  // [2 I, D]: gate, up.
-  std::unique_ptr<Matrix> down;     // [D, I].
+  OwnedTensor attention_norm;      // [1, D].
+  OwnedTensor mlp_norm;            // [1, D].
+  StackedMatrix qkv;               // [(H + 2 KV) * hd, D]: q, k, v.
+  std::unique_ptr<Matrix> output;  // [D, H * hd].
+  StackedMatrix gate_up;           // [2 I, D]: gate, up.
+  std::unique_ptr<Matrix> down;    // [D, I].
   std::optional<OwnedTensor> qkv_bias, output_bias, gate_up_bias, down_bias;
 };
 

@@ -22,6 +22,19 @@ absl::Status ReadFile(const std::string& path, int32_t vocab_size, GenerationDef
   return config.status();
 }
 
+// Fills the ends in where they are not known yet.
+absl::Status Complete(absl::Span<const ConfigReader> configs, int32_t vocab_size,
+                      int32_t default_eos, GenerationDefaults* defaults) {
+  for (const ConfigReader& config : configs) {
+    ReadEosTokens(config, vocab_size, defaults);
+    PREFIXD_RETURN_IF_ERROR(config.status());
+  }
+  if (defaults->eos_token_ids.empty() && default_eos >= 0 && default_eos < vocab_size) {
+    defaults->eos_token_ids = {default_eos};
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::string& directory,
@@ -34,13 +47,15 @@ absl::StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::string& dir
   } else if (!absl::IsNotFound(path.status())) {
     return path.status();
   }
-  for (const ConfigReader& config : configs) {
-    ReadEosTokens(config, vocab_size, &defaults);
-    PREFIXD_RETURN_IF_ERROR(config.status());
-  }
-  if (defaults.eos_token_ids.empty() && default_eos >= 0 && default_eos < vocab_size) {
-    defaults.eos_token_ids = {default_eos};
-  }
+  PREFIXD_RETURN_IF_ERROR(Complete(configs, vocab_size, default_eos, &defaults));
+  return defaults;
+}
+
+absl::StatusOr<GenerationDefaults> GenerationDefaultsOf(absl::Span<const ConfigReader> configs,
+                                                        int32_t vocab_size) {
+  constexpr int32_t kLlamaEos = 2;
+  GenerationDefaults defaults;
+  PREFIXD_RETURN_IF_ERROR(Complete(configs, vocab_size, kLlamaEos, &defaults));
   return defaults;
 }
 

@@ -24,6 +24,10 @@ absl::StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::string& dir
                                                           int32_t vocab_size,
                                                           int32_t default_eos = 2);
 
+// As above, of a model without that file.
+absl::StatusOr<GenerationDefaults> GenerationDefaultsOf(absl::Span<const ConfigReader> configs,
+                                                        int32_t vocab_size);
+
 }  // namespace prefixd
 
 #endif  // PREFIXD_ENGINE_MODELS_GENERATION_CONFIG_H_

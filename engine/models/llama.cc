@@ -101,9 +101,9 @@ absl::StatusOr<DecoderLayer> ReadLayer(const LlamaTensors::Layer& in, WeightRead
   DecoderLayer layer;
   PREFIXD_ASSIGN_OR_RETURN(layer.attention_norm, reader->ReadTensor(1, D, {in.attention_norm}));
   PREFIXD_ASSIGN_OR_RETURN(layer.mlp_norm, reader->ReadTensor(1, D, {in.mlp_norm}));
-  PREFIXD_ASSIGN_OR_RETURN(layer.qkv, reader->ReadMatrix({in.q.weight, in.k.weight, in.v.weight}));
+  PREFIXD_ASSIGN_OR_RETURN(layer.qkv, reader->ReadStacked({in.q.weight, in.k.weight, in.v.weight}));
   PREFIXD_ASSIGN_OR_RETURN(layer.output, reader->ReadMatrix({in.o.weight}));
-  PREFIXD_ASSIGN_OR_RETURN(layer.gate_up, reader->ReadMatrix({in.gate.weight, in.up.weight}));
+  PREFIXD_ASSIGN_OR_RETURN(layer.gate_up, reader->ReadStacked({in.gate.weight, in.up.weight}));
   PREFIXD_ASSIGN_OR_RETURN(layer.down, reader->ReadMatrix({in.down.weight}));
   PREFIXD_ASSIGN_OR_RETURN(layer.qkv_bias, ReadBias({in.q.bias, in.k.bias, in.v.bias}, reader));
   PREFIXD_ASSIGN_OR_RETURN(layer.output_bias, ReadBias({in.o.bias}, reader));
@@ -265,7 +265,8 @@ std::string CanonicalName(absl::string_view name) { return std::string(name); }
 
 bool IsKnownUnused(absl::string_view name) {
   // Tied checkpoints may still carry the head; old ones carry the rotary frequencies.
-  return name == "lm_head.weight" || absl::EndsWith(name, "rotary_emb.inv_freq");
+  return name == "lm_head.weight" || name == "rope_freqs.weight" ||
+         absl::EndsWith(name, "rotary_emb.inv_freq");
 }
 
 class LlamaModel final : public Model {
@@ -293,10 +294,9 @@ class LlamaFiles final : public ModelFiles {
   LlamaFiles(const LlamaConfig& config, Checkpoint checkpoint)
       : config_(config), checkpoint_(std::move(checkpoint)) {}
 
-  absl::Status Check(const std::string& directory, const ConfigReader& config) {
-    PREFIXD_ASSIGN_OR_RETURN(spec_.generation,
-                             ReadGenerationDefaults(directory, {config}, config_.vocab_size));
-    PREFIXD_ASSIGN_OR_RETURN(WeightNames names, WeightNames::Create(checkpoint_, CanonicalName));
+  absl::Status Check(WeightNames::Canonical canonical, GenerationDefaults generation) {
+    spec_.generation = std::move(generation);
+    PREFIXD_ASSIGN_OR_RETURN(WeightNames names, WeightNames::Create(checkpoint_, canonical));
     PREFIXD_ASSIGN_OR_RETURN(tensors_, FindLlamaTensors(config_, "model.", &names));
     names.WarnOfUnused(IsKnownUnused);
     spec_.family = "llama";
@@ -330,8 +330,17 @@ absl::StatusOr<std::unique_ptr<ModelFiles>> OpenLlama(const std::string& directo
   const LlamaConfig llama = ReadLlamaConfig(config);
   PREFIXD_RETURN_IF_ERROR(config.status());
   PREFIXD_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(directory));
-  auto files = std::make_unique<LlamaFiles>(llama, std::move(checkpoint));
-  PREFIXD_RETURN_IF_ERROR(files->Check(directory, config));
+  PREFIXD_ASSIGN_OR_RETURN(GenerationDefaults generation,
+                           ReadGenerationDefaults(directory, {config}, llama.vocab_size));
+  return MakeLlamaFiles(llama, std::move(checkpoint), CanonicalName, std::move(generation));
+}
+
+absl::StatusOr<std::unique_ptr<ModelFiles>> MakeLlamaFiles(const LlamaConfig& config,
+                                                           Checkpoint checkpoint,
+                                                           WeightNames::Canonical canonical,
+                                                           GenerationDefaults generation) {
+  auto files = std::make_unique<LlamaFiles>(config, std::move(checkpoint));
+  PREFIXD_RETURN_IF_ERROR(files->Check(canonical, std::move(generation)));
   return files;
 }
 

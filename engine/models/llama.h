@@ -15,10 +15,12 @@
 #include "engine/layers/decoder.h"
 #include "engine/models/config_reader.h"
 #include "engine/models/model.h"
+#include "engine/models/model_loader.h"
 #include "engine/models/rope.h"
 #include "engine/models/text_decoder.h"
 #include "engine/models/weight_names.h"
 #include "engine/models/weight_reader.h"
+#include "engine/weights/checkpoint.h"
 
 namespace prefixd {
 
@@ -114,6 +116,13 @@ class LlamaDecoder final : public TextDecoder {
   OwnedTensor last_;    // [max_logit_rows, D].
   std::vector<int32_t> token_ids_;
 };
+
+// A text model of `config` whose tensors lie in `checkpoint` under names that `canonical` turns
+// into those of FindLlamaTensors, prefix "model.". Checks names and shapes; reads no weight.
+absl::StatusOr<std::unique_ptr<ModelFiles>> MakeLlamaFiles(const LlamaConfig& config,
+                                                           Checkpoint checkpoint,
+                                                           WeightNames::Canonical canonical,
+                                                           GenerationDefaults generation);
 
 }  // namespace prefixd
 

@@ -1,10 +1,15 @@
 #include "engine/models/model_loader.h"
 
+#include <optional>
+#include <utility>
+
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "engine/models/families.h"
+#include "engine/models/gguf_llama.h"
+#include "engine/weights/gguf.h"
 
 namespace prefixd {
 namespace {
@@ -71,6 +76,18 @@ absl::StatusOr<const Family*> FindFamily(const std::string& directory, const Con
                          " is not supported"));
 }
 
+absl::StatusOr<std::unique_ptr<ModelFiles>> OpenDirectory(const std::string& directory) {
+  PREFIXD_ASSIGN_OR_RETURN(const std::string path, ResolveInDirectory(directory, "config.json"));
+  PREFIXD_ASSIGN_OR_RETURN(const ConfigReader config, ConfigReader::Open(path));
+  PREFIXD_ASSIGN_OR_RETURN(const Family* const family, FindFamily(directory, config));
+  if (!absl::IsNotFound(ResolveInDirectory(directory, "adapter_config.json").status())) {
+    return absl::UnimplementedError(
+        absl::StrCat(directory, "/adapter_config.json: adapters are not supported"));
+  }
+  if (config.Has("auto_map")) PREFIXD_LOG(kWarn, "config ignored=auto_map file=", path);
+  return family->open(directory, config);
+}
+
 }  // namespace
 
 void RefuseUnsupported(const ConfigReader& config) {
@@ -109,16 +126,10 @@ void ReadActivation(const ConfigReader& config, const char* key, Activation* act
   config.Unsupported(key, absl::StrCat(Quoted(name), " is not a known activation"));
 }
 
-absl::StatusOr<std::unique_ptr<ModelFiles>> OpenModelFiles(const std::string& directory) {
-  PREFIXD_ASSIGN_OR_RETURN(const std::string path, ResolveInDirectory(directory, "config.json"));
-  PREFIXD_ASSIGN_OR_RETURN(const ConfigReader config, ConfigReader::Open(path));
-  PREFIXD_ASSIGN_OR_RETURN(const Family* const family, FindFamily(directory, config));
-  if (!absl::IsNotFound(ResolveInDirectory(directory, "adapter_config.json").status())) {
-    return absl::UnimplementedError(
-        absl::StrCat(directory, "/adapter_config.json: adapters are not supported"));
-  }
-  if (config.Has("auto_map")) PREFIXD_LOG(kWarn, "config ignored=auto_map file=", path);
-  return family->open(directory, config);
+absl::StatusOr<std::unique_ptr<ModelFiles>> OpenModelFiles(const std::string& model_path) {
+  PREFIXD_ASSIGN_OR_RETURN(const std::optional<std::string> gguf, FindGgufFile(model_path));
+  if (gguf.has_value()) return OpenGgufModel(*gguf);
+  return OpenDirectory(model_path);
 }
 
 }  // namespace prefixd

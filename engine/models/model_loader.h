@@ -1,5 +1,5 @@
-// From a checkpoint directory to a Model, in two phases: everything small is checked first (config,
-// tensor names, shapes and ranges), so that a daemon can refuse a bad directory before it listens;
+// From a checkpoint to a Model, in two phases: everything small is checked first (config,
+// tensor names, shapes and ranges), so that a daemon can refuse a bad one before it listens;
 // the weights are read afterwards, with progress.
 #ifndef PREFIXD_ENGINE_MODELS_MODEL_LOADER_H_
 #define PREFIXD_ENGINE_MODELS_MODEL_LOADER_H_
@@ -18,7 +18,7 @@ namespace prefixd {
 // Called with bytes read so far and in all; returns false to give up (CANCELLED).
 using LoadProgress = std::function<bool(uint64_t bytes_done, uint64_t bytes_total)>;
 
-// A checked directory whose weights are not read yet. Not thread-safe.
+// A checked checkpoint whose weights are not read yet. Not thread-safe.
 class ModelFiles {
  public:
   virtual ~ModelFiles() = default;
@@ -33,9 +33,10 @@ class ModelFiles {
 };
 
 // Reads config.json, generation_config.json and the headers of the weights of a Hugging Face
-// directory. Errors: INVALID_ARGUMENT that names file and key or tensor, with both values;
-// UNIMPLEMENTED for a family or feature that changes results and is not supported.
-absl::StatusOr<std::unique_ptr<ModelFiles>> OpenModelFiles(const std::string& directory);
+// directory; or the header of a GGUF file, which may be the only one of a directory. Errors:
+// INVALID_ARGUMENT that names file and key or tensor, with both values; UNIMPLEMENTED for a family
+// or feature that changes results and is not supported.
+absl::StatusOr<std::unique_ptr<ModelFiles>> OpenModelFiles(const std::string& model_path);
 
 }  // namespace prefixd
 

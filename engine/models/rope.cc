@@ -84,6 +84,7 @@ std::vector<float> InverseFrequencies(const RopeConfig& rope, int head_dim) {
     float frequency = 1.0f / std::pow(static_cast<float>(rope.theta), exponent);
     if (rope.type == RopeType::kLinear) frequency /= static_cast<float>(rope.factor);
     if (rope.type == RopeType::kLlama3) frequency = ScaleLlama3(rope, frequency);
+    if (!rope.divisors.empty()) frequency /= rope.divisors[i];
     frequencies[i] = frequency;
   }
   return frequencies;

@@ -18,6 +18,7 @@ struct RopeConfig {
   double low_freq_factor = 1.0;  // kLlama3 from here on.
   double high_freq_factor = 4.0;
   double original_max_positions = 8192.0;
+  std::vector<float> divisors;  // Of a GGUF file: head_dim / 2 of the frequencies; or empty.
 };
 
 // Reads rope_parameters, or rope_theta and rope_scaling where that is absent. Errors go to

@@ -29,7 +29,7 @@ absl::StatusOr<const TensorInfo*> WeightNames::Find(absl::string_view name,
                                                     absl::Span<const int64_t> shape) {
   const auto it = by_name_.find(std::string(name));
   if (it == by_name_.end()) {
-    return absl::InvalidArgumentError(absl::StrCat(checkpoint_->directory(), ": tensor ", name, " ",
+    return absl::InvalidArgumentError(absl::StrCat(checkpoint_->path(), ": tensor ", name, " ",
                                                    ShapeString(shape), " is missing"));
   }
   const TensorInfo* const tensor = it->second;
@@ -39,7 +39,9 @@ absl::StatusOr<const TensorInfo*> WeightNames::Find(absl::string_view name,
     return absl::InvalidArgumentError(absl::StrCat(where, ": shape ", ShapeString(tensor->shape),
                                                    ", expected ", ShapeString(shape)));
   }
-  if (!ComputableDType(tensor->dtype).has_value()) {
+  const std::optional<DType> dtype = ComputableDType(tensor->dtype);
+  // Vectors become floats, so they must be plain; the blocks of a matrix lie along its rows.
+  if (!dtype.has_value() || (IsQuantized(*dtype) && shape.size() != 2)) {
     return absl::InvalidArgumentError(
         absl::StrCat(where, ": dtype ", tensor->dtype, ", expected F32, F16 or BF16"));
   }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
@@ -27,6 +29,16 @@ void ToFloats(DType dtype, absl::Span<const uint8_t> bytes, float* out) {
     if (dtype == DType::kF32) out[i] = Load32(&bytes[4 * i]);
     if (dtype == DType::kF16) out[i] = F16ToFloat(Load16(&bytes[2 * i]));
     if (dtype == DType::kBF16) out[i] = BF16ToFloat(Load16(&bytes[2 * i]));
+  }
+}
+
+// `out` = the rows of `in` with the halves of every group of `group` rows one behind the other
+// again.
+void Deinterleave(absl::Span<const uint8_t> in, size_t row_bytes, size_t group, uint8_t* out) {
+  const size_t half = group / 2, rows = in.size() / row_bytes;
+  for (size_t row = 0; row < rows; ++row) {
+    const size_t begin = row / group * group, a = (row - begin) / half, i = (row - begin) % half;
+    std::memcpy(out + row * row_bytes, in.data() + (begin + 2 * i + a) * row_bytes, row_bytes);
   }
 }
 
@@ -59,14 +71,33 @@ absl::StatusOr<std::unique_ptr<Matrix>> WeightReader::ReadMatrix(
   return matrix;
 }
 
+absl::StatusOr<StackedMatrix> WeightReader::ReadStacked(absl::Span<const TensorInfo* const> parts) {
+  StackedMatrix stacked;
+  for (size_t begin = 0, end; begin < parts.size(); begin = end) {
+    end = begin + 1;
+    while (end < parts.size() && parts[end]->dtype == parts[begin]->dtype) ++end;
+    PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<Matrix> matrix,
+                             ReadMatrix(parts.subspan(begin, end - begin)));
+    stacked.Append(std::move(matrix));
+  }
+  return stacked;
+}
+
 absl::Status WeightReader::ReadRows(const TensorInfo& part, int64_t row_begin, Matrix* matrix) {
-  const uint64_t row_bytes = static_cast<uint64_t>(matrix->cols()) * DTypeSize(matrix->dtype());
+  const auto row_bytes = static_cast<uint64_t>(RowBytes(matrix->dtype(), matrix->cols()));
+  const int64_t group = std::max<int64_t>(1, part.interleaved_rows);
+  PREFIXD_CHECK(part.shape[0] % group == 0);
   const int64_t rows_per_chunk =
-      std::max<int64_t>(1, static_cast<int64_t>(kChunkBytes / row_bytes));
+      std::max<int64_t>(1, static_cast<int64_t>(kChunkBytes / row_bytes) / group) * group;
   for (int64_t row = 0; row < part.shape[0]; row += rows_per_chunk) {
     const int64_t count = std::min(rows_per_chunk, part.shape[0] - row);
     PREFIXD_RETURN_IF_ERROR(ReadChunk(part, static_cast<uint64_t>(row) * row_bytes,
                                       static_cast<uint64_t>(count) * row_bytes));
+    if (group > 1) {
+      ordered_.resize(chunk_.size());
+      Deinterleave(chunk_, row_bytes, static_cast<size_t>(group), ordered_.data());
+      std::swap(chunk_, ordered_);
+    }
     PREFIXD_RETURN_IF_ERROR(backend_->WriteMatrixRows(row_begin + row, chunk_, matrix));
   }
   return absl::OkStatus();
@@ -90,10 +121,18 @@ absl::StatusOr<OwnedTensor> WeightReader::ReadTensor(int64_t rows, int64_t cols,
 
 absl::Status WeightReader::ReadFloats(const TensorInfo& part, absl::Span<float> out) {
   const DType dtype = *ComputableDType(part.dtype);
+  PREFIXD_CHECK(!IsQuantized(dtype));
   for (uint64_t offset = 0; offset < part.size_bytes; offset += chunk_.size()) {
     PREFIXD_RETURN_IF_ERROR(
         ReadChunk(part, offset, std::min(kChunkBytes, part.size_bytes - offset)));
     ToFloats(dtype, chunk_, &out[offset / DTypeSize(dtype)]);
+  }
+  if (part.interleaved_rows > 0) {  // A bias: its elements are its rows.
+    const std::vector<float> stored(out.begin(), out.end());
+    const auto bytes = absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(stored.data()),
+                                           stored.size() * sizeof(float));
+    Deinterleave(bytes, sizeof(float), static_cast<size_t>(part.interleaved_rows),
+                 reinterpret_cast<uint8_t*>(out.data()));
   }
   return absl::OkStatus();
 }

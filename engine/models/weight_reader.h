@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "engine/backend/backend.h"
+#include "engine/layers/stacked_matrix.h"
 #include "engine/models/model_loader.h"
 #include "engine/weights/checkpoint.h"
 
@@ -27,6 +28,9 @@ class WeightReader {
   // One matrix whose rows are those of `parts`, one after the other. A part's first dimension is
   // its rows. Requires: the same columns. Errors: parts of different types.
   absl::StatusOr<std::unique_ptr<Matrix>> ReadMatrix(absl::Span<const TensorInfo* const> parts);
+
+  // As ReadMatrix, of parts that may differ in type: neighbours of one type are one matrix.
+  absl::StatusOr<StackedMatrix> ReadStacked(absl::Span<const TensorInfo* const> parts);
 
   // A [rows, cols] tensor of the activation type with the elements of `parts`, one after the other.
   // Requires: as many elements.
@@ -50,6 +54,7 @@ class WeightReader {
   const uint64_t bytes_total_;
   uint64_t bytes_done_ = 0;
   std::vector<uint8_t> chunk_;
+  std::vector<uint8_t> ordered_;  // chunk_, its rows put back in order.
 };
 
 }  // namespace prefixd

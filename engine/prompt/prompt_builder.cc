@@ -86,19 +86,19 @@ absl::StatusOr<std::vector<int32_t>> PromptBuilder::EncodeInput(const Input& inp
     PREFIXD_RETURN_IF_ERROR(CheckTokens(*tokens));
     return tokens->ids;
   }
+  PREFIXD_RETURN_IF_ERROR(CheckImageCount(ImagesOf(input).size()));
   absl::StatusOr<Layout> layout = std::holds_alternative<ChatInput>(input)
                                       ? LayOutChat(std::get<ChatInput>(input))
                                       : LayOutPrompt(std::get<PromptInput>(input));
   PREFIXD_RETURN_IF_ERROR(layout.status());
-  PREFIXD_RETURN_IF_ERROR(CheckImageCount(layout->num_images));
   return EncodeLayout(*layout);
 }
 
 absl::StatusOr<PromptBuilder::Layout> PromptBuilder::LayOutChat(const ChatInput& chat) const {
   if (chat_ == nullptr) {
     return MakeError(absl::StatusCode::kFailedPrecondition, reason::kFeatureUnsupported,
-                     "this model has no chat template that the server knows; send a prompt, or "
-                     "start the server with --chat-template");
+                     options_.chat_problem.empty() ? "this model has no chat template"
+                                                   : options_.chat_problem);
   }
   Layout layout;
   PREFIXD_ASSIGN_OR_RETURN(layout.pieces, chat_->Render(chat.messages));

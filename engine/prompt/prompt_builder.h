@@ -40,6 +40,7 @@ struct PromptBuilderOptions {
   int32_t max_prompt_rows = std::numeric_limits<int32_t>::max();  // If less than the context's.
   uint64_t max_prompt_bytes = 1 << 20;
   std::optional<PromptImageOptions> image;  // Absent: a text model.
+  std::string chat_problem;                 // Why there is no chat template, if there is none.
   PromptKeyOptions keys;
 };
 

@@ -24,6 +24,7 @@ struct AddedToken {
   bool rstrip = false;       // Swallows whitespace after it.
   bool normalized = false;   // Matched in normalised text.
   bool special = false;      // Matched in trusted text only; skipped at decoding.
+  bool verbatim = false;     // Stands in normalised text as it is here, not normalised itself.
 };
 
 class AddedTokenMatcher {

@@ -3,11 +3,8 @@
 #include <algorithm>
 #include <queue>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/check.h"
-#include "base/status_macros.h"
-#include "engine/tokenizer/limits.h"
 #include "engine/tokenizer/unicode.h"
 
 namespace prefixd {
@@ -61,112 +58,43 @@ uint64_t PairKey(int32_t left, int32_t right) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<const BpeModel>> BpeModel::Create(const JsonField& model) {
-  PREFIXD_ASSIGN_OR_RETURN(const std::string type, model["type"].StringOr("BPE"));
-  if (type != "BPE") return model["type"].Unsupported(absl::StrCat("model `", type, "`"));
-  std::unique_ptr<BpeModel> bpe(new BpeModel);
-  PREFIXD_RETURN_IF_ERROR(bpe->ReadVocab(model["vocab"]));
-  PREFIXD_RETURN_IF_ERROR(bpe->ReadOptions(model));
-  PREFIXD_RETURN_IF_ERROR(bpe->ReadMerges(model["merges"]));
-  return std::unique_ptr<const BpeModel>(std::move(bpe));
-}
-
-absl::Status BpeModel::ReadVocab(const JsonField& vocab) {
-  if (!vocab.value().is_object()) return vocab.Invalid("not an object of token to id");
-  if (vocab.value().size() > kMaxVocabSize) {
-    return vocab.Invalid(
-        absl::StrCat(vocab.value().size(), " tokens, the limit is ", kMaxVocabSize));
+BpeModel::BpeModel(BpeParts parts) : parts_(std::move(parts)) {
+  merges_.reserve(parts_.merges.size());
+  for (const BpeMerge& merge : parts_.merges) {
+    merges_[PairKey(merge.left, merge.right)] = {merge.rank, merge.result};
   }
-  vocab_.reserve(vocab.value().size());
-  std::vector<bool> taken(kMaxVocabSize);
-  for (const auto& [token, value] : vocab.value().items()) {
-    if (token.size() > kMaxTokenBytes) {
-      return vocab.Invalid(
-          absl::StrCat("a token of ", token.size(), " bytes, the limit is ", kMaxTokenBytes));
-    }
-    PREFIXD_ASSIGN_OR_RETURN(
-        const int32_t id, JsonField(&value, absl::StrCat(vocab.where(), "[\"", token, "\"]")).Id());
-    if (taken[static_cast<size_t>(id)]) {
-      return vocab.Invalid(absl::StrCat("id ", id, " twice, the second for \"", token, "\""));
-    }
-    taken[static_cast<size_t>(id)] = true;
-    vocab_.emplace(token, id);
-  }
+  parts_.merges = {};
   for (int byte = 0; byte < 256; ++byte) {
     byte_ids_[byte] = TokenToId(absl::StrFormat("<0x%02X>", byte)).value_or(-1);
   }
   for (int c = 0; c < 128; ++c) {
     ascii_ids_[c] = TokenToId(std::string(1, static_cast<char>(c))).value_or(-1);
   }
-  return absl::OkStatus();
 }
 
-absl::Status BpeModel::ReadOptions(const JsonField& model) {
-  if (!model["dropout"].is_null()) return model["dropout"].Unsupported("dropout");
-  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    PREFIXD_ASSIGN_OR_RETURN(const std::string affix, model[key].StringOr(""));
-    if (!affix.empty()) return model[key].Unsupported(absl::StrCat("\"", affix, "\""));
+void BpeModel::Hide(absl::Span<const int32_t> ids) {
+  hidden_.insert(ids.begin(), ids.end());
+  for (int32_t& id : ascii_ids_) {
+    if (hidden_.contains(id)) id = -1;
   }
-  PREFIXD_ASSIGN_OR_RETURN(fuse_unk_, model["fuse_unk"].BoolOr(false));
-  PREFIXD_ASSIGN_OR_RETURN(byte_fallback_, model["byte_fallback"].BoolOr(false));
-  PREFIXD_ASSIGN_OR_RETURN(ignore_merges_, model["ignore_merges"].BoolOr(false));
-  if (model["unk_token"].is_null()) return absl::OkStatus();
-  PREFIXD_ASSIGN_OR_RETURN(const std::string unk, model["unk_token"].String());
-  unk_id_ = TokenToId(unk);
-  if (!unk_id_) {
-    return model["unk_token"].Invalid(absl::StrCat("\"", unk, "\" is not in model.vocab"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status BpeModel::ReadMerges(const JsonField& merges) {
-  PREFIXD_ASSIGN_OR_RETURN(const size_t count, merges.ArraySize());
-  if (count > kMaxMerges) {
-    return merges.Invalid(absl::StrCat(count, " merges, the limit is ", kMaxMerges));
-  }
-  merges_.reserve(count);
-  for (size_t i = 0; i < count; ++i) {
-    PREFIXD_RETURN_IF_ERROR(AddMerge(merges.At(i), static_cast<int32_t>(i)));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status BpeModel::AddMerge(const JsonField& entry, int32_t rank) {
-  std::string left;
-  std::string right;
-  if (entry.value().is_string()) {
-    const std::string& text = entry.value().get_ref<const std::string&>();
-    const size_t space = text.find(' ');
-    if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos) {
-      return entry.Invalid("not two tokens with one space between them");
-    }
-    left = text.substr(0, space);
-    right = text.substr(space + 1);
-  } else {
-    if (!entry.value().is_array() || entry.value().size() != 2) return entry.Invalid("not a pair");
-    PREFIXD_ASSIGN_OR_RETURN(left, entry.At(0).String());
-    PREFIXD_ASSIGN_OR_RETURN(right, entry.At(1).String());
-  }
-  const std::string result = absl::StrCat(left, right);
-  for (const std::string* token :
-       std::initializer_list<const std::string*>{&left, &right, &result}) {
-    if (!vocab_.contains(*token)) {
-      return entry.Invalid(absl::StrCat("\"", *token, "\" is not in model.vocab"));
-    }
-  }
-  merges_[PairKey(vocab_[left], vocab_[right])] = {rank, vocab_[result]};
-  return absl::OkStatus();
+  absl::erase_if(merges_,
+                 [this](const auto& entry) { return hidden_.contains(entry.second.result_id); });
 }
 
 std::optional<int32_t> BpeModel::TokenToId(absl::string_view token) const {
-  const auto found = vocab_.find(token);
-  if (found == vocab_.end()) return std::nullopt;
+  const auto found = parts_.vocab.find(token);
+  if (found == parts_.vocab.end()) return std::nullopt;
   return found->second;
 }
 
+std::optional<int32_t> BpeModel::WordId(absl::string_view word) const {
+  const std::optional<int32_t> id = TokenToId(word);
+  return id && hidden_.contains(*id) ? std::nullopt : id;
+}
+
 void BpeModel::Encode(absl::string_view word, std::vector<int32_t>* ids) const {
-  if (ignore_merges_) {
-    if (const std::optional<int32_t> id = TokenToId(word)) {
+  if (parts_.ignore_merges) {
+    if (const std::optional<int32_t> id = WordId(word)) {
       ids->push_back(*id);
       return;
     }
@@ -190,19 +118,19 @@ void BpeModel::AppendCharacters(absl::string_view word, std::vector<int32_t>* id
     const uint8_t lead = static_cast<uint8_t>(word[i]);
     const absl::string_view character = word.substr(i, CharacterAt(word, i).num_bytes);
     i += character.size();
-    int32_t id = lead < 0x80 ? ascii_ids_[lead] : TokenToId(character).value_or(-1);
+    int32_t id = lead < 0x80 ? ascii_ids_[lead] : WordId(character).value_or(-1);
     if (id >= 0) {
-      if (unk_pending) ids->push_back(*unk_id_);
+      if (unk_pending) ids->push_back(*parts_.unk_id);
       unk_pending = false;
       ids->push_back(id);
       continue;
     }
-    if (byte_fallback_ && AppendBytes(character, ids)) continue;
-    if (!unk_id_) continue;
-    if (unk_pending && !fuse_unk_) ids->push_back(*unk_id_);
+    if (parts_.byte_fallback && AppendBytes(character, ids)) continue;
+    if (!parts_.unk_id) continue;
+    if (unk_pending && !parts_.fuse_unk) ids->push_back(*parts_.unk_id);
     unk_pending = true;
   }
-  if (unk_pending) ids->push_back(*unk_id_);
+  if (unk_pending) ids->push_back(*parts_.unk_id);
 }
 
 const BpeModel::Merge* BpeModel::FindMerge(int32_t left, int32_t right) const {
@@ -222,10 +150,14 @@ void BpeModel::MergeAll(std::vector<int32_t>* ids, size_t begin) const {
                   .next = i + 1 < count ? position + 1 : -1};
   }
   std::vector<Candidate> initial;
+  Splits splits;
   const auto candidate = [&](int32_t position) -> std::optional<Candidate> {
     const Symbol& left = symbols[static_cast<size_t>(position)];
     const Merge* merge = FindMerge(left.id, symbols[static_cast<size_t>(left.next)].id);
     if (merge == nullptr) return std::nullopt;
+    if (parts_.unused.contains(merge->result_id)) {
+      splits[merge->result_id] = {left.id, symbols[static_cast<size_t>(left.next)].id};
+    }
     return Candidate{static_cast<uint64_t>(merge->rank) << 32 | static_cast<uint32_t>(position),
                      merge->result_id};
   };
@@ -257,6 +189,23 @@ void BpeModel::MergeAll(std::vector<int32_t>* ids, size_t begin) const {
     (*ids)[out++] = symbols[static_cast<size_t>(i)].id;
   }
   ids->resize(out);
+  if (!splits.empty()) SplitUnused(splits, ids, begin);
+}
+
+void BpeModel::SplitUnused(const Splits& splits, std::vector<int32_t>* ids, size_t begin) const {
+  std::vector<int32_t> pending(ids->rbegin(), ids->rend() - static_cast<ptrdiff_t>(begin));
+  ids->resize(begin);
+  while (!pending.empty()) {  // Parts are shorter than what they are parts of.
+    const int32_t id = pending.back();
+    pending.pop_back();
+    const auto split = splits.find(id);
+    if (split == splits.end()) {
+      ids->push_back(id);
+      continue;
+    }
+    pending.push_back(split->second.second);
+    pending.push_back(split->second.first);
+  }
 }
 
 }  // namespace prefixd

@@ -1,6 +1,7 @@
 #include "engine/tokenizer/normalizer.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/status_macros.h"
 #include "engine/tokenizer/unicode.h"
 
@@ -41,6 +42,26 @@ TracedText Replaced(const TracedText& text, const std::string& pattern,
   return result;
 }
 
+// No spaces at the ends, single ones between.
+TracedText Collapsed(const TracedText& text) {
+  TracedText result;
+  for (size_t i = 0; i < text.text.size(); ++i) {
+    const bool first = result.text.empty() || result.text.back() == ' ';
+    if (text.text[i] != ' ' || !first) AppendSlice(&result, text, i, i + 1);
+  }
+  if (!result.text.empty() && result.text.back() == ' ') {
+    result = result.Slice(0, result.text.size() - 1);
+  }
+  return result;
+}
+
+TracedText StrippedRight(const TracedText& text, absl::string_view mark) {
+  absl::string_view rest = text.text;
+  while (absl::ConsumeSuffix(&rest, mark)) {
+  }
+  return text.Slice(0, rest.size());
+}
+
 // Composes stretch by stretch; nothing composes across the front of an ASCII character.
 TracedText Composed(const TracedText& text) {
   TracedText result;
@@ -70,6 +91,18 @@ absl::StatusOr<std::string> ReadStringPattern(const JsonField& pattern) {
 absl::StatusOr<Normalizer> Normalizer::Create(const JsonField& field) {
   Normalizer normalizer;
   if (!field.is_null()) PREFIXD_RETURN_IF_ERROR(normalizer.AddSteps(field));
+  return normalizer;
+}
+
+Normalizer Normalizer::ForSpaces(const Spaces& spaces) {
+  const std::string mark(spaces.escape ? "\xE2\x96\x81" : " ");
+  Normalizer normalizer;
+  std::vector<Step>& steps = normalizer.steps_;
+  if (spaces.remove_extra) steps.push_back({Kind::kCollapseSpaces, "", ""});
+  if (spaces.add_dummy_prefix) steps.push_back({Kind::kPrepend, "", mark});
+  if (spaces.escape) steps.push_back({Kind::kReplace, " ", mark});
+  // Last: a mark that the text itself ends in goes, too.
+  if (spaces.remove_extra) steps.push_back({Kind::kStripRight, mark, ""});
   return normalizer;
 }
 
@@ -110,6 +143,12 @@ TracedText Normalizer::Apply(TracedText text) const {
         break;
       case Kind::kNfc:
         text = Composed(text);
+        break;
+      case Kind::kCollapseSpaces:
+        text = Collapsed(text);
+        break;
+      case Kind::kStripRight:
+        text = StrippedRight(text, step.pattern);
         break;
     }
   }

@@ -21,14 +21,22 @@ class Normalizer {
   // Reads the `normalizer` member; null is the identity. Errors: UNIMPLEMENTED naming the type.
   static absl::StatusOr<Normalizer> Create(const JsonField& field);
 
+  // What SentencePiece does apart from its character map.
+  struct Spaces {
+    bool add_dummy_prefix = true;  // One space before a text that is not empty.
+    bool remove_extra = false;     // None at the ends, single ones between.
+    bool escape = true;            // U+2581 for each.
+  };
+  static Normalizer ForSpaces(const Spaces& spaces);
+
   TracedText Apply(TracedText text) const;
 
  private:
-  enum class Kind { kPrepend, kReplace, kNfc };
+  enum class Kind { kPrepend, kReplace, kNfc, kCollapseSpaces, kStripRight };
   struct Step {
     Kind kind = Kind::kNfc;
-    std::string pattern;
-    std::string content;
+    std::string pattern;  // Replace, StripRight.
+    std::string content;  // Prepend, Replace.
   };
 
   absl::Status AddSteps(const JsonField& field);

@@ -1,4 +1,5 @@
-// Text to token ids and back, as tokenizer.json says. Immutable after Load; safe from any thread.
+// Text to token ids and back, as the model's own files say. Immutable after Load; safe from any
+// thread.
 #ifndef PREFIXD_ENGINE_TOKENIZER_TOKENIZER_H_
 #define PREFIXD_ENGINE_TOKENIZER_TOKENIZER_H_
 
@@ -25,8 +26,10 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // Reads tokenizer.json and, where present, tokenizer_config.json and special_tokens_map.json of a
-  // Hugging Face directory. Errors: INVALID_ARGUMENT or UNIMPLEMENTED naming file and key.
+  // Reads the first of tokenizer.json, tokenizer.model, and vocab.json with merges.txt that a
+  // Hugging Face directory has and, where present, tokenizer_config.json and
+  // special_tokens_map.json. Errors: INVALID_ARGUMENT or UNIMPLEMENTED naming file and key,
+  // NOT_FOUND if there is none of these files.
   static absl::StatusOr<std::unique_ptr<const Tokenizer>> Load(const std::string& directory);
 
   // Encodes the concatenated spans. `add_special_tokens`: what the post-processor adds (BOS).

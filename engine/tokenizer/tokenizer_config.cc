@@ -21,10 +21,14 @@ absl::StatusOr<std::string> TokenText(const JsonField& field) {
 }
 
 absl::Status ReadSpecialTokens(const JsonField& file, TokenizerConfig* config) {
-  PREFIXD_ASSIGN_OR_RETURN(const std::string bos, TokenText(file["bos_token"]));
-  PREFIXD_ASSIGN_OR_RETURN(const std::string eos, TokenText(file["eos_token"]));
-  if (config->bos_token.empty()) config->bos_token = bos;
-  if (config->eos_token.empty()) config->eos_token = eos;
+  const std::pair<const char*, std::string*> tokens[] = {{"bos_token", &config->bos_token},
+                                                         {"eos_token", &config->eos_token},
+                                                         {"unk_token", &config->unk_token},
+                                                         {"pad_token", &config->pad_token}};
+  for (const auto& [name, token] : tokens) {
+    PREFIXD_ASSIGN_OR_RETURN(const std::string text, TokenText(file[name]));
+    if (token->empty()) *token = text;
+  }
   return absl::OkStatus();
 }
 
@@ -94,11 +98,14 @@ absl::StatusOr<TokenizerConfig> TokenizerConfig::Read(const std::string& directo
   if (FileExists(path)) {
     PREFIXD_ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path, kMaxTokenizerFileBytes));
     const JsonField file(&json, "tokenizer_config.json:");
-    if (!file["add_bos_token"].is_null()) {
-      PREFIXD_ASSIGN_OR_RETURN(config.add_bos_token, file["add_bos_token"].BoolOr(false));
-    }
-    if (!file["add_eos_token"].is_null()) {
-      PREFIXD_ASSIGN_OR_RETURN(config.add_eos_token, file["add_eos_token"].BoolOr(false));
+    const std::pair<const char*, std::optional<bool>*> flags[] = {
+        {"add_bos_token", &config.add_bos_token},
+        {"add_eos_token", &config.add_eos_token},
+        {"add_prefix_space", &config.add_prefix_space},
+        {"legacy", &config.legacy}};
+    for (const auto& [key, flag] : flags) {
+      if (file[key].is_null()) continue;
+      PREFIXD_ASSIGN_OR_RETURN(*flag, file[key].BoolOr(false));
     }
     PREFIXD_RETURN_IF_ERROR(ReadSpecialTokens(file, &config));
     PREFIXD_RETURN_IF_ERROR(ReadAddedTokens(file["added_tokens_decoder"], &config));

@@ -15,7 +15,10 @@ namespace prefixd {
 
 struct TokenizerConfig {
   std::optional<bool> add_bos_token, add_eos_token;
+  std::optional<bool> add_prefix_space;  // vocab.json: a space before every text.
+  std::optional<bool> legacy;            // tokenizer.model: a space after every special token, too.
   std::string bos_token, eos_token;      // Empty: none.
+  std::string unk_token, pad_token;      // As these; only chat templates name them.
   std::vector<AddedToken> added_tokens;  // added_tokens_decoder; their flags win over the file's.
   std::string chat_template;
 

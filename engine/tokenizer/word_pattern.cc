@@ -104,6 +104,10 @@ std::optional<WordPattern> FindWordPattern(absl::string_view regex) {
   return std::nullopt;
 }
 
+absl::string_view RegexOf(WordPattern pattern) {
+  return pattern == WordPattern::kGpt2 ? kGpt2Regex : kLlama3Regex;
+}
+
 size_t WordEnd(WordPattern pattern, absl::string_view text, size_t begin) {
   return pattern == WordPattern::kGpt2 ? Gpt2WordEnd(text, begin) : Llama3WordEnd(text, begin);
 }

@@ -15,6 +15,9 @@ enum class WordPattern { kGpt2, kLlama3 };
 // The pattern whose regex has exactly this text.
 std::optional<WordPattern> FindWordPattern(absl::string_view regex);
 
+// The text of its regex.
+absl::string_view RegexOf(WordPattern pattern);
+
 // The end of the word that starts at `begin`. Both patterns match at every position, so the words
 // cover the text. Requires: `text` is valid UTF-8, `begin` < size and starts a character.
 size_t WordEnd(WordPattern pattern, absl::string_view text, size_t begin);

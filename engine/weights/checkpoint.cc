@@ -106,7 +106,7 @@ absl::StatusOr<std::string> ResolveInDirectory(const std::string& directory,
 
 absl::StatusOr<Checkpoint> Checkpoint::Open(const std::string& directory) {
   Checkpoint checkpoint;
-  checkpoint.directory_ = directory;
+  checkpoint.path_ = directory;
   if (Exists(absl::StrCat(directory, "/", kSingleFile))) {
     PREFIXD_RETURN_IF_ERROR(checkpoint.AddFile(kSingleFile));
     return checkpoint;
@@ -117,8 +117,19 @@ absl::StatusOr<Checkpoint> Checkpoint::Open(const std::string& directory) {
   return checkpoint;
 }
 
+Checkpoint Checkpoint::OfFile(File file, std::vector<TensorInfo> tensors) {
+  Checkpoint checkpoint;
+  checkpoint.path_ = file.path();
+  checkpoint.files_.push_back(std::move(file));
+  for (TensorInfo& tensor : tensors) {
+    std::string name = tensor.name;
+    PREFIXD_CHECK(checkpoint.tensors_.emplace(std::move(name), std::move(tensor)).second);
+  }
+  return checkpoint;
+}
+
 absl::Status Checkpoint::AddFile(const std::string& name) {
-  PREFIXD_ASSIGN_OR_RETURN(const std::string path, ResolveInDirectory(directory_, name));
+  PREFIXD_ASSIGN_OR_RETURN(const std::string path, ResolveInDirectory(path_, name));
   PREFIXD_ASSIGN_OR_RETURN(File file, File::Open(path));
   PREFIXD_ASSIGN_OR_RETURN(std::vector<TensorInfo> tensors, ReadSafetensorsHeader(file));
   for (TensorInfo& tensor : tensors) {
@@ -145,7 +156,7 @@ absl::Status Checkpoint::AddShards(const std::string& index_path) {
   for (const std::string& shard : shards) PREFIXD_RETURN_IF_ERROR(AddFile(shard));
   for (const auto& [name, shard] : shard_of) {
     const auto it = tensors_.find(name);
-    const std::string expected = absl::StrCat(directory_, "/", shard);
+    const std::string expected = absl::StrCat(path_, "/", shard);
     if (it == tensors_.end() || file_path(it->second) != expected) {
       return absl::InvalidArgumentError(
           absl::StrCat(expected, ": tensor \"", absl::CHexEscape(name.substr(0, 80)),

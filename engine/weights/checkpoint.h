@@ -1,6 +1,7 @@
-// The weights of a model directory: one model.safetensors or the shards that its index names. Open
-// reads headers only; tensors are then read piece by piece with pread. No mapping is kept, nothing
-// outside the directory is opened, pickle files never are (docs/decisions.md, rule 28).
+// The weights of a model: one model.safetensors of a directory or the shards that its index names,
+// or one GGUF file. Open reads headers only; tensors are then read piece by piece with pread. No
+// mapping is kept, nothing outside the directory is opened, pickle files never are
+// (docs/decisions.md, rule 28).
 // Immutable after Open; safe from any thread.
 #ifndef PREFIXD_ENGINE_WEIGHTS_CHECKPOINT_H_
 #define PREFIXD_ENGINE_WEIGHTS_CHECKPOINT_H_
@@ -30,10 +31,14 @@ class Checkpoint {
   // Errors name file and tensor; UNIMPLEMENTED if the directory only has pickle files.
   static absl::StatusOr<Checkpoint> Open(const std::string& directory);
 
+  // One open file whose header has been read (gguf.h). Requires: distinct names.
+  static Checkpoint OfFile(File file, std::vector<TensorInfo> tensors);
+
   // By name as spelt in the files. The addresses stay valid as long as the checkpoint, which may be
   // moved.
   const std::map<std::string, TensorInfo>& tensors() const { return tensors_; }
-  const std::string& directory() const { return directory_; }
+  // What messages about the whole call it: the directory, or the path of the one file.
+  const std::string& path() const { return path_; }
   // Requires: a tensor of this checkpoint.
   const std::string& file_path(const TensorInfo& tensor) const {
     return files_[tensor.file].path();
@@ -50,7 +55,7 @@ class Checkpoint {
   absl::Status AddFile(const std::string& name);
   absl::Status AddShards(const std::string& index_path);
 
-  std::string directory_;
+  std::string path_;
   std::vector<File> files_;
   std::map<std::string, TensorInfo> tensors_;
 };

@@ -6,15 +6,30 @@
 
 namespace prefixd {
 
+namespace {
+
+struct StoredType {
+  absl::string_view name;
+  DType dtype;
+};
+
+constexpr StoredType kComputable[] = {
+    {"F32", DType::kF32},   {"F16", DType::kF16},   {"BF16", DType::kBF16}, {"Q8_0", DType::kQ8_0},
+    {"Q4_0", DType::kQ4_0}, {"Q4_1", DType::kQ4_1}, {"Q5_0", DType::kQ5_0}, {"Q5_1", DType::kQ5_1},
+    {"Q4_K", DType::kQ4_K}, {"Q5_K", DType::kQ5_K}, {"Q6_K", DType::kQ6_K},
+};
+
+}  // namespace
+
 std::optional<DType> ComputableDType(absl::string_view stored) {
-  if (stored == "F32") return DType::kF32;
-  if (stored == "F16") return DType::kF16;
-  if (stored == "BF16") return DType::kBF16;
+  for (const StoredType& type : kComputable) {
+    if (type.name == stored) return type.dtype;
+  }
   return std::nullopt;
 }
 
 absl::string_view StoredDTypeName(DType dtype) {
-  PREFIXD_CHECK(dtype != DType::kF64);
+  PREFIXD_CHECK(dtype != DType::kF64 && !IsQuantized(dtype));
   if (dtype == DType::kF32) return "F32";
   return dtype == DType::kF16 ? "F16" : "BF16";
 }

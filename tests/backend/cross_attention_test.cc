@@ -172,6 +172,23 @@ TEST_P(CrossAttentionTest, NeighboursMaySeeDifferentNumbersOfTheSameKeys) {
   ExpectNear(y, CrossInDouble(q, 2, images), 3e-6, RelativeTo::kMatrix);
 }
 
+// Shapes that do not fit are bugs of the caller.
+TEST_P(CrossAttentionTest, ChecksItsShapes) {
+  if (backend_->info().name == "cuda") GTEST_SKIP() << "asserts of a device are not the point here";
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const GuardedTensor q = GuardedTensor::Input(backend_.get(), HostMatrix(6, 8));
+  const GuardedTensor kv = GuardedTensor::Input(backend_.get(), HostMatrix(5, 16));
+  const GuardedTensor y = GuardedTensor::Output(backend_.get(), HostMatrix(6, 8));
+  const auto run = [&](std::vector<CrossSegment> segments) {
+    return backend_->CrossAttention(q.view(), 2, 1, segments, y.view());
+  };
+  EXPECT_TRUE(run({{0, 3, kv.view()}, {3, 3, kv.view()}}).ok());
+  EXPECT_DEATH((void)run({{0, 3, kv.view()}, {2, 3, kv.view()}}), "");
+  EXPECT_DEATH((void)run({{4, 3, kv.view()}}), "");
+  EXPECT_DEATH((void)run({{0, 3, kv.view().Rows(0, 0)}}), "");
+  EXPECT_DEATH((void)run({{0, 3, kv.view().Cols(0, 8)}}), "");
+}
+
 TEST_P(CrossAttentionTest, ByHand) {
   // q . k0 = 0 and q . k1 = ln 3, so the weights are 1/4 and 3/4.
   HostMatrix q(1, 1), kv(2, 2);

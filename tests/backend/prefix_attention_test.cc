@@ -205,6 +205,32 @@ TEST_P(PrefixAttentionTest, BatchMatesAndSharedPagesDoNotChangeTheBits) {
   }
 }
 
+// A prefix beyond the pages, and distances without positions, are bugs of the caller.
+TEST_P(PrefixAttentionTest, ChecksItsNumbers) {
+  if (backend_->info().name == "cuda") GTEST_SKIP() << "asserts of a device are not the point here";
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const AttentionShape shape;
+  const auto pool = MakePoisonedPool(backend_.get(), shape, 1);
+  const GuardedTensor q = GuardedTensor::Input(backend_.get(), HostMatrix(1, 1));
+  const GuardedTensor y = GuardedTensor::Output(backend_.get(), HostMatrix(1, 1));
+  const GuardedTensor slopes =
+      GuardedTensor::Output(backend_.get(), HostMatrix(1, 1), TensorUse::kAngles);
+  const std::vector<int32_t> pages = {0}, slots = {0};
+  const auto run = [&](int32_t visible_prefix, const Tensor* alibi_slopes) {
+    const KvSegment segment = {.num_rows = 1,
+                               .pages = pages,
+                               .write_slots = slots,
+                               .first_visible = 1,
+                               .visible_prefix = visible_prefix};
+    return backend_->PagedAttention(q.view(), *pool, 1, {.scale = 1, .alibi_slopes = alibi_slopes},
+                                    absl::MakeConstSpan(&segment, 1), y.view());
+  };
+  EXPECT_TRUE(run(16, nullptr).ok());
+  EXPECT_DEATH((void)run(17, nullptr), "");
+  EXPECT_DEATH((void)run(-1, nullptr), "");
+  EXPECT_DEATH((void)run(1, &slopes.view()), "");
+}
+
 TEST_P(PrefixAttentionTest, ByHand) {
   // Keys are zero, so every row takes the mean of the values that it sees.
   const AttentionShape shape = {.num_heads = 1, .num_kv_heads = 1, .head_dim = 1};

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/tensor/half.h"
+#include "engine/tensor/quantized.h"
 #include "tests/backend/forwarding_backend.h"
 
 namespace prefixd {
@@ -13,6 +14,17 @@ namespace {
 
 float Round(DType dtype, float value) {
   return dtype == DType::kBF16 ? BF16ToFloat(FloatToBF16(value)) : F16ToFloat(FloatToF16(value));
+}
+
+float Widen(DType dtype, const uint8_t* bytes) {
+  float value;
+  if (dtype == DType::kF32) {
+    std::memcpy(&value, bytes, sizeof(value));
+    return value;
+  }
+  uint16_t bits;
+  std::memcpy(&bits, bytes, sizeof(bits));
+  return dtype == DType::kBF16 ? BF16ToFloat(bits) : F16ToFloat(bits);
 }
 
 class RoundedReference final : public testing::ForwardingBackend {
@@ -45,15 +57,15 @@ class RoundedReference final : public testing::ForwardingBackend {
                                Matrix* matrix) override {
     const DType written = written_dtypes_.at(matrix);
     const size_t element = DTypeSize(written);
-    std::vector<float> rounded(bytes.size() / element);
+    const size_t row_bytes = RowBytes(written, matrix->cols());
+    const size_t num_rows = bytes.size() / row_bytes;
+    std::vector<float> rounded(num_rows * matrix->cols());
+    for (size_t row = 0; row < num_rows && IsQuantized(written); ++row) {
+      DequantizeRow(written, bytes.data() + row * row_bytes, matrix->cols(),
+                    rounded.data() + row * matrix->cols());
+    }
     for (size_t i = 0; i < rounded.size(); ++i) {
-      uint16_t bits;
-      if (written == DType::kF32) {
-        std::memcpy(&rounded[i], bytes.data() + i * element, element);
-      } else {
-        std::memcpy(&bits, bytes.data() + i * element, element);
-        rounded[i] = written == DType::kBF16 ? BF16ToFloat(bits) : F16ToFloat(bits);
-      }
+      if (!IsQuantized(written)) rounded[i] = Widen(written, bytes.data() + i * element);
       rounded[i] = Round(dtype_, rounded[i]);
     }
     return real().WriteMatrixRows(

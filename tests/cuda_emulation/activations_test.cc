@@ -1,7 +1,9 @@
 // BiasActivation, GatedActivation and Add against loops in double.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <random>
 #include <string>
 
@@ -202,6 +204,42 @@ TEST(AddTest, AllTypesSizesAndPlacements) {
       }
     }
   }
+}
+
+std::string RunScaleAndClamp(Element type, float factor, float limit, int64_t cols,
+                             Placement placement) {
+  std::mt19937 random(static_cast<uint32_t>(cols));
+  TestMatrix y(type, 3, cols, placement);
+  y.Fill(&random, 6);
+  const HostMatrix before(y);
+  if (LaunchScaleAndClamp(factor, limit, y.view(), nullptr) != cudaSuccess) return "launch failed";
+  return Mismatch(
+      &y,
+      [&](int64_t r, int64_t i) {
+        return std::min(std::max(before.Get(r, i) * factor, -double{limit}), double{limit});
+      },
+      [](int64_t, int64_t) { return 0.0; });
+}
+
+TEST(ScaleAndClampTest, AllTypesSizesAndPlacements) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const Element type : kElements) {
+    for (const Placement placement : kPlacements) {
+      for (const int64_t cols : kSizes) {
+        EXPECT_EQ(RunScaleAndClamp(type, -2.75f, kInfinity, cols, placement), "") << cols;
+        EXPECT_EQ(RunScaleAndClamp(type, 1, 1.5f, cols, placement), "") << cols;
+      }
+    }
+  }
+  TestMatrix y(Element::kF32, 1, 2, Placement::kAligned);
+  y.Set(0, 0, std::numeric_limits<double>::quiet_NaN());
+  y.Set(0, 1, std::numeric_limits<double>::infinity());
+  y.Upload();
+  ASSERT_EQ(LaunchScaleAndClamp(1, 8, y.view(), nullptr), cudaSuccess);
+  y.Download();
+  EXPECT_TRUE(std::isnan(y.Get(0, 0)));
+  EXPECT_EQ(y.Get(0, 1), 8);
+  EXPECT_EQ(LaunchScaleAndClamp(1, 0, y.view(), nullptr), cudaErrorInvalidValue);
 }
 
 TEST(ActivationsTest, AllOrders) {

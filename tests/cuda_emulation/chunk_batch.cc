@@ -38,13 +38,17 @@ int64_t Width(const ChunkBatchOptions& options) {
 ChunkBatch::ChunkBatch(const ChunkBatchOptions& options)
     : options_(options),
       scale_(options.sharpness / std::sqrt(static_cast<float>(options.head_dim))),
+      slopes_(options.alibi ? TestSlopes(options.num_heads) : std::vector<float>()),
       cache_(MakeCache(options)),
       q_(options.type, NumRows(options), Width(options), Width(options) + 2 * kMargin),
       q_bytes_(q_.bytes().size()),
       pages_(cache_.bytes()),
       device_sequence_(NumRows(options)),
       device_visible_(NumRows(options)),
-      tables_(cache_.tables().size()) {
+      tables_(cache_.tables().size()),
+      device_position_(NumRows(options)),
+      positions_(cache_.positions()),
+      device_slopes_(slopes_) {
   for (size_t c = 0; c < options.chunks.size(); ++c) {
     const Chunk& chunk = options.chunks[c];
     first_row_.push_back(static_cast<int32_t>(visible_.size()));
@@ -66,20 +70,29 @@ ChunkBatch::ChunkBatch(const ChunkBatchOptions& options)
   device_q_ = q_.View(q_bytes_.data(), kMargin, q_.cols());
   device_sequence_.Upload(sequence_);
   device_visible_.Upload(visible_);
+  std::vector<int32_t> position;
+  for (const int32_t visible : visible_) position.push_back(PositionOf(visible - 1));
+  device_position_.Upload(position);
   std::vector<int32_t> tables = cache_.tables();
   for (int32_t& page : tables) page += static_cast<int32_t>(options.first_page);
   tables_.Upload(tables);
 }
 
 AttentionResult ChunkBatch::Reference() const {
-  return ReferenceAttention(q_, cache_, options_.num_heads, scale_, sequence_, visible_);
+  return ReferenceAttention(q_, cache_, options_.num_heads, scale_, sequence_, visible_, slopes_);
 }
 
 cuda::KvPages ChunkBatch::device_pages() {
   const int64_t bytes_before =
       options_.first_page * cache_.page_elements() * cuda::ElementSize(options_.kv_type);
-  return cache_.View(reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(pages_.data()) -
-                                             static_cast<uintptr_t>(bytes_before)));
+  cuda::KvPages pages = cache_.View(reinterpret_cast<void*>(
+      reinterpret_cast<uintptr_t>(pages_.data()) - static_cast<uintptr_t>(bytes_before)));
+  if (options_.alibi) pages.positions = positions_.data();
+  return pages;
+}
+
+const float* ChunkBatch::device_slopes() {
+  return options_.alibi ? device_slopes_.data() : nullptr;
 }
 
 cuda::AttentionRows ChunkBatch::device_rows() {
@@ -90,6 +103,7 @@ cuda::AttentionRows ChunkBatch::device_rows() {
   rows.tables = tables_.data();
   rows.table_stride = cache_.table_stride();
   rows.max_visible = *std::max_element(visible_.begin(), visible_.end());
+  rows.position = device_position_.data();
   return rows;
 }
 
@@ -121,6 +135,7 @@ TileResult RunTiles(ChunkBatch* batch, const std::vector<cuda::RowTile>& tiles) 
   call.pages = batch->device_pages();
   call.num_heads = num_heads;
   call.scale = batch->scale();
+  call.slopes = batch->device_slopes();
   call.rows = batch->device_rows();
   call.tiles = device_tiles.data();
   call.num_tiles = static_cast<int32_t>(tiles.size());

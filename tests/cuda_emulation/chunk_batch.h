@@ -31,7 +31,8 @@ struct ChunkBatchOptions {
   int num_heads = 1;
   int num_kv_heads = 1;
   std::vector<Chunk> chunks;
-  float sharpness = 1;     // Times the usual scale: large ones leave few slots with a probability.
+  float sharpness = 1;  // Times the usual scale: large ones leave few slots with a probability.
+  bool alibi = false;
   int padding_rows = 0;    // At the end; they see nothing.
   int64_t first_page = 0;  // Added to all page ids; the pool begins that many pages earlier.
 };
@@ -45,6 +46,7 @@ class ChunkBatch {
   int32_t first_row(int chunk) const { return first_row_[chunk]; }
   const std::vector<int32_t>& visible() const { return visible_; }
   float scale() const { return scale_; }
+  const std::vector<float>& slopes() const { return slopes_; }  // Empty without ALiBi.
   const PagedCache& cache() const { return cache_; }
   const HostMatrix& q() const { return q_; }
   AttentionResult Reference() const;
@@ -53,6 +55,7 @@ class ChunkBatch {
   const cuda::DeviceMatrix& device_q() const { return device_q_; }
   cuda::KvPages device_pages();
   cuda::AttentionRows device_rows();
+  const float* device_slopes();  // Null without ALiBi.
 
   // Every chunk in tiles of `rows` rows, the last one of what remains.
   std::vector<cuda::RowTile> Tiles(int32_t rows = cuda::kTileRows) const;
@@ -60,12 +63,15 @@ class ChunkBatch {
  private:
   ChunkBatchOptions options_;
   float scale_;
+  std::vector<float> slopes_;
   PagedCache cache_;
   std::vector<int32_t> first_row_, sequence_, visible_;
   HostMatrix q_;
   cuda::DeviceMatrix device_q_;
   emu::DeviceArray<uint8_t> q_bytes_, pages_;
-  emu::DeviceArray<int32_t> device_sequence_, device_visible_, tables_;
+  emu::DeviceArray<int32_t> device_sequence_, device_visible_, tables_, device_position_,
+      positions_;
+  emu::DeviceArray<float> device_slopes_;
 };
 
 struct TileResult {

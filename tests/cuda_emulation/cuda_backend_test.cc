@@ -4,11 +4,14 @@
 #include <cmath>
 #include <functional>
 #include <numeric>
+#include <random>
 
 #include <gtest/gtest.h>
 
 #include "engine/backend/cuda/cuda_backend_impl.h"
 #include "engine/backend/cuda/cuda_bug.h"
+#include "engine/tensor/half.h"
+#include "engine/tensor/quantized.h"
 #include "tests/cuda_emulation/emulator/emulated_device.h"
 #include "tests/cuda_emulation/emulator/reports.h"
 #include "tests/cuda_emulation/tiny_decoder.h"
@@ -418,6 +421,64 @@ TEST_F(CudaBackendTest, ALostDeviceIsUnavailableForEver) {
     decoder.reset();
     backend.reset();
     emu::TakeReports();
+  }
+}
+
+// Token ids that equal the positions by chance while a pass is recorded.
+TEST_F(CudaBackendTest, ARecordingTellsPositionsFromTokens) {
+  std::vector<float> logits[2];
+  for (const bool graphs : {false, true}) {
+    Restart(0);
+    const auto backend = CreateTinyBackend(DType::kF32, true, graphs).value();
+    const auto decoder = TinyDecoder::Create(backend.get(), kPages).value();
+    TinyWorld world(5, kPages);
+    ASSERT_TRUE(decoder->Run(world.Start(7, false)).ok());
+    for (int step = 0; step < 4; ++step) {
+      TinyPass pass = world.Decode(*backend);
+      pass.token_ids = pass.positions;
+      if (step >= 2) pass.token_ids[0] = 40 - step;
+      ASSERT_TRUE(decoder->Run(pass).ok());
+      const std::vector<float> row = decoder->Logits(pass).value();
+      logits[graphs].insert(logits[graphs].end(), row.begin(), row.end());
+    }
+    EXPECT_EQ(decoder->num_played() > 0, graphs);
+  }
+  EXPECT_EQ(logits[0], logits[1]);
+}
+
+TEST_F(CudaBackendTest, WeightsInBlocksAreWidenedAsTheyAreWritten) {
+  Restart(0);
+  std::mt19937 random(3);
+  for (const DType activation : {DType::kF32, DType::kBF16}) {
+    const auto backend = CreateTinyBackend(activation, false, false).value();
+    for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
+                              DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
+      constexpr int64_t kRows = 3, kCols = 2560;  // A row goes to the device in parts.
+      const int64_t row_bytes = RowBytes(dtype, kCols), block = BlockOf(dtype).bytes;
+      std::vector<uint8_t> bytes(static_cast<size_t>(kRows * row_bytes));
+      for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
+      // The f16 numbers of a block are finite and small.
+      for (size_t i = 1; i < bytes.size(); ++i) {
+        const auto at = static_cast<int64_t>(i) % block;
+        if (at == 1 || at == 3 || at == block - 1) bytes[i] = 0x21;
+      }
+      const auto matrix = backend->CreateMatrix(dtype, kRows, kCols).value();
+      const absl::Span<const uint8_t> all(bytes);
+      ASSERT_TRUE(backend->WriteMatrixRows(0, all.first(row_bytes), matrix.get()).ok());
+      ASSERT_TRUE(backend->WriteMatrixRows(1, all.subspan(row_bytes), matrix.get()).ok());
+      const OwnedTensor y = backend->NewTensor(kRows, kCols).value();
+      const std::vector<int32_t> ids = {0, 1, 2};
+      ASSERT_TRUE(backend->Embed(*matrix, ids, y.view).ok());
+      std::vector<float> values(kRows * kCols), expected(kRows * kCols);
+      ASSERT_TRUE(backend->Download(y.view, absl::MakeSpan(values)).ok());
+      for (int64_t r = 0; r < kRows; ++r) {
+        DequantizeRow(dtype, bytes.data() + r * row_bytes, kCols, expected.data() + r * kCols);
+      }
+      if (activation == DType::kBF16) {
+        for (float& value : expected) value = BF16ToFloat(FloatToBF16(value));
+      }
+      EXPECT_EQ(values, expected) << DTypeName(dtype);
+    }
   }
 }
 

@@ -58,6 +58,7 @@ class GpuAcceptanceTest : public ::testing::Test {
     settings_.small = settings_.large = ToyModel();
     settings_.soak_seconds = 3;
     settings_.replays = 2;
+    settings_.families = {"tiny-llama", "no-such-shape"};
     settings_.open_backend = NewBackend;
     settings_.open_engine = OpenEngine;
   }
@@ -101,7 +102,7 @@ TEST_F(GpuAcceptanceTest, TheRooflineMeasuresEveryCase) {
 
 TEST_F(GpuAcceptanceTest, TheEngineAnswersAsTheCpuDoes) {
   const StageReport report = Run("engine");
-  EXPECT_EQ(report.facts.size(), 8u);
+  EXPECT_EQ(report.facts.size(), 10u);
 }
 
 TEST_F(GpuAcceptanceTest, TheEngineStageFindsAWrongKernel) {

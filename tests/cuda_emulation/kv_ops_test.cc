@@ -71,6 +71,33 @@ TEST(MovePagesTest, AllTypesAndShapes) {
   }
 }
 
+TEST(MovePagesTest, PositionsGoAlong) {
+  TestPages pages({.num_pages = 4, .num_kv_heads = 1, .head_dim = 2}, Placement::kAligned);
+  std::vector<int32_t> positions(4 * 16);
+  for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(3 * i);
+  emu::DeviceArray<int32_t> device_positions(positions);
+  KvPages view = pages.view();
+  view.positions = device_positions.data();
+  const emu::DeviceArray<int32_t> pairs(std::vector<int32_t>{3, 1});
+  ASSERT_EQ(LaunchCopyPages(pairs.data(), 1, view, nullptr), cudaSuccess);
+  for (int s = 0; s < 16; ++s) positions[16 + s] = positions[48 + s];
+  EXPECT_EQ(device_positions.Download(), positions);
+
+  // Slots 50 and 3 to 32 and 33; the mean of 49 and 51 to 34.
+  const emu::DeviceArray<int64_t> sources(std::vector<int64_t>{50, 3, 49, 51}),
+      destinations(std::vector<int64_t>{32, 33, 34});
+  const emu::DeviceArray<int32_t> first(std::vector<int32_t>{0, 1, 2, 4});
+  ASSERT_EQ(LaunchGatherSlots(sources.data(), first.data(), destinations.data(), 3, view, nullptr),
+            cudaSuccess);
+  positions[32] = positions[50];
+  positions[33] = positions[3];
+  positions[34] = positions[49];
+  EXPECT_EQ(device_positions.Download(), positions);
+  ASSERT_EQ(LaunchGatherSlots(sources.data(), nullptr, destinations.data(), 3, view, nullptr),
+            cudaSuccess);
+  EXPECT_EQ(device_positions.Download(), positions);
+}
+
 TEST(MovePagesTest, AllOrders) {
   emu::ForAllOrders(kSeeds, [] {
     EXPECT_EQ(RunCopyPages(kPageShapes[1], Placement::kColumn5), "");

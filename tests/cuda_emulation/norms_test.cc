@@ -25,6 +25,7 @@ struct NormCase {
   int64_t cols = 64;
   Placement placement = Placement::kAligned;
   double mean = 0;
+  float weight_offset = 0;  // Of kRms.
   bool in_place = false;
 };
 
@@ -50,8 +51,11 @@ struct Inputs {
   TestMatrix x, weight, bias;
 };
 
-cudaError_t Launch(Norm norm, const DeviceMatrix& x, Inputs* in, const DeviceMatrix& y) {
-  if (norm == Norm::kRms) return LaunchRmsNorm(x, in->weight.view(), kEps, y, nullptr);
+cudaError_t Launch(Norm norm, const DeviceMatrix& x, Inputs* in, const DeviceMatrix& y,
+                   float weight_offset = 0) {
+  if (norm == Norm::kRms) {
+    return LaunchRmsNorm(x, in->weight.view(), weight_offset, kEps, y, nullptr);
+  }
   return LaunchLayerNorm(x, in->weight.view(), in->bias.view(), kEps, y, nullptr);
 }
 
@@ -78,12 +82,15 @@ std::string RunNorm(const NormCase& c) {
   const HostMatrix x(in.x);  // As it was.
   TestMatrix out(c.type, c.rows, c.cols, c.placement);
   TestMatrix& y = c.in_place ? in.x : out;
-  if (Launch(c.norm, in.x.view(), &in, y.view()) != cudaSuccess) return "launch failed";
+  if (Launch(c.norm, in.x.view(), &in, y.view(), c.weight_offset) != cudaSuccess) {
+    return "launch failed";
+  }
   const bool layer = c.norm == Norm::kLayer;
   return Mismatch(
       &y,
       [&](int64_t r, int64_t i) {
-        return (x.Get(r, i) - moments[r].mean) * moments[r].factor * in.weight.Get(0, i) +
+        return (x.Get(r, i) - moments[r].mean) * moments[r].factor *
+                   (c.weight_offset + in.weight.Get(0, i)) +
                (layer ? in.bias.Get(0, i) : 0);
       },
       [&](int64_t r, int64_t i) {
@@ -103,6 +110,13 @@ TEST_P(NormsTest, AllTypesSizesAndPlacements) {
         EXPECT_EQ(RunNorm(c), "") << Name(c);
       }
     }
+  }
+}
+
+TEST(RmsNormTest, WeightsAreDifferencesFromOne) {
+  for (const Element type : kElements) {
+    const NormCase c{.type = type, .cols = 100, .weight_offset = 1};
+    EXPECT_EQ(RunNorm(c), "") << Name(c);
   }
 }
 

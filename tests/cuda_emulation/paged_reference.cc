@@ -113,12 +113,15 @@ void PagedCache::AssignPages(std::mt19937_64* generator) {
 
 void PagedCache::FillSlots(std::mt19937_64* generator) {
   const int64_t elements = num_pages_ * page_elements();
+  positions_.assign(static_cast<size_t>(num_pages_) * cuda::kSlots, 1 << 29);
   values_.assign(elements, std::numeric_limits<float>::quiet_NaN());
   bytes_.assign(elements * cuda::ElementSize(options_.type), 0xFF);
   std::normal_distribution<float> normal;
   const int64_t value_offset = View(nullptr).value_offset();
   for (size_t s = 0; s < options_.lengths.size(); ++s) {
     for (int32_t slot = options_.shared_slots[s]; slot < options_.lengths[s]; ++slot) {
+      const int64_t page = tables_[s * table_stride_ + slot / cuda::kSlots];
+      positions_[page * cuda::kSlots + slot % cuda::kSlots] = PositionOf(slot);
       for (int head = 0; head < options_.num_kv_heads; ++head) {
         const int64_t at = Offset(s, slot, head);
         for (int d = 0; d < options_.head_dim; ++d) {
@@ -158,9 +161,18 @@ const float* PagedCache::v(int64_t sequence, int64_t slot, int64_t kv_head) cons
   return k(sequence, slot, kv_head) + View(nullptr).value_offset();
 }
 
+std::vector<float> TestSlopes(int num_heads) {
+  std::vector<float> slopes;
+  for (int head = 0; head < num_heads; ++head) {
+    slopes.push_back(0.3f / static_cast<float>(1 + 7 * head));
+  }
+  return slopes;
+}
+
 AttentionResult ReferenceAttention(const HostMatrix& q, const PagedCache& cache, int num_heads,
                                    float scale, const std::vector<int32_t>& sequence,
-                                   const std::vector<int32_t>& visible) {
+                                   const std::vector<int32_t>& visible,
+                                   const std::vector<float>& slopes) {
   const int head_dim = cache.options().head_dim;
   const int group = num_heads / cache.options().num_kv_heads;
   AttentionResult result;
@@ -176,6 +188,8 @@ AttentionResult ReferenceAttention(const HostMatrix& q, const PagedCache& cache,
         const float* key = cache.k(sequence[row], slot, head / group);
         for (int d = 0; d < head_dim; ++d) weights[slot] += query[d] * key[d];
         weights[slot] *= scale;
+        if (slopes.empty()) continue;
+        weights[slot] += double{slopes[head]} * (PositionOf(slot) - PositionOf(visible[row] - 1));
       }
       const double largest = *std::max_element(weights.begin(), weights.end());
       double sum = 0;

@@ -72,6 +72,9 @@ class PagedCache {
   int64_t page_elements() const;
   cuda::KvPages View(void* data) const;
 
+  // [page][slot]: of filled slots PositionOf, of others nonsense.
+  const std::vector<int32_t>& positions() const { return positions_; }
+
   // head_dim numbers of K (or V) of one slot, as stored.
   const float* k(int64_t sequence, int64_t slot, int64_t kv_head) const;
   const float* v(int64_t sequence, int64_t slot, int64_t kv_head) const;
@@ -87,7 +90,13 @@ class PagedCache {
   std::vector<int32_t> tables_;
   std::vector<float> values_;  // Every element of every page.
   std::vector<uint8_t> bytes_;
+  std::vector<int32_t> positions_;
 };
+
+// The position of the token in a slot: some are missing.
+inline int32_t PositionOf(int32_t slot) { return slot + slot / 5; }
+// ALiBi's slopes for tests: none a power of another.
+std::vector<float> TestSlopes(int num_heads);
 
 struct AttentionResult {
   std::vector<double> y;    // [rows, num_heads * head_dim]
@@ -95,10 +104,12 @@ struct AttentionResult {
 };
 
 // Row r of q (columns [0, num_heads * head_dim)) attends to slots [0, visible[r]) of sequence[r];
-// nothing visible gives zeros.
+// nothing visible gives zeros. With slopes (empty, or one a head) a row has the position of the
+// last slot that it sees.
 AttentionResult ReferenceAttention(const HostMatrix& q, const PagedCache& cache, int num_heads,
                                    float scale, const std::vector<int32_t>& sequence,
-                                   const std::vector<int32_t>& visible);
+                                   const std::vector<int32_t>& visible,
+                                   const std::vector<float>& slopes = {});
 
 // |got - want| / |want| in the Euclidean norm, NaN if any of `got` is.
 double RelativeError(const std::vector<double>& want, const HostMatrix& got);

@@ -80,7 +80,8 @@ struct DeviceGroups {
 std::string Describe(const SplitShape& shape) {
   return absl::StrCat(Name(shape.activation), " over ", Name(shape.kv), ", head_dim ",
                       shape.head_dim, ", kv heads ", shape.num_kv_heads, ", group ",
-                      shape.group_heads, ", lengths ", absl::StrJoin(shape.lengths, ","));
+                      shape.group_heads, ", lengths ", absl::StrJoin(shape.lengths, ","),
+                      shape.alibi ? ", ALiBi" : "");
 }
 
 SplitCase::SplitCase(const SplitShape& shape)
@@ -97,7 +98,9 @@ SplitCase::SplitCase(const SplitShape& shape)
       q_.set(row, c, static_cast<float>(q_.at(row, c)) * shape.query_factor);
     }
   }
-  reference_ = ReferenceAttention(q_, cache_, num_heads_, scale_, shape_.sequence, shape_.visible);
+  if (shape_.alibi) slopes_ = TestSlopes(num_heads_);
+  reference_ =
+      ReferenceAttention(q_, cache_, num_heads_, scale_, shape_.sequence, shape_.visible, slopes_);
 }
 
 std::vector<int32_t> SplitCase::Rows(const SplitRun& run) const {
@@ -112,11 +115,12 @@ SplitOutput SplitCase::Run(const SplitRun& run) const {
   const int32_t num_rows = static_cast<int32_t>(rows.size());
   const int64_t cols = q_.cols();
   HostMatrix q(shape_.activation, num_rows, run.first_column + cols + kGap);
-  std::vector<int32_t> sequence(num_rows, 0), visible(num_rows, 0);
+  std::vector<int32_t> sequence(num_rows, 0), visible(num_rows, 0), position(num_rows, 0);
   for (int32_t i = 0; i < num_rows; ++i) {
     if (rows[i] == kPadding) continue;
     sequence[i] = shape_.sequence[rows[i]];
     visible[i] = shape_.visible[rows[i]];
+    position[i] = PositionOf(visible[i] - 1);
     for (int64_t c = 0; c < cols; ++c) {
       q.set(i, run.first_column + c, static_cast<float>(q_.at(rows[i], c)));
     }
@@ -141,6 +145,13 @@ SplitOutput SplitCase::Run(const SplitRun& run) const {
   call.pages.num_pages += static_cast<int32_t>(run.first_page);
   call.num_heads = num_heads_;
   call.scale = scale_;
+  DeviceArray<int32_t> device_position(position), positions(cache_.positions());
+  DeviceArray<float> slopes(slopes_);
+  if (shape_.alibi) {
+    call.slopes = slopes.data();
+    call.pages.positions = positions.data();
+    call.rows.position = device_position.data();
+  }
   call.rows.num_rows = num_rows;
   call.rows.sequence = device_sequence.data();
   call.rows.visible = device_visible.data();

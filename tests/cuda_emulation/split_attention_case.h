@@ -24,6 +24,7 @@ struct SplitShape {
   std::vector<int32_t> sequence, visible;
   int32_t shared_slots = 0;  // That all sequences have in common.
   float query_factor = 1;
+  bool alibi = false;
   uint64_t seed = 1;
 };
 std::string Describe(const SplitShape& shape);
@@ -71,6 +72,7 @@ class SplitCase {
   float scale_;
   PagedCache cache_;
   HostMatrix q_;
+  std::vector<float> slopes_;  // Empty without ALiBi.
   AttentionResult reference_;
 };
 

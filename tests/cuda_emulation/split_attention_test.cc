@@ -128,6 +128,36 @@ TEST(SplitAttention, RowsOfOneSequenceSeeWhatTheySee) {
   }
 }
 
+TEST(SplitAttention, DistancesCountInAllKernels) {
+  for (const Element type : {Element::kF32, Element::kF16, Element::kBF16}) {
+    for (const int head_dim : {64, 128, 256, 20}) {
+      SplitShape shape;
+      shape.activation = shape.kv = type;
+      shape.head_dim = head_dim;
+      shape.num_kv_heads = 2;
+      shape.group_heads = head_dim == 64 ? 3 : 1;
+      shape.lengths = {300, 1, 17, 256};
+      shape.alibi = true;
+      const SplitCase split_case(shape);
+      const std::vector<int32_t> rows = {kPadding, 3, 0, 1, 2};
+      split_case.Check({.kernel = SplitKernel::kPlain, .rows = rows});
+      if (type == Element::kF32 || head_dim == 20) continue;
+      split_case.Check({.kernel = SplitKernel::kVector, .rows = rows});
+      split_case.Check({.kernel = SplitKernel::kMatrix, .rows = rows});
+    }
+  }
+}
+
+// Rows of one group have positions of their own.
+TEST(SplitAttention, DistancesOfGroups) {
+  SplitShape shape;
+  shape.num_kv_heads = 2;
+  shape.lengths = {310, 272, 273};
+  shape.shared_slots = 272;
+  shape.alibi = true;
+  SplitCase(shape).Check({.kernel = SplitKernel::kMatrix, .groups = {{{0, 1, 2}, 272}}});
+}
+
 TEST(SplitAttention, GroupsShareTheirFirstSlots) {
   for (const int group_heads : {1, 4, 17}) {
     for (const int32_t shared : {16, 48, 256, 272, 512}) {
@@ -285,6 +315,8 @@ TEST(SplitAttention, RefusesWhatTheHostMustNotAsk) {
   EXPECT_TRUE(refused([](Call& call) { call.rows.max_visible = -1; }));
   EXPECT_TRUE(refused([](Call& call) { call.rows.max_visible = 65535 * 256; }));
   EXPECT_TRUE(refused([](Call& call) { call.rows.visible = nullptr; }));
+  EXPECT_TRUE(
+      refused([](Call& call) { call.slopes = call.lse = static_cast<float*>(call.scratch); }));
   EXPECT_TRUE(refused([](Call& call) { call.y.type = Element::kF16; }));
   EXPECT_TRUE(refused([](Call& call) { call.y.cols = 63; }));
   EXPECT_TRUE(refused([&](Call& call) { call.scratch = scratch.data() + 1; }));

@@ -98,6 +98,20 @@ TEST(TileAttention, AgreesWhereFewSlotsMatter) {
   ExpectAgreement(options, 1);
 }
 
+TEST(TileAttention, AgreesForHeadsNarrowerThanTheirTiles) {
+  ExpectAgreement(Options(Element::kBF16, 80, 2, 1, {{30, 70}, {0, 3}}), 1);
+  ExpectAgreement(Options(Element::kF16, 72, 2, 2, {{5, 65}}), 1);
+}
+
+TEST(TileAttention, AgreesWithDistances) {
+  for (const int head_dim : {64, 80, 128}) {
+    const Element type = head_dim == 80 ? Element::kF16 : Element::kBF16;
+    ChunkBatchOptions options = Options(type, head_dim, 3, 3, {{30, 70}, {0, 20}, {0, 66, 50}});
+    options.alibi = true;
+    ExpectAgreement(options, 1);
+  }
+}
+
 TEST(TileAttention, GivesPaddingRowsZerosAndLeavesOtherRowsAlone) {
   ChunkBatchOptions options = Options(Element::kF16, 64, 2, 2, {{3, 20}, {0, 5}});
   options.padding_rows = 3;
@@ -165,9 +179,10 @@ TEST(TileAttention, ReachesPagesBeyond32Bits) {
 TEST(TileAttention, TakesWhatItSays) {
   cuda::KvPages pages;
   pages.type = Element::kF16;
-  for (const int head_dim : {32, 64, 80, 128, 256}) {
+  for (const int head_dim : {32, 64, 72, 80, 96, 128, 256}) {
     pages.head_dim = head_dim;
-    EXPECT_EQ(cuda::TileKernelTakes(Element::kF16, pages), head_dim == 64 || head_dim == 128);
+    EXPECT_EQ(cuda::TileKernelTakes(Element::kF16, pages),
+              head_dim == 64 || head_dim == 72 || head_dim == 80 || head_dim == 128);
     EXPECT_FALSE(cuda::TileKernelTakes(Element::kBF16, pages));
     EXPECT_FALSE(cuda::TileKernelTakes(Element::kF32, pages));
   }
@@ -201,7 +216,9 @@ TEST(TileAttention, RejectsWrongShapesAndAlignment) {
   EXPECT_EQ(error([](auto* call) { call->num_heads = 3; }), cudaErrorInvalidValue);
   EXPECT_EQ(error([](auto* call) { call->num_heads = 0; }), cudaErrorInvalidValue);
   EXPECT_EQ(error([](auto* call) { call->pages.num_kv_heads = 0; }), cudaErrorInvalidValue);
-  EXPECT_EQ(error([](auto* call) { call->pages.head_dim = 80; }), cudaErrorInvalidValue);
+  EXPECT_EQ(error([](auto* call) { call->pages.head_dim = 96; }), cudaErrorInvalidValue);
+  EXPECT_EQ(error([](auto* call) { call->slopes = static_cast<const float*>(call->y.data); }),
+            cudaErrorInvalidValue);  // No positions.
   EXPECT_EQ(error([](auto* call) { call->pages.type = Element::kF16; }), cudaErrorInvalidValue);
   EXPECT_EQ(error([](auto* call) { call->y.type = Element::kF16; }), cudaErrorInvalidValue);
   EXPECT_EQ(error([](auto* call) { call->y.cols = 64; }), cudaErrorInvalidValue);
@@ -226,6 +243,14 @@ TEST(TileAttentionBugs, AMissingWaitIsCaught) {
 
 TEST(TileAttentionBugs, AMaskThatShowsOneKeyMoreIsCaught) {
   EXPECT_TRUE(IsCaught(KernelBug::kTileMaskOffByOne, [] { return IsWrong(ThreeTiles()); }));
+}
+
+TEST(TileAttentionBugs, DistancesOfTheWrongSignAreCaught) {
+  EXPECT_TRUE(IsCaught(KernelBug::kAlibiWrongSign, [] {
+    ChunkBatchOptions options = ThreeTiles();
+    options.alibi = true;
+    return IsWrong(options);
+  }));
 }
 
 TEST(TileAttentionBugs, NothingIsCaughtWithoutABug) {

@@ -44,8 +44,10 @@ void TinyWorld::Append(Sequence* sequence, int32_t num_rows, TinyPass* pass) {
     }
     pass->pages[layer].push_back(pages);
     pass->write_slots[layer].push_back(slots);
-    pass->layers[layer].push_back(
-        {.row_begin = row_begin, .num_rows = num_rows, .first_visible = sequence->length + 1});
+    pass->layers[layer].push_back({.row_begin = row_begin,
+                                   .num_rows = num_rows,
+                                   .first_visible = sequence->length + 1,
+                                   .first_position = sequence->length});
   }
   sequence->length += num_rows;
   pass->num_rows += num_rows;
@@ -100,9 +102,16 @@ absl::StatusOr<std::unique_ptr<TinyDecoder>> TinyDecoder::Create(Backend* backen
                            backend->CreateKvPool({.num_pages = num_pages,
                                                   .num_kv_heads = kTinyKvHeads,
                                                   .head_dim = kTinyHeadDim,
-                                                  .dtype = backend->info().default_kv_dtype}));
+                                                  .dtype = backend->info().default_kv_dtype,
+                                                  .keeps_positions = true}));
   PREFIXD_ASSIGN_OR_RETURN(decoder->embedding_,
                            RandomMatrix(backend, 1, kTinyVocabulary, kTinyHidden));
+  PREFIXD_ASSIGN_OR_RETURN(decoder->positions_,
+                           RandomMatrix(backend, 4, kTinyMaxPositions, kTinyHidden));
+  PREFIXD_ASSIGN_OR_RETURN(decoder->slopes_, backend->NewAngles(1, kTinyHeads));
+  std::vector<float> slopes;
+  for (int head = 0; head < kTinyHeads; ++head) slopes.push_back(0.1f * static_cast<float>(head));
+  PREFIXD_RETURN_IF_ERROR(backend->Upload(slopes, decoder->slopes_.view));
   PREFIXD_ASSIGN_OR_RETURN(decoder->qkv_weight_, RandomMatrix(backend, 2, kQkvCols, kTinyHidden));
   PREFIXD_ASSIGN_OR_RETURN(decoder->output_weight_,
                            RandomMatrix(backend, 3, kTinyHidden, kTinyHidden));
@@ -148,13 +157,16 @@ absl::Status TinyDecoder::Ops(const TinyPass& pass,
   const Tensor qkv = qkv_.view.Rows(0, rows), angles = angles_.view.Rows(0, rows);
   const Tensor attention = attention_.view.Rows(0, rows), last = last_.view.Rows(0, rows);
   PREFIXD_RETURN_IF_ERROR(backend_->Embed(*embedding_, pass.token_ids, x));
+  PREFIXD_RETURN_IF_ERROR(backend_->Embed(*positions_, pass.positions, normed));
+  PREFIXD_RETURN_IF_ERROR(backend_->Add(normed, x));
   PREFIXD_RETURN_IF_ERROR(backend_->RotaryAngles(pass.positions, frequencies_, angles));
   for (const absl::Span<const KvSegment> segments : layers) {
     PREFIXD_RETURN_IF_ERROR(backend_->RmsNorm(x, norm_.view, {.eps = 1e-5f}, normed));
     PREFIXD_RETURN_IF_ERROR(backend_->Linear(normed, *qkv_weight_, {}, qkv));
     PREFIXD_RETURN_IF_ERROR(backend_->WriteKv(qkv, &angles, kTinyHeads, segments, pool_.get()));
-    PREFIXD_RETURN_IF_ERROR(
-        backend_->PagedAttention(qkv, *pool_, kTinyHeads, {.scale = 0.25f}, segments, attention));
+    PREFIXD_RETURN_IF_ERROR(backend_->PagedAttention(
+        qkv, *pool_, kTinyHeads, {.scale = 0.25f, .alibi_slopes = &slopes_.view}, segments,
+        attention));
     PREFIXD_RETURN_IF_ERROR(backend_->Linear(attention, *output_weight_, {.accumulate = true}, x));
   }
   std::vector<int32_t> all(rows);

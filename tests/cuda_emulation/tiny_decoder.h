@@ -18,6 +18,7 @@ namespace prefixd {
 
 inline constexpr int kTinyLayers = 2, kTinyHeads = 4, kTinyKvHeads = 2, kTinyHeadDim = 16;
 inline constexpr int kTinyHidden = 64, kTinyVocabulary = 48, kTinyMaxRows = 640;
+inline constexpr int kTinyMaxPositions = 4096;
 
 // The inputs of one pass, owned.
 struct TinyPass {
@@ -75,8 +76,8 @@ class TinyDecoder {
 
   Backend* const backend_;
   std::unique_ptr<KvPool> pool_;
-  std::unique_ptr<Matrix> embedding_, qkv_weight_, output_weight_;
-  OwnedTensor norm_, hidden_, normed_, qkv_, angles_, attention_, last_, logits_;
+  std::unique_ptr<Matrix> embedding_, positions_, qkv_weight_, output_weight_;
+  OwnedTensor norm_, slopes_, hidden_, normed_, qkv_, angles_, attention_, last_, logits_;
   std::vector<float> frequencies_;
   int num_played_ = 0;
 };

@@ -30,6 +30,7 @@ struct WriteCase {
   int num_kv_heads = 2;
   int head_dim = 64;
   bool rotate = true;
+  int rotated = 0;  // Elements of a head; 0: all.
   Placement placement = Placement::kAligned;
 };
 
@@ -41,10 +42,12 @@ std::string Name(const WriteCase& c) {
 // Rows 1 and 4 are padding.
 const std::vector<int64_t> kRowSlots = {37, -1, 3, 48, -7, 63};
 
-// Element `c` of a head of row `r` that starts at column `begin`, after rotation.
+// Element `c` of a head of row `r` that starts at column `begin`, after rotation of the first
+// `rotated` elements.
 double Rotated(const HostMatrix& qkv, const HostMatrix& angles, int64_t r, int64_t begin, int64_t c,
-               int64_t dim) {
-  const int64_t half = dim / 2, i = c % half;
+               int64_t rotated) {
+  if (c >= rotated) return qkv.Get(r, begin + c);
+  const int64_t half = rotated / 2, i = c % half;
   const double cosine = angles.Get(r, i), sine = angles.Get(r, half + i);
   const double a = qkv.Get(r, begin + i), b = qkv.Get(r, begin + half + i);
   return c < half ? a * cosine - b * sine : b * cosine + a * sine;
@@ -54,19 +57,27 @@ std::string RunWriteKv(const WriteCase& c) {
   std::mt19937 random(static_cast<uint32_t>(c.head_dim));
   const int64_t rows = static_cast<int64_t>(kRowSlots.size()), dim = c.head_dim;
   TestMatrix qkv(c.types.qkv, rows, (c.num_heads + 2 * c.num_kv_heads) * dim, c.placement);
-  TestMatrix angles(Element::kF32, rows, dim, c.placement);
+  const int64_t rotated = c.rotated > 0 ? c.rotated : dim;
+  TestMatrix angles(Element::kF32, rows, rotated, c.placement);
   TestPages pages({c.types.pages, 4, c.num_kv_heads, c.head_dim}, c.placement);
   qkv.Fill(&random, 2);
   angles.Fill(&random, 1);
   const HostMatrix before(qkv), turn(angles);
   const emu::DeviceArray<int64_t> slots(kRowSlots);
   const DeviceMatrix angles_view = angles.view();
+  const emu::DeviceArray<int32_t> positions(std::vector<int32_t>{100, 101, 7, 0, 5, 1000000});
+  std::vector<int32_t> expected_positions(4 * 16, -5);
+  emu::DeviceArray<int32_t> slot_positions(expected_positions);
+  for (const int r : {0, 2, 3, 5}) expected_positions[kRowSlots[r]] = positions.Download()[r];
+  KvPages view = pages.view();
+  view.positions = slot_positions.data();
   if (LaunchWriteKv(qkv.view(), c.rotate ? &angles_view : nullptr, c.num_heads, slots.data(),
-                    pages.view(), nullptr) != cudaSuccess) {
+                    positions.data(), view, nullptr) != cudaSuccess) {
     return "launch failed";
   }
+  if (slot_positions.Download() != expected_positions) return "positions";
   const auto exact = [&](int64_t r, int64_t column) {
-    return c.rotate ? Rotated(before, turn, r, column / dim * dim, column % dim, dim)
+    return c.rotate ? Rotated(before, turn, r, column / dim * dim, column % dim, rotated)
                     : before.Get(r, column);
   };
   const std::string q_mismatch = Mismatch(
@@ -119,6 +130,19 @@ TEST(WriteKvTest, AllTypesAndHeadSizes) {
   }
 }
 
+TEST(WriteKvTest, RotatesTheFirstElementsOnly) {
+  for (const TypePair types : kPairs) {
+    for (const Placement placement : kPlacements) {
+      for (const auto& [dim, rotated] : std::vector<std::pair<int, int>>{
+               {80, 20}, {64, 16}, {64, 32}, {128, 64}, {9, 4}, {6, 2}, {256, 64}}) {
+        const WriteCase c{
+            .types = types, .head_dim = dim, .rotated = rotated, .placement = placement};
+        EXPECT_EQ(RunWriteKv(c), "") << Name(c) << " of " << rotated;
+      }
+    }
+  }
+}
+
 TEST(WriteKvTest, ManyHeadsInAllOrders) {
   emu::ForAllOrders(kSeeds, [] {
     for (const TypePair types : {kPairs[3], kPairs[5]}) {
@@ -144,12 +168,13 @@ TEST(WriteKvTest, BitsOfARowDependOnThatRowAlone) {
   TestPages single({.num_kv_heads = 1, .head_dim = kDim}, Placement::kAligned);
   const emu::DeviceArray<int64_t> slots(kRowSlots);
   const DeviceMatrix all_angles = angles.view();
-  ASSERT_EQ(LaunchWriteKv(batch.view(), &all_angles, kHeads, slots.data(), pages.view(), nullptr),
+  ASSERT_EQ(LaunchWriteKv(batch.view(), &all_angles, kHeads, slots.data(), nullptr, pages.view(),
+                          nullptr),
             cudaSuccess);
   for (int64_t r = 0; r < 6; ++r) {
     const DeviceMatrix row_angles = angles.Rows(r, 1);
-    ASSERT_EQ(LaunchWriteKv(alone.Rows(r, 1), &row_angles, kHeads, slots.data() + r, single.view(),
-                            nullptr),
+    ASSERT_EQ(LaunchWriteKv(alone.Rows(r, 1), &row_angles, kHeads, slots.data() + r, nullptr,
+                            single.view(), nullptr),
               cudaSuccess);
   }
   batch.Download();
@@ -174,7 +199,8 @@ std::string RunFarSlot(Placement placement) {
   TestMatrix qkv(Element::kBF16, 1, 17 * 128, Placement::kAligned);
   qkv.Fill(&random, 2);
   const emu::DeviceArray<int64_t> slots(std::vector<int64_t>{slot});
-  if (LaunchWriteKv(qkv.view(), nullptr, 1, slots.data(), pages.view(), nullptr) != cudaSuccess) {
+  if (LaunchWriteKv(qkv.view(), nullptr, 1, slots.data(), nullptr, pages.view(), nullptr) !=
+      cudaSuccess) {
     return "launch failed";
   }
   for (const int part : {kKey, kValue}) {
@@ -227,13 +253,18 @@ TEST(WriteKvTest, WrongShapesAreErrors) {
   const emu::DeviceArray<int64_t> slots(std::vector<int64_t>{0, 1});
   const DeviceMatrix right = angles.view(), wrong = short_angles.view();
   const auto launch = [&](const DeviceMatrix* a, int heads, TestPages* pages) {
-    return LaunchWriteKv(qkv.view(), a, heads, slots.data(), pages->view(), nullptr);
+    return LaunchWriteKv(qkv.view(), a, heads, slots.data(), nullptr, pages->view(), nullptr);
   };
   EXPECT_EQ(launch(&right, 4, &f16), cudaSuccess);
   EXPECT_EQ(launch(&wrong, 4, &f16), cudaErrorInvalidValue);
   EXPECT_EQ(launch(&right, 3, &f16), cudaErrorInvalidValue);
   EXPECT_EQ(launch(&right, 4, &bf16), cudaErrorInvalidValue);
   EXPECT_EQ(launch(&right, 4, &wide), cudaErrorInvalidValue);
+  KvPages keeping = f16.view();
+  emu::DeviceArray<int32_t> positions(4 * 16);
+  keeping.positions = positions.data();
+  EXPECT_EQ(LaunchWriteKv(qkv.view(), &right, 4, slots.data(), nullptr, keeping, nullptr),
+            cudaErrorInvalidValue);
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ struct ScheduleVariant {
   std::function<std::unique_ptr<Backend>()> make_backend;
   int family_size = 48, follow_ups = 12;
   std::string shape = "tiny-llava";
-  int min_pages = 60, max_pages = 110;  // Of a pool: enough for any request, too few for all.
+  bool shares_parts = true;  // False: prompts see themselves; no request has scope SHARED.
 };
 
 class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
@@ -71,6 +71,10 @@ class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
                                {*ReadFile(absl::StrCat(pictures, "picture-01.png"), 1 << 20),
                                 *ReadFile(absl::StrCat(pictures, "picture-15.png"), 1 << 20)},
                                /*seed=*/11);
+    for (Request& request : family_) {
+      std::optional<RetentionScope>& scope = request.retention.scope;
+      if (!GetParam().shares_parts && scope) scope = RetentionScope::kExact;
+    }
     RunAlone();
   }
 
@@ -171,7 +175,7 @@ class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
     }
     const int32_t max_running = Draw(3, 10);
     const uint64_t feature_bytes[] = {0, 6000, 1 << 20};  // None, one image, all of them.
-    num_pages_ = Draw(GetParam().min_pages, GetParam().max_pages);
+    num_pages_ = Draw(60, 110) * parts_->model_files->spec().num_layers / 2;
     backend_->set_ahead(Chance(0.5));
     BuildLoop({.max_batch_tokens = Draw(max_running, 96),
                .prefill_chunk = Chance(0.5) ? Draw(1, 40) : 0,

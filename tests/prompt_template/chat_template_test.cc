@@ -27,7 +27,7 @@ json Golden() {
 }
 
 std::unique_ptr<const ChatTemplate> Named(absl::string_view name) {
-  auto found = ChatTemplate::Find("", name);
+  auto found = ChatTemplate::Find("", {.forced = std::string(name)});
   return found.ok() ? *std::move(found) : nullptr;
 }
 
@@ -134,15 +134,42 @@ TEST(ChatTemplate, MarksOnlyTheMessagesTextAsTheUsers) {
   EXPECT_EQ(found, expected);
 }
 
-TEST(ChatTemplate, IsFoundByItsDigest) {
+ChatTemplateOptions ImageOptions() {
+  ChatTemplateOptions options;
+  options.special_tokens = {{"bos_token", "<s>"}, {"eos_token", "</s>"}};
+  options.image_placeholder = "<image>";
+  return options;
+}
+
+TEST(ChatTemplate, RendersTheModelsOwn) {
   const auto tokenizer = Tokenizer::Load(kDemo);
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
-  const auto by_file = ChatTemplate::Find((*tokenizer)->chat_template());
-  ASSERT_TRUE(by_file.ok()) << by_file.status();
-  EXPECT_EQ((*by_file)->name(), "demo");
-  const json templates = Golden()["templates"];
-  EXPECT_EQ((*ChatTemplate::Find(templates["llava_hf"].get<std::string>()))->name(), "llava_hf");
-  EXPECT_EQ((*ChatTemplate::Find(templates["chatml"].get<std::string>()))->name(), "chatml");
+  const json golden = Golden();
+  const std::pair<std::string, std::string> texts[] = {
+      {"demo", (*tokenizer)->chat_template()},
+      {"llava_hf", golden["templates"]["llava_hf"].get<std::string>()},
+      {"chatml", golden["templates"]["chatml"].get<std::string>()}};
+  for (const auto& [name, text] : texts) {
+    const auto chat =
+        ChatTemplate::Find(text, name == "chatml" ? ChatTemplateOptions() : ImageOptions());
+    ASSERT_TRUE(chat.ok()) << chat.status();
+    EXPECT_EQ((*chat)->name(), "jinja");
+    EXPECT_EQ((*chat)->add_special_tokens(), name != "chatml");
+    int compared = 0;
+    for (const json& test : golden["cases"]) {
+      if (!test.contains(name)) continue;
+      const auto pieces = (*chat)->Render(MessagesOf(test["messages"]));
+      ASSERT_TRUE(pieces.ok()) << pieces.status();
+      EXPECT_EQ(TextOf(*pieces), test[name]["text"].get<std::string>()) << test["name"];
+      if (name == "demo") {
+        EXPECT_EQ(IdsOf(*pieces, (*chat)->add_special_tokens()),
+                  test["demo"]["ids"].get<std::vector<int32_t>>())
+            << test["name"];
+      }
+      ++compared;
+    }
+    EXPECT_GE(compared, 5);
+  }
 }
 
 TEST(ChatTemplate, IsFoundInTokenizerConfig) {
@@ -150,35 +177,109 @@ TEST(ChatTemplate, IsFoundInTokenizerConfig) {
   ASSERT_TRUE(config.ok()) << config.status();
   const auto found = ChatTemplate::Find((*config)["chat_template"].get<std::string>());
   ASSERT_TRUE(found.ok()) << found.status();
-  EXPECT_EQ((*found)->name(), "demo");
+  EXPECT_EQ((*found)->name(), "jinja");
 }
 
-TEST(ChatTemplate, IsNeverExecuted) {
-  for (const char* text : {"", "{{ messages }}", "{% for i in range(10**9) %}x{% endfor %}",
-                           "{{ ''.__class__.__mro__ }}", "{% include '/etc/passwd' %}"}) {
-    const auto found = ChatTemplate::Find(text);
-    EXPECT_EQ(found.status().code(), absl::StatusCode::kFailedPrecondition) << text;
-    const auto detail = GetErrorDetail(found.status());
-    ASSERT_TRUE(detail.has_value());
+TEST(ChatTemplate, NamesLineAndConstructOfWhatItDoesNotKnow) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"", "no chat template"},
+      {"{% if x %}", "endif"},
+      {"a\n{% include '/etc/passwd' %}", "line 2: {% include %} is not supported"},
+      {"\n\n{{ x | nope }}", "line 3: filter \"nope\" is not supported"},
+      {"{{ x is nope }}", "line 1: test \"nope\""},
+      {"{{ x.encode('utf-8') }}", "line 1: method \"encode\""},
+      {"{% for x in y recursive %}{% endfor %}", "line 1: {% for ... recursive %}"},
+      {"{{ f(*x) }}", "line 1: an argument with *"},
+      {"{{ 'x' }", "line 1"}};
+  for (const auto& [text, problem] : cases) {
+    const absl::Status status = ChatTemplate::Find(text).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << text;
+    EXPECT_THAT(std::string(status.message()), testing::HasSubstr(problem)) << text;
+    const auto detail = GetErrorDetail(status);
+    ASSERT_TRUE(detail.has_value()) << text;
     EXPECT_EQ(detail->reason, "FEATURE_UNSUPPORTED");
   }
 }
 
+TEST(ChatTemplate, PassesOnWhatTheTemplateRaises) {
+  const auto chat = ChatTemplate::Find(
+      "{% if messages | length > 1 %}{{ raise_exception('One message, ' ~ 'please') }}{% endif "
+      "%}ok");
+  ASSERT_TRUE(chat.ok()) << chat.status();
+  const ChatMessage user{Role::kUser, {TextPart{"Hi"}}};
+  EXPECT_TRUE((*chat)->Render({user}).ok());
+  const absl::Status status = (*chat)->Render({user, user}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), "messages: One message, please");
+}
+
+TEST(ChatTemplate, RefusesImagesThatTheTemplateLeavesOut) {
+  const auto chat = ChatTemplate::Find(
+      "{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}",
+      ImageOptions());
+  ASSERT_TRUE(chat.ok()) << chat.status();
+  const absl::Status status =
+      (*chat)->Render({{Role::kUser, {ImagePart{"bytes"}, TextPart{"Hi"}}}}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(GetErrorDetail(status)->reason, "IMAGE_COUNT_MISMATCH");
+  // One that writes a placeholder of its own is refused, too.
+  const auto writes = ChatTemplate::Find("<image>{{ messages[0].content }}", ImageOptions());
+  ASSERT_TRUE(writes.ok()) << writes.status();
+  EXPECT_EQ((*writes)->Render({{Role::kUser, {TextPart{"Hi"}}}}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST(ChatTemplate, PutsImagesInFrontOfStringsForTemplatesWithoutParts) {
+  const auto chat = ChatTemplate::Find(
+      "{% for m in messages %}{{ m.role + ': ' + m.content }}{% endfor %}", ImageOptions());
+  ASSERT_TRUE(chat.ok()) << chat.status();
+  const auto pieces =
+      (*chat)->Render({{Role::kUser, {TextPart{"Hi"}, ImagePart{"bytes"}, TextPart{"<image>"}}}});
+  ASSERT_TRUE(pieces.ok()) << pieces.status();
+  ASSERT_EQ(pieces->size(), 4u);
+  EXPECT_EQ((*pieces)[1].kind, PromptPiece::Kind::kImage);
+  EXPECT_EQ((*pieces)[2].text, "\n");
+  EXPECT_EQ((*pieces)[3].text, "Hi<image>");
+  EXPECT_EQ((*pieces)[3].kind, PromptPiece::Kind::kUser);
+}
+
+TEST(ChatTemplate, GivesPartsWhereAStringIsNotTaken) {
+  const auto chat = ChatTemplate::Find(
+      "{% for m in messages %}{% if m.role == 'user' %}{% for p in m.content %}[{{ p.text }}]"
+      "{% endfor %}{% else %}({{ m.content + '' }}){% endif %}{% endfor %}");
+  ASSERT_TRUE(chat.ok()) << chat.status();
+  const auto pieces = (*chat)->Render({{Role::kSystem, {TextPart{"a"}, TextPart{"b"}}},
+                                       {Role::kUser, {TextPart{"c"}, TextPart{"d"}}}});
+  ASSERT_TRUE(pieces.ok()) << pieces.status();
+  EXPECT_EQ(TextOf(*pieces), "(ab)[c][d]");
+}
+
+TEST(ChatTemplate, AddsBosToPromptsWithImagesUnlessTheTemplateWritesIt) {
+  const char* const plain = "{% for m in messages %}{{ m.content }}{% endfor %}";
+  const std::string with_bos = absl::StrCat("{{ bos_token }}", plain);
+  EXPECT_TRUE((*ChatTemplate::Find(plain, ImageOptions()))->add_special_tokens());
+  EXPECT_FALSE((*ChatTemplate::Find(with_bos, ImageOptions()))->add_special_tokens());
+  EXPECT_FALSE((*ChatTemplate::Find(plain))->add_special_tokens());
+  EXPECT_FALSE((*ChatTemplate::Find(with_bos))->add_special_tokens());
+}
+
 TEST(ChatTemplate, RefusesAnUnknownName) {
-  const absl::Status status = ChatTemplate::Find("", "alpaca").status();
+  const absl::Status status = ChatTemplate::Find("", {.forced = "alpaca"}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), testing::HasSubstr("alpaca"));
 }
 
 TEST(ChatTemplate, SaysWhoWritesTheBeginning) {
-  for (const char* name : {"demo", "llava_hf", "vicuna_v1", "llava_v1"}) {
+  for (const char* name :
+       {"demo", "llava_hf", "vicuna_v1", "llava_v1", "llava_v0", "llava_llama_2", "mpt"}) {
     EXPECT_TRUE(Named(name)->add_special_tokens()) << name;
   }
   EXPECT_FALSE(Named("chatml")->add_special_tokens());
 }
 
 TEST(ChatTemplate, RefusesAnEmptyConversation) {
-  for (const char* name : {"demo", "llava_hf", "chatml", "vicuna_v1", "llava_v1"}) {
+  for (const char* name : {"demo", "llava_hf", "chatml", "vicuna_v1", "llava_v1", "llava_v0",
+                           "llava_llama_2", "mpt"}) {
     EXPECT_EQ(Named(name)->Render({}).status().code(), absl::StatusCode::kInvalidArgument) << name;
   }
 }
@@ -201,6 +302,47 @@ TEST(LlavaV1, HasItsOwnSystemText) {
       "A chat between a curious human and an artificial intelligence assistant. The assistant "
       "gives helpful, detailed, and polite answers to the human's questions. USER: Hi "
       "ASSISTANT:");
+}
+
+// The forms as the conversation classes of the original package write them.
+TEST(LlavaV0, SeparatesWithHashes) {
+  const ChatMessage picture{Role::kUser, {ImagePart{"bytes"}, TextPart{"Hi"}}};
+  const auto pieces =
+      Named("llava_v0")
+          ->Render(
+              {picture, {Role::kAssistant, {TextPart{"Yo."}}}, {Role::kUser, {TextPart{"Bye"}}}});
+  ASSERT_TRUE(pieces.ok()) << pieces.status();
+  EXPECT_EQ(
+      TextOf(*pieces),
+      "A chat between a curious human and an artificial intelligence assistant. The assistant "
+      "gives helpful, detailed, and polite answers to the human's questions.###Human: "
+      "<image>\nHi###Assistant: Yo.###Human: Bye###Assistant:");
+}
+
+TEST(LlavaLlama2, WrapsTheSystemTextIntoTheFirstTurn) {
+  const ChatMessage picture{Role::kUser, {ImagePart{"bytes"}, TextPart{"Hi"}}};
+  const auto pieces =
+      Named("llava_llama_2")
+          ->Render(
+              {picture, {Role::kAssistant, {TextPart{"Yo."}}}, {Role::kUser, {TextPart{"Bye"}}}});
+  ASSERT_TRUE(pieces.ok()) << pieces.status();
+  EXPECT_EQ(TextOf(*pieces),
+            "[INST] <<SYS>>\nYou are a helpful language and vision assistant. You are able to "
+            "understand the visual content that the user provides, and assist the user with a "
+            "variety of tasks using natural language.\n<</SYS>>\n\n<image>\nHi [/INST] Yo. "
+            "</s><s>[INST] Bye [/INST]");
+}
+
+TEST(Mpt, IsChatMlWithoutNewlinesBetweenTurns) {
+  const auto pieces = Named("mpt")->Render({{Role::kUser, {TextPart{"Hi"}}},
+                                            {Role::kAssistant, {TextPart{"Yo."}}},
+                                            {Role::kUser, {TextPart{"Bye"}}}});
+  ASSERT_TRUE(pieces.ok()) << pieces.status();
+  EXPECT_EQ(TextOf(*pieces),
+            "<|im_start|>system\nA conversation between a user and an LLM-based AI assistant. The "
+            "assistant gives helpful and honest answers.<|im_end|><|im_start|>user\nHi<|im_end|>"
+            "<|im_start|>assistant\nYo.<|im_end|><|im_start|>user\nBye<|im_end|>"
+            "<|im_start|>assistant\n");
 }
 
 }  // namespace

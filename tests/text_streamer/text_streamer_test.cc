@@ -193,11 +193,16 @@ TEST_P(RandomTokens, StreamToTheDecodedText) {
     if (!streamed.stop.empty()) ++stopped;
   }
   EXPECT_GT(stopped, 500);
-  EXPECT_GT(replaced, 200);
+  // Only tokens that are bytes can be no text.
+  EXPECT_TRUE(replaced > 200 || std::string(GetParam()) == "pieces_trimmed") << replaced;
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, RandomTokens,
-                         testing::Values("demo", "gpt2", "neox_nfc", "gemma", "llama_legacy"),
+                         testing::Values("demo", "gpt2", "neox_nfc", "gemma", "llama_legacy",
+                                         "llama_metaspace", "smollm2", "llama3", "neox",
+                                         "paligemma", "gpt2_files", "plain_smollm2", "plain_llama3",
+                                         "pieces_llama", "pieces_gemma", "pieces_trimmed",
+                                         "gguf_pieces_llama", "gguf_pieces_gemma"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(TextStreamer, StreamsTheMetaspaceDecodersText) {

@@ -45,7 +45,8 @@ TEST_P(HostileText, IsEncodedInBoundedTime) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, HostileText,
-                         testing::Values("demo", "gemma", "smollm2", "llama3", "neox_nfc"),
+                         testing::Values("demo", "gemma", "smollm2", "llama3", "neox_nfc",
+                                         "pieces_llama", "pieces_gemma", "pieces_trimmed"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

@@ -4,17 +4,15 @@
 #
 # Usage: tools/acceptance/device_check.sh [BUILD_DIR]
 # A folder (build/acceptance) that holds the programs is used as it is, else they are built there
-# with all processors. To carry them to a machine with a card, build them for that card alone and
-# strip them:
-#   cmake --preset release -B build/acceptance -DPREFIXD_CUDA=ON -DPREFIXD_CUDA_ARCHITECTURES=90-real
-#   cmake --build build/acceptance --target gpu_acceptance gpu_acceptance_tests
-#   strip build/acceptance/{acceptance/gpu_acceptance,tests/cuda_card_*,lib/prefixd/*.so}
+# with all processors. pack.sh packs them for a machine that cannot build.
 set -uo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 out=${OUT:-$root/build/device_check}
 build=${1:-$root/build/acceptance}
 mkdir -p "$out"
+source "$root/tools/acceptance/card_libraries.sh" "$root"
+[[ -f $root/revision ]] && export PREFIXD_REVISION=${PREFIXD_REVISION:-$(<"$root/revision")}
 
 stages=(env ceilings kernels engine roofline)
 if [[ ! -x $build/acceptance/gpu_acceptance || ! -x $build/tests/cuda_card_conformance_test ]]; then

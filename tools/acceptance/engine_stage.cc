@@ -17,15 +17,21 @@ struct Engines {
   std::unique_ptr<Engine> cpu, exact, fast;  // f32; f32, deterministic; bf16.
 };
 
-absl::StatusOr<Engines> OpenEngines(const StageSettings& settings) {
-  EngineOptions options = {.model_path = absl::StrCat(settings.out, "/tiny-llava"),
+// Of a random model of that shape, with all that is f32. The model is written first.
+absl::StatusOr<EngineOptions> OptionsFor(const StageSettings& settings, const std::string& shape) {
+  EngineOptions options = {.model_path = absl::StrCat(settings.out, "/", shape),
                            .kv_memory_bytes = 64 << 20};
   options.feature_cache_memory = 8 << 20;
   options.check_invariants = true;
-  PREFIXD_RETURN_IF_ERROR(WriteRandomModel({.shape = "tiny-llava"}, options.model_path));
+  options.kv_dtype = options.activation_dtype = "f32";
+  PREFIXD_RETURN_IF_ERROR(WriteRandomModel({.shape = shape}, options.model_path));
+  return options;
+}
+
+absl::StatusOr<Engines> OpenEngines(const StageSettings& settings) {
+  PREFIXD_ASSIGN_OR_RETURN(EngineOptions options, OptionsFor(settings, "tiny-llava"));
   Engines engines;
   options.backend = "cpu";
-  options.kv_dtype = options.activation_dtype = "f32";
   PREFIXD_ASSIGN_OR_RETURN(engines.cpu, OpenAndLoad(settings.open_engine, options));
   options.backend = "cuda";
   options.cuda_deterministic = true;
@@ -46,12 +52,16 @@ class Checks {
     PREFIXD_ASSIGN_OR_RETURN(
         picture_,
         ReadFile(absl::StrCat(settings_.source, "/models/demo/pictures/picture-01.png"), 1 << 24));
-    PREFIXD_RETURN_IF_ERROR(Logits(engines_.exact.get(), "f32", 1e-3));
-    PREFIXD_RETURN_IF_ERROR(Logits(engines_.fast.get(), "bf16", 0.1));
+    PREFIXD_RETURN_IF_ERROR(Logits(engines_.cpu.get(), engines_.exact.get(), "f32", 1e-3));
+    PREFIXD_RETURN_IF_ERROR(Logits(engines_.cpu.get(), engines_.fast.get(), "bf16", 0.1));
     PREFIXD_RETURN_IF_ERROR(Greedy());
     PREFIXD_RETURN_IF_ERROR(Sampling());
     PREFIXD_RETURN_IF_ERROR(Prefix());
-    return Budget();
+    PREFIXD_RETURN_IF_ERROR(Budget());
+    for (const std::string& shape : settings_.families) {
+      PREFIXD_RETURN_IF_ERROR(Family(shape));
+    }
+    return absl::OkStatus();
   }
 
  private:
@@ -67,12 +77,13 @@ class Checks {
   }
 
   // Log-probabilities of the same forced tokens.
-  absl::Status Logits(Engine* engine, const char* type, double bar) {
+  absl::Status Logits(Engine* cpu, Engine* engine, const std::string& what, double bar) {
     double worst = 0;
     const auto forced = TokensOf(5, settings_.engine_tokens, engine->model_info().vocab_size);
+    const bool picture = engine->model_info().image_token_id >= 0;
     std::vector<Answer> both;
-    for (Engine* const one : {engines_.cpu.get(), engine}) {
-      Request request = New(*one, 3, 40);
+    for (Engine* const one : {cpu, engine}) {
+      Request request = New(*one, 3, 40, picture);
       request.forced_output = forced;
       request.output.logprobs = 5;
       PREFIXD_ASSIGN_OR_RETURN(Answer answer, PlayOne(one, std::move(request)));
@@ -85,9 +96,24 @@ class Checks {
       const double difference = std::abs(expected[i].sampled.logprob - actual[i].sampled.logprob);
       worst = std::isfinite(difference) ? std::max(worst, difference) : 1e9;
     }
-    Note(absl::StrCat("log-probabilities are the CPU's within ", bar, ", ", type),
+    Note(absl::StrCat("log-probabilities are the CPU's within ", bar, ", ", what),
          comparable && worst <= bar, absl::StrFormat("largest difference %.2g", worst));
     return absl::OkStatus();
+  }
+
+  absl::Status Family(const std::string& shape) {
+    absl::StatusOr<EngineOptions> options = OptionsFor(settings_, shape);
+    if (absl::IsInvalidArgument(options.status())) {
+      report_->facts.emplace_back(shape, "no such shape: passed over");
+      return absl::OkStatus();
+    }
+    PREFIXD_RETURN_IF_ERROR(options.status());
+    std::unique_ptr<Engine> engines[2];
+    for (const bool card : {false, true}) {
+      options->backend = card ? "cuda" : "cpu";
+      PREFIXD_ASSIGN_OR_RETURN(engines[card], OpenAndLoad(settings_.open_engine, *options));
+    }
+    return Logits(engines[0].get(), engines[1].get(), absl::StrCat("f32, ", shape), 1e-3);
   }
 
   absl::Status Greedy() {

@@ -36,7 +36,7 @@ absl::Status Roofline::KvKernels(int64_t rows, const std::string& step) {
                                              width};
           const Sequences& s = held->sequences;
           return CheckCuda(cuda::LaunchWriteKv(s.q.view, &angles, heads, s.slots.data<int64_t>(),
-                                               s.pages, stream),
+                                               nullptr, s.pages, stream),
                            "launch");
         };
       }));

@@ -71,7 +71,7 @@ absl::Status Roofline::RowKernels(int64_t rows, const std::string& step) {
   PREFIXD_RETURN_IF_ERROR(
       measure("rms_norm", hidden, hidden, 2, 2 * layers,
               [](const auto& x, const auto& y, const auto& weight, cudaStream_t stream) {
-                return cuda::LaunchRmsNorm(x, weight, 1e-5f, y, stream);
+                return cuda::LaunchRmsNorm(x, weight, 0, 1e-5f, y, stream);
               }));
   PREFIXD_RETURN_IF_ERROR(
       measure("layer_norm", hidden, hidden, 2, 0,

@@ -5,6 +5,9 @@
 // cut into blocks, so that all threads have some; the blocks' states are merged afterwards, in the
 // same order and with the same formula.
 //
+// ALiBi (arXiv:2108.12409): slope * (slot position - row position) is added to the scaled scores of
+// a block, in float32 and with one rounding, before its softmax.
+//
 // Engine thread only. Holds scratch that only grows.
 #ifndef PREFIXD_ENGINE_BACKEND_CPU_ATTENTION_H_
 #define PREFIXD_ENGINE_BACKEND_CPU_ATTENTION_H_

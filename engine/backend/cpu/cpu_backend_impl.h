@@ -96,7 +96,7 @@ class CpuBackend final : public Backend {
   const Kernels* const kernels_;
   ThreadPool pool_;
   Attention attention_;
-  std::vector<Buffer> accumulators_;     // One per thread, for Linear.
+  std::vector<Buffer> accumulators_;     // One per thread, for Linear: sums, then widened weights.
   Buffer pairs_;                         // Rounded activations; only grows.
   Buffer dense_pages_;                   // Of CopyToPages; only grows.
   int64_t num_dense_pages_ = 0;          // Of each head.

@@ -94,7 +94,7 @@ absl::Status CpuBackend::Linear(const Tensor& x, const Matrix& weight, const Lin
   const int64_t num_blocks = (x.rows + block_rows - 1) / block_rows;
   for (Buffer& buffer : accumulators_) {
     if (buffer.size_bytes() > 0) continue;
-    const uint64_t bytes = kMaxBlockRows * kPanelColumns * sizeof(float);
+    const uint64_t bytes = (kMaxBlockRows + kWidenedDepth) * kPanelColumns * sizeof(float);
     PREFIXD_ASSIGN_OR_RETURN(buffer, AllocateZeroed(bytes, MemoryUse::kDense, "accumulators"));
   }
   const bool pairs = round_activations_ && matrix.type() == ElementType::kBF16;
@@ -105,6 +105,7 @@ absl::Status CpuBackend::Linear(const Tensor& x, const Matrix& weight, const Lin
   const auto kernel = pairs ? kernels_->pair_product : kernels_->panel_product;
   const auto multiply = [&](int64_t panel, int64_t row, int thread) {
     const int64_t column = panel * kPanelColumns;
+    float* const scratch = reinterpret_cast<float*>(accumulators_[thread].data());
     kernel({.x = RowOf(left, row),
             .x_stride = left.row_stride,
             .rows = std::min(block_rows, x.rows - row),
@@ -117,7 +118,8 @@ absl::Status CpuBackend::Linear(const Tensor& x, const Matrix& weight, const Lin
             .y = RowOf(y, row) + column,
             .y_stride = y.row_stride,
             .cols = static_cast<int>(std::min<int64_t>(kPanelColumns, y.cols - column)),
-            .accumulators = reinterpret_cast<float*>(accumulators_[thread].data())});
+            .accumulators = scratch,
+            .widened = scratch + kMaxBlockRows * kPanelColumns});
   };
   const int64_t panels_per_item = PanelsPerItem(matrix, num_blocks, pool_.num_threads());
   const auto run_item = [&](int64_t item, int thread) {

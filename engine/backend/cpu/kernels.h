@@ -17,10 +17,24 @@ namespace prefixd::cpu {
 // Columns of a weight panel (outputs), slots of a KV page, slots of a softmax block.
 inline constexpr int kPanelColumns = 64;
 inline constexpr int kPageRows = 16;
+inline constexpr int kWidenedDepth = 128;  // Values of k that are widened at a time; many of 32.
 inline constexpr int kBlockSlots = 256;
 inline constexpr int kBlockPages = kBlockSlots / kPageRows;
 
-enum class ElementType : uint8_t { kF32, kF16, kBF16 };
+// In blocks (kQ8_0 and further): weights only.
+enum class ElementType : uint8_t {
+  kF32,
+  kF16,
+  kBF16,
+  kQ8_0,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+};
 
 // In the order of prefixd::Activation.
 enum class KernelActivation : uint8_t { kNone, kRelu, kSilu, kQuickGelu, kGelu, kGeluTanh };
@@ -33,7 +47,8 @@ struct PanelProduct {
   ptrdiff_t x_stride = 0;
   int64_t rows = 0;
   int64_t depth = 0;
-  // 64-byte aligned. kF32, kF16: [depth][64]. kBF16: [ceil(depth / 2)][64][2].
+  // 64-byte aligned. kF32, kF16: [depth][64]. kBF16: [ceil(depth / 2)][64][2]. In blocks: see
+  // block_layout.h.
   const std::byte* panel = nullptr;
   ElementType type = ElementType::kF32;
   const float* bias = nullptr;  // [cols] or null.
@@ -43,6 +58,7 @@ struct PanelProduct {
   ptrdiff_t y_stride = 0;
   int cols = kPanelColumns;       // 1..64.
   float* accumulators = nullptr;  // Scratch [rows][64], 64-byte aligned.
+  float* widened = nullptr;       // In blocks: scratch [kWidenedDepth][64], 64-byte aligned.
 };
 
 // One block of at most 256 slots for `rows` query vectors against one kv head. Row r: s = scale *

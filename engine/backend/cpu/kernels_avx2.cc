@@ -1,4 +1,5 @@
 // Level avx2 (AVX2, FMA, F16C): 8 lanes, register tiles of 6 rows x 16 columns.
+#include "engine/backend/cpu/block_layout.h"
 #include "engine/backend/cpu/kernels.h"
 
 #if defined(__x86_64__)
@@ -10,7 +11,12 @@ namespace {
 
 struct Vec {
   using F = __m256;
+  using U = __m256i;
   static constexpr int kWidth = 8;
+  // Rows against weights in blocks that are made in registers (1 or 4), and vectors of columns
+  // then.
+  static constexpr int kBlockRows = 4;
+  static constexpr int BlockVectors(int rows) { return rows == 1 ? 4 : 2; }
   static constexpr int kAttentionRows = 6;
   // Vectors of columns, pages of slots and vectors of values per register tile of so many rows.
   static constexpr int TileVectors(int rows) { return rows == 1 ? 8 : rows == 2 ? 4 : 2; }
@@ -53,6 +59,39 @@ struct Vec {
     const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     const __m256i mask = _mm256_set1_epi32(static_cast<int>(0xFFFF0000u));
     return _mm256_castsi256_ps(_mm256_and_si256(pairs, mask));
+  }
+
+  // 8 bytes as numbers.
+  static F LoadI8(const uint8_t* p) {
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
+  static F LoadU8(const uint8_t* p) {
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
+  static U LoadWords(const std::byte* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static U And(U a, uint32_t b) {
+    return _mm256_and_si256(a, _mm256_set1_epi32(static_cast<int>(b)));
+  }
+  static U Or(U a, U b) { return _mm256_or_si256(a, b); }
+  template <int n>
+  static U ShiftLeft(U a) {
+    return _mm256_slli_epi32(a, n);
+  }
+  template <int n>
+  static U ShiftRight(U a) {
+    return _mm256_srli_epi32(a, n);
+  }
+  static U ShiftRightBy(U a, int n) { return _mm256_srl_epi32(a, _mm_cvtsi32_si128(n)); }
+  // Byte b of every word.
+  static F ByteToFloat(U words, int b) {
+    const __m256i which =
+        _mm256_setr_epi32(0x80808000 + b, 0x80808004 + b, 0x80808008 + b, 0x8080800C + b,
+                          0x80808000 + b, 0x80808004 + b, 0x80808008 + b, 0x8080800C + b);
+    return _mm256_cvtepi32_ps(_mm256_shuffle_epi8(words, which));
   }
 };
 

@@ -1,4 +1,5 @@
 // Level avx512: F, BW, DQ, VL.
+#include "engine/backend/cpu/block_layout.h"
 #include "engine/backend/cpu/kernels.h"
 
 #if defined(__x86_64__)

@@ -1,4 +1,5 @@
 // Level avx512bf16: avx512 plus BF16 and VNNI, for bf16 activations.
+#include "engine/backend/cpu/block_layout.h"
 #include "engine/backend/cpu/kernels.h"
 
 #if defined(__x86_64__)

@@ -7,15 +7,22 @@
 
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "engine/backend/cpu/block_layout.h"
+#include "engine/backend/cpu/block_panel.h"
 #include "engine/backend/cpu/memory.h"
 #include "engine/tensor/half.h"
 
 namespace prefixd::cpu {
 namespace {
 
-ElementType TypeOf(DType dtype) {
-  if (dtype == DType::kF32) return ElementType::kF32;
-  return dtype == DType::kF16 ? ElementType::kF16 : ElementType::kBF16;
+// Bytes of a panel; nullopt when they do not fit in 64 bits.
+std::optional<uint64_t> PanelBytes(DType dtype, uint64_t cols) {
+  if (IsQuantized(dtype)) {
+    const BlockLayout layout = BlockLayoutOf(ElementTypeOf(dtype));
+    return SizeProduct({cols / layout.super_depth, static_cast<uint64_t>(layout.super_bytes())});
+  }
+  const uint64_t depth = cols + (dtype == DType::kBF16 ? cols % 2 : 0);
+  return SizeProduct({depth, kPanelColumns, DTypeSize(dtype)});
 }
 
 // Element (k, column) of a panel, in elements from its start.
@@ -47,25 +54,25 @@ void FillPanel(ElementType type, const uint8_t* rows, int64_t count, int64_t col
 PanelMatrix::PanelMatrix(DType dtype, int64_t rows, int64_t cols, int64_t panel_bytes,
                          Buffer buffer)
     : Matrix(dtype, rows, cols),
-      type_(TypeOf(dtype)),
+      type_(ElementTypeOf(dtype)),
       panel_bytes_(panel_bytes),
       buffer_(std::move(buffer)) {}
 
 absl::StatusOr<std::unique_ptr<PanelMatrix>> PanelMatrix::Create(DType dtype, int64_t rows,
                                                                  int64_t cols) {
-  PREFIXD_CHECK(dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16);
-  PREFIXD_CHECK(rows >= 1 && cols >= 1);
+  PREFIXD_CHECK(dtype != DType::kF64 && rows >= 1 && cols >= 1);
+  PREFIXD_CHECK(cols % BlockOf(dtype).elements == 0);
   const uint64_t panels = (static_cast<uint64_t>(rows) + kPanelColumns - 1) / kPanelColumns;
-  const uint64_t depth = static_cast<uint64_t>(cols) + (dtype == DType::kBF16 ? cols % 2 : 0);
-  const std::optional<uint64_t> size =
-      SizeProduct({panels, depth, kPanelColumns, DTypeSize(dtype)});
+  const std::optional<uint64_t> panel_bytes = PanelBytes(dtype, static_cast<uint64_t>(cols));
+  std::optional<uint64_t> size;
+  if (panel_bytes.has_value()) size = SizeProduct({panels, *panel_bytes});
   PREFIXD_ASSIGN_OR_RETURN(Buffer buffer, AllocateZeroed(size, MemoryUse::kDense, "weight matrix"));
   return std::unique_ptr<PanelMatrix>(
       new PanelMatrix(dtype, rows, cols, static_cast<int64_t>(*size / panels), std::move(buffer)));
 }
 
 void PanelMatrix::WriteRows(int64_t row_begin, absl::Span<const uint8_t> bytes, ThreadPool* pool) {
-  const int64_t row_bytes = cols() * static_cast<int64_t>(DTypeSize(dtype()));
+  const int64_t row_bytes = RowBytes(dtype(), cols());
   PREFIXD_CHECK(static_cast<int64_t>(bytes.size()) % row_bytes == 0);
   const int64_t row_end = row_begin + static_cast<int64_t>(bytes.size()) / row_bytes;
   PREFIXD_CHECK(row_begin >= 0 && row_end <= rows());
@@ -79,7 +86,9 @@ void PanelMatrix::WriteRows(int64_t row_begin, absl::Span<const uint8_t> bytes, 
     const uint8_t* source = bytes.data() + (begin - row_begin) * row_bytes;
     const int64_t column = begin - index * kPanelColumns;
     std::byte* panel = buffer_.data() + index * panel_bytes_;
-    if (type_ == ElementType::kF32) {
+    if (IsQuantized(dtype())) {
+      PackBlocks(dtype(), source, count, cols(), column, panel);
+    } else if (type_ == ElementType::kF32) {
       FillPanel<uint32_t>(type_, source, count, cols(), column, panel);
     } else {
       FillPanel<uint16_t>(type_, source, count, cols(), column, panel);
@@ -90,6 +99,7 @@ void PanelMatrix::WriteRows(int64_t row_begin, absl::Span<const uint8_t> bytes, 
 void PanelMatrix::ReadRow(int64_t row, float* y) const {
   const std::byte* base = panel(row / kPanelColumns);
   const int64_t column = row % kPanelColumns;
+  if (IsQuantized(dtype())) return ReadBlocks(dtype(), base, cols(), column, y);
   if (type_ == ElementType::kF32) {
     const float* values = reinterpret_cast<const float*>(base) + column;
     for (int64_t k = 0; k < cols(); ++k) y[k] = values[k * kPanelColumns];

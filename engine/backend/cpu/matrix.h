@@ -1,7 +1,8 @@
 // Weights in panels of 64 outputs, so that a kernel reads them once and strictly in sequence.
 //
 //   f32, f16: [rows / 64][cols][64]            rows padded to a multiple of 64 with zeros,
-//   bf16:     [rows / 64][cols / 2][64][2]     cols padded to an even number with zeros.
+//   bf16:     [rows / 64][cols / 2][64][2]     cols padded to an even number with zeros,
+//   in blocks (q8_0, ...): block_layout.h, which says how many bytes a weight takes.
 //
 // Engine thread only while written; then immutable.
 #ifndef PREFIXD_ENGINE_BACKEND_CPU_MATRIX_H_
@@ -22,7 +23,7 @@ namespace prefixd::cpu {
 
 class PanelMatrix final : public Matrix {
  public:
-  // Requires: dtype is kF32, kF16 or kBF16; rows, cols >= 1. Errors: RESOURCE_EXHAUSTED.
+  // Requires: dtype is not kF64; rows, cols >= 1, cols whole blocks. Errors: RESOURCE_EXHAUSTED.
   static absl::StatusOr<std::unique_ptr<PanelMatrix>> Create(DType dtype, int64_t rows,
                                                              int64_t cols);
 

@@ -21,11 +21,13 @@ void CheckSegments(absl::Span<const KvSegment> segments, int64_t num_rows,
     PREFIXD_CHECK(static_cast<int64_t>(segment.write_slots.size()) == segment.num_rows);
     for (const int32_t page : segment.pages) PREFIXD_CHECK(page >= 0 && page < shape.num_pages);
     const int64_t num_slots = static_cast<int64_t>(segment.pages.size()) * kPageSlots;
-    PREFIXD_CHECK(int64_t{segment.first_visible} + segment.num_rows - 1 <= num_slots);
+    PREFIXD_CHECK(segment.visible_prefix >= 0);
+    const int64_t visible = segment.num_rows == 0 ? 0 : LastVisible(segment);
+    PREFIXD_CHECK(visible <= num_slots);
     for (const int32_t slot : segment.write_slots) PREFIXD_CHECK(slot >= 0 && slot < num_slots);
     if (segment.sums == nullptr) continue;
     PREFIXD_CHECK(segment.sums->rows == 1 && segment.sums->dtype == DType::kF32);
-    PREFIXD_CHECK(segment.sums->cols >= int64_t{segment.first_visible} + segment.num_rows - 1);
+    PREFIXD_CHECK(segment.sums->cols >= visible);
     PREFIXD_CHECK(segment.first_summed_row >= 0);
   }
 }
@@ -51,6 +53,7 @@ struct CudaBackend::AttentionCall {
   KvPages pages;
   int num_heads = 0;
   float scale = 0;
+  const float* slopes = nullptr;
   const DeviceSegments* segments = nullptr;
   DeviceMatrix y;
   float* lse = nullptr;
@@ -84,8 +87,8 @@ absl::Status CudaBackend::WriteKv(const Tensor& qkv, const Tensor* angles, int n
   PREFIXD_CHECK(num_heads >= 1);
   PREFIXD_CHECK(qkv.cols == (int64_t{num_heads} + 2 * pages.num_kv_heads) * pages.head_dim);
   if (angles != nullptr) {
-    PREFIXD_CHECK(angles->rows == qkv.rows && angles->cols == pages.head_dim);
-    PREFIXD_CHECK(pages.head_dim % 2 == 0 && angles->dtype == DType::kF32);
+    PREFIXD_CHECK(angles->rows == qkv.rows && angles->dtype == DType::kF32);
+    PREFIXD_CHECK(angles->cols <= pages.head_dim && angles->cols % 2 == 0);
   }
   CheckSegments(segments, qkv.rows, pool->shape());
   PREFIXD_RETURN_IF_ERROR(Enter());
@@ -93,12 +96,13 @@ absl::Status CudaBackend::WriteKv(const Tensor& qkv, const Tensor* angles, int n
   PREFIXD_ASSIGN_OR_RETURN(const DeviceSegments* const sent,
                            FindOrSend(segments, qkv.rows, PlanOptions(*pool)));
   DeviceMatrix device_angles;
-  if (angles != nullptr) device_angles = ViewOf(*angles);
-  PREFIXD_ASSIGN_OR_RETURN(
-      const cudaStream_t stream,
-      memory_->Use({qkv.data, device_angles.data, sent->slots, sent->rows.tables, pages.data}));
-  return Check(LaunchWriteKv(ViewOf(qkv), angles != nullptr ? &device_angles : nullptr, num_heads,
-                             sent->slots, pages, stream),
+  const bool rotates = angles != nullptr && angles->cols > 0;
+  if (rotates) device_angles = ViewOf(*angles);
+  PREFIXD_ASSIGN_OR_RETURN(const cudaStream_t stream,
+                           memory_->Use({qkv.data, device_angles.data, sent->slots,
+                                         sent->rows.tables, pages.data, pages.positions}));
+  return Check(LaunchWriteKv(ViewOf(qkv), rotates ? &device_angles : nullptr, num_heads,
+                             sent->slots, sent->rows.position, pages, stream),
                "WriteKv");
 }
 
@@ -110,6 +114,11 @@ absl::Status CudaBackend::PagedAttention(const Tensor& q, const KvPool& pool, in
                         .num_heads = num_heads,
                         .scale = options.scale,
                         .y = ViewOf(y)};
+  if (const Tensor* const slopes = options.alibi_slopes; slopes != nullptr) {
+    PREFIXD_CHECK(pool.shape().keeps_positions && slopes->dtype == DType::kF32);
+    PREFIXD_CHECK(slopes->rows == 1 && slopes->cols == num_heads);
+    call.slopes = reinterpret_cast<const float*>(slopes->data);
+  }
   const int64_t width = int64_t{num_heads} * call.pages.head_dim;
   PREFIXD_CHECK(num_heads >= 1 && num_heads % call.pages.num_kv_heads == 0);
   PREFIXD_CHECK(q.rows == y.rows && q.cols >= width && y.cols == width);
@@ -126,9 +135,10 @@ absl::Status CudaBackend::PagedAttention(const Tensor& q, const KvPool& pool, in
     PREFIXD_ASSIGN_OR_RETURN(std::byte* const lse, scratch().lse.Ensure(size, memory_.get()));
     call.lse = reinterpret_cast<float*>(lse);
   }
-  PREFIXD_ASSIGN_OR_RETURN(call.stream,
-                           memory_->Use({q.data, call.pages.data, call.segments->rows.sequence,
-                                         call.segments->rows.tables, call.lse, y.data}));
+  PREFIXD_ASSIGN_OR_RETURN(
+      call.stream,
+      memory_->Use({q.data, call.pages.data, call.pages.positions, call.slopes,
+                    call.segments->rows.sequence, call.segments->rows.tables, call.lse, y.data}));
   for (const AttentionPlan::Run& run : plan.runs) PREFIXD_RETURN_IF_ERROR(RunSplits(call, run));
   PREFIXD_RETURN_IF_ERROR(RunTiles(call));
   return RunSums(call);
@@ -150,6 +160,7 @@ absl::Status CudaBackend::RunSplits(const AttentionCall& call, const AttentionPl
   SplitAttention split = {.pages = call.pages,
                           .num_heads = call.num_heads,
                           .scale = call.scale,
+                          .slopes = call.slopes,
                           .rows = segments.rows,
                           .scratch = states};
   if (options_.deterministic) {
@@ -167,6 +178,7 @@ absl::Status CudaBackend::RunSplits(const AttentionCall& call, const AttentionPl
     split.rows.num_rows = count;
     split.rows.sequence = segments.rows.sequence + row;
     split.rows.visible = segments.rows.visible + row;
+    split.rows.position = segments.rows.position + row;
     split.lse = call.lse == nullptr ? nullptr : call.lse + int64_t{row} * call.num_heads;
     if (piece == run.num_rows && (run.grouped || segments.always_grouped)) {
       split.groups = {.shared = segments.groups.shared + row,
@@ -187,6 +199,7 @@ absl::Status CudaBackend::RunTiles(const AttentionCall& call) {
                                     .pages = call.pages,
                                     .num_heads = call.num_heads,
                                     .scale = call.scale,
+                                    .slopes = call.slopes,
                                     .rows = call.segments->rows,
                                     .tiles = call.segments->tiles,
                                     .num_tiles = static_cast<int32_t>(plan.tiles.size()),
@@ -213,6 +226,7 @@ absl::Status CudaBackend::RunSums(const AttentionCall& call) {
                                 .pages = call.pages,
                                 .num_heads = call.num_heads,
                                 .scale = call.scale,
+                                .slopes = call.slopes,
                                 .rows = call.segments->rows,
                                 .lse = call.lse,
                                 .segments = call.segments->sums + batch.begin,

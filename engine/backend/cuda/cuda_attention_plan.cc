@@ -15,11 +15,11 @@ void PlaceRows(const KvSegment& segment, int32_t index, AttentionPlan* plan) {
     const int32_t row = segment.row_begin + i;
     const int32_t slot = segment.write_slots[i];
     plan->sequence[row] = index;
-    plan->visible[row] = segment.first_visible + i;
+    plan->visible[row] = static_cast<int32_t>(VisibleTo(segment, i + 1));
+    plan->position[row] = segment.first_position + i;
     plan->slots[row] = int64_t{segment.pages[slot / kSlots]} * kSlots + slot % kSlots;
   }
-  plan->max_visible =
-      std::max(plan->max_visible, segment.first_visible + std::max(segment.num_rows, 1) - 1);
+  plan->max_visible = std::max(plan->max_visible, static_cast<int32_t>(LastVisible(segment)));
 }
 
 void AddTiles(const KvSegment& segment, AttentionPlan* plan) {
@@ -31,7 +31,7 @@ void AddTiles(const KvSegment& segment, AttentionPlan* plan) {
 
 // Extends the last run where the rows follow it.
 void AddToRuns(const KvSegment& segment, AttentionPlan* plan) {
-  const int32_t max_visible = segment.first_visible + segment.num_rows - 1;
+  const int32_t max_visible = static_cast<int32_t>(LastVisible(segment));
   if (!plan->runs.empty()) {
     Run& last = plan->runs.back();
     if (last.row_begin + last.num_rows == segment.row_begin) {
@@ -49,10 +49,10 @@ void AddSums(const KvSegment& segment, int64_t max_summed, AttentionPlan* plan) 
   int32_t row = std::min(segment.first_summed_row, segment.num_rows);
   for (bool first = true; row < segment.num_rows; first = false) {
     // What the last row sees bounds all rows of a piece.
-    const int64_t most = int64_t{segment.first_visible} + segment.num_rows - 1;
+    const int64_t most = LastVisible(segment);
     const int32_t count = static_cast<int32_t>(
         std::min<int64_t>(segment.num_rows - row, std::max<int64_t>(1, max_summed / most)));
-    const int32_t num_slots = segment.first_visible + row + count - 1;
+    const int32_t num_slots = static_cast<int32_t>(VisibleTo(segment, row + count));
     const int64_t num_floats = int64_t{count} * num_slots;
     // The pieces of one segment are not in one batch.
     if (!first || plan->sum_batches.empty() ||
@@ -160,6 +160,7 @@ void PlanAttention(absl::Span<const KvSegment> segments, int64_t num_rows,
   const size_t rows = static_cast<size_t>(num_rows);
   plan->sequence.assign(rows, 0);
   plan->visible.assign(rows, 0);
+  plan->position.assign(rows, 0);
   plan->slots.assign(rows, -1);
   plan->tiles.clear();
   plan->runs.clear();

@@ -10,6 +10,7 @@
 #ifndef PREFIXD_ENGINE_BACKEND_CUDA_CUDA_ATTENTION_PLAN_H_
 #define PREFIXD_ENGINE_BACKEND_CUDA_CUDA_ATTENTION_PLAN_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -35,10 +36,19 @@ struct AttentionPlanOptions {
 inline constexpr int kFewRows = 4;        // As many rows cost the split kernels less than a tile.
 inline constexpr int kMaxGroupRows = 64;  // One block passes over the shared pages for so many.
 
+// What the last of a segment's first `num_rows` rows sees, which is the most: [0, that).
+inline int64_t VisibleTo(const KvSegment& segment, int64_t num_rows) {
+  return std::max<int64_t>(segment.first_visible + num_rows - 1, segment.visible_prefix);
+}
+inline int64_t LastVisible(const KvSegment& segment) {
+  return VisibleTo(segment, std::max(segment.num_rows, 1));
+}
+
 struct AttentionPlan {
   // [rows of the call]; rows without a segment see nothing and write nowhere (slot -1).
   std::vector<int32_t> sequence;  // The segment's index: the row of the page tables.
   std::vector<int32_t> visible;
+  std::vector<int32_t> position;
   std::vector<int64_t> slots;  // page * kSlots + slot.
 
   std::vector<RowTile> tiles;

@@ -11,6 +11,7 @@
 #include "base/status_macros.h"
 #include "engine/backend/cuda/cuda_backend_impl.h"
 #include "engine/backend/cuda/cuda_convert.h"
+#include "engine/tensor/quantized.h"
 
 namespace prefixd::cuda {
 namespace {
@@ -123,6 +124,7 @@ absl::StatusOr<OwnedTensor> CudaBackend::NewAngles(int64_t rows, int64_t head_di
 absl::StatusOr<std::unique_ptr<Matrix>> CudaBackend::CreateMatrix(DType dtype, int64_t rows,
                                                                   int64_t cols) {
   PREFIXD_CHECK(dtype != DType::kF64 && rows > 0 && cols > 0);
+  PREFIXD_CHECK(cols % BlockOf(dtype).elements == 0);
   PREFIXD_RETURN_IF_ERROR(Enter());
   const DType stored = info_.activation_dtype;
   const auto bytes =
@@ -140,29 +142,40 @@ absl::Status CudaBackend::WriteMatrixRows(int64_t row_begin, absl::Span<const ui
                                           Matrix* matrix) {
   PREFIXD_RETURN_IF_ERROR(Enter());
   const auto& target = *static_cast<const CudaMatrix*>(matrix);
-  const int64_t element = static_cast<int64_t>(DTypeSize(target.dtype()));
-  const int64_t row_bytes = target.cols() * element;
+  const DType dtype = target.dtype();
+  const int64_t row_bytes = RowBytes(dtype, target.cols());
   const int64_t num_rows = static_cast<int64_t>(bytes.size()) / row_bytes;
   PREFIXD_CHECK(num_rows * row_bytes == static_cast<int64_t>(bytes.size()));
   PREFIXD_CHECK(row_begin >= 0 && row_begin + num_rows <= target.rows());
   PREFIXD_RETURN_IF_ERROR(memory_->Use({target.data()}).status());
   const int64_t stored = static_cast<int64_t>(DTypeSize(target.stored()));
+  // Blocks are widened a row at a time; parts of a row come one after the other.
+  std::vector<float> widened(IsQuantized(dtype) ? target.cols() : 0);
+  int64_t widened_row = -1;
   return transfers_->In({.data = target.data() + row_begin * target.stride() * stored,
                          .rows = num_rows,
                          .cols = target.cols(),
                          .element_bytes = stored,
                          .stride_bytes = target.stride() * stored},
                         [&](int64_t row, int64_t col, int64_t num_cols, std::byte* out) {
-                          ConvertElements(target.dtype(),
-                                          bytes.data() + row * row_bytes + col * element,
-                                          target.stored(), out, num_cols);
+                          const uint8_t* const elements = bytes.data() + row * row_bytes;
+                          if (!IsQuantized(dtype)) {
+                            return ConvertElements(dtype, elements + RowBytes(dtype, col),
+                                                   target.stored(), out, num_cols);
+                          }
+                          if (row != widened_row) {
+                            DequantizeRow(dtype, elements, target.cols(), widened.data());
+                            widened_row = row;
+                          }
+                          ConvertElements(DType::kF32, widened.data() + col, target.stored(), out,
+                                          num_cols);
                         });
 }
 
 absl::StatusOr<std::unique_ptr<KvPool>> CudaBackend::CreateKvPool(const KvPoolShape& shape) {
   PREFIXD_CHECK(shape.num_pages >= 0 && shape.num_kv_heads >= 1 && shape.head_dim >= 1);
   PREFIXD_RETURN_IF_ERROR(Enter());
-  const bool known = shape.dtype != DType::kF64;
+  const bool known = shape.dtype != DType::kF64 && !IsQuantized(shape.dtype);
   if (!known || (info_.activation_dtype != DType::kF32 && shape.dtype != info_.activation_dtype)) {
     return absl::InvalidArgumentError(absl::StrCat("backend cuda with activations in ",
                                                    DTypeName(info_.activation_dtype),
@@ -176,7 +189,13 @@ absl::StatusOr<std::unique_ptr<KvPool>> CudaBackend::CreateKvPool(const KvPoolSh
   }
   PREFIXD_ASSIGN_OR_RETURN(
       Buffer memory, memory_->Allocate(*bytes, DeviceMemory::Content::kUndefined, "KV pages"));
-  return std::make_unique<CudaKvPool>(shape, std::move(memory));
+  Buffer positions;
+  if (shape.keeps_positions && shape.num_pages > 0) {
+    const size_t size = static_cast<size_t>(shape.num_pages) * kPageSlots * sizeof(int32_t);
+    PREFIXD_ASSIGN_OR_RETURN(
+        positions, memory_->Allocate(size, DeviceMemory::Content::kZero, "positions of KV pages"));
+  }
+  return std::make_unique<CudaKvPool>(shape, std::move(memory), std::move(positions));
 }
 
 absl::Status CudaBackend::Upload(absl::Span<const float> x, const Tensor& y) {

@@ -111,6 +111,7 @@ class CudaBackend final : public Backend {
   absl::StatusOr<OwnedTensor> NewMatrix(DType dtype, int64_t rows, int64_t cols);
   // Sends a pack for an op's own use. Passes in which that happens are not recorded.
   absl::StatusOr<const std::byte*> Send(const HostPack& pack);
+  absl::Status ScaleAndClamp(float factor, float limit, const Tensor& y, const char* what);
   absl::StatusOr<const float*> ConstantFloats(absl::Span<const float> values);
 
   AttentionPlanOptions PlanOptions(const KvPool& pool) const;

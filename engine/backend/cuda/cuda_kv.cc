@@ -46,7 +46,7 @@ absl::Status CudaBackend::MoveSlots(absl::Span<const SlotGather> gathers, bool m
   const size_t to = pack.Add(destinations);
   const size_t first = pack.Add(first_source);
   PREFIXD_ASSIGN_OR_RETURN(const std::byte* const base, Send(pack));
-  PREFIXD_ASSIGN_OR_RETURN(const cudaStream_t stream, memory_->Use({pages.data}));
+  PREFIXD_ASSIGN_OR_RETURN(const cudaStream_t stream, memory_->Use({pages.data, pages.positions}));
   return Check(
       LaunchGatherSlots(ArrayAt<int64_t>(base, from),
                         means ? ArrayAt<int32_t>(base, first) : nullptr, ArrayAt<int64_t>(base, to),
@@ -68,7 +68,7 @@ absl::Status CudaBackend::CopyPages(absl::Span<const PageCopy> copies, KvPool* p
   HostPack pack;
   const size_t offset = pack.Add(pairs);
   PREFIXD_ASSIGN_OR_RETURN(const std::byte* const base, Send(pack));
-  PREFIXD_ASSIGN_OR_RETURN(const cudaStream_t stream, memory_->Use({pages.data}));
+  PREFIXD_ASSIGN_OR_RETURN(const cudaStream_t stream, memory_->Use({pages.data, pages.positions}));
   return Check(LaunchCopyPages(ArrayAt<int32_t>(base, offset), static_cast<int64_t>(copies.size()),
                                pages, stream),
                "CopyPages");

@@ -1,13 +1,12 @@
 // Ops of the CUDA backend that work row by row, and products.
 #include <algorithm>
-#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "engine/backend/cuda/cuda_backend_impl.h"
 #include "engine/backend/cuda/kernels/row_ops.h"
-#include "engine/backend/cuda/kernels/tile_attention.h"
 
 namespace prefixd::cuda {
 namespace {
@@ -63,7 +62,7 @@ absl::Status CudaBackend::Embed(const Matrix& table, absl::Span<const int32_t> i
   }
   if (ids.empty()) return absl::OkStatus();
   const auto& matrix = static_cast<const CudaMatrix&>(table);
-  const int32_t* device_ids = step_->FindTokenIds(ids);
+  const int32_t* device_ids = step_->FindIds(ids);
   if (device_ids == nullptr) {
     HostPack pack;
     const size_t offset = pack.Add(ids);
@@ -144,7 +143,9 @@ absl::Status CudaBackend::RmsNorm(const Tensor& x, const Tensor& weight,
   PREFIXD_RETURN_IF_ERROR(Enter());
   if (x.rows == 0) return absl::OkStatus();
   PREFIXD_ASSIGN_OR_RETURN(const cudaStream_t stream, memory_->Use({x.data, weight.data, y.data}));
-  return Check(LaunchRmsNorm(ViewOf(x), ViewOf(weight), options.eps, ViewOf(y), stream), "RmsNorm");
+  return Check(LaunchRmsNorm(ViewOf(x), ViewOf(weight), options.weight_offset, options.eps,
+                             ViewOf(y), stream),
+               "RmsNorm");
 }
 
 absl::Status CudaBackend::LayerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias,
@@ -177,12 +178,21 @@ absl::Status CudaBackend::Add(const Tensor& x, const Tensor& y) {
   return Check(LaunchAdd(ViewOf(x), ViewOf(y), stream), "Add");
 }
 
-absl::Status CudaBackend::Scale(float, const Tensor&) {
-  return absl::UnimplementedError("backend cuda does not scale");
+absl::Status CudaBackend::Scale(float factor, const Tensor& y) {
+  return ScaleAndClamp(factor, std::numeric_limits<float>::infinity(), y, "Scale");
 }
 
-absl::Status CudaBackend::Clamp(float, const Tensor&) {
-  return absl::UnimplementedError("backend cuda does not clamp");
+absl::Status CudaBackend::Clamp(float limit, const Tensor& y) {
+  PREFIXD_CHECK(limit > 0);
+  return ScaleAndClamp(1, limit, y, "Clamp");
+}
+
+absl::Status CudaBackend::ScaleAndClamp(float factor, float limit, const Tensor& y,
+                                        const char* what) {
+  PREFIXD_RETURN_IF_ERROR(Enter());
+  if (y.rows == 0) return absl::OkStatus();
+  PREFIXD_ASSIGN_OR_RETURN(const cudaStream_t stream, memory_->Use({y.data}));
+  return Check(LaunchScaleAndClamp(factor, limit, ViewOf(y), stream), what);
 }
 
 absl::Status CudaBackend::RotaryAngles(absl::Span<const int32_t> positions,
@@ -204,30 +214,6 @@ absl::Status CudaBackend::RotaryAngles(absl::Span<const int32_t> positions,
   PREFIXD_ASSIGN_OR_RETURN(const cudaStream_t stream, memory_->Use({device_positions, y.data}));
   return Check(LaunchRotaryAngles(device_positions, frequencies, ViewOf(y), stream),
                "RotaryAngles");
-}
-
-absl::Status CudaBackend::VisionAttention(const Tensor& qkv, int num_heads, float scale,
-                                          const Tensor& y) {
-  PREFIXD_CHECK(num_heads >= 1 && y.cols % num_heads == 0 && qkv.cols == 3 * y.cols);
-  PREFIXD_CHECK(qkv.rows == y.rows && y.cols >= num_heads);
-  PREFIXD_RETURN_IF_ERROR(Enter());
-  if (y.rows == 0) return absl::OkStatus();
-  PREFIXD_ASSIGN_OR_RETURN(const cudaStream_t stream, memory_->Use({qkv.data, y.data}));
-  return Check(LaunchVisionAttention(ViewOf(qkv), num_heads, scale, ViewOf(y), stream),
-               "VisionAttention");
-}
-
-absl::Status CudaBackend::Patchify(const Tensor& pixels, int patch_size, const Tensor& y) {
-  const int64_t side = std::llround(std::sqrt(static_cast<double>(pixels.cols)));
-  PREFIXD_CHECK(patch_size >= 1 && pixels.rows == 3 && side * side == pixels.cols);
-  const int64_t grid = side / patch_size;
-  PREFIXD_CHECK(y.rows == grid * grid && y.cols == 3 * int64_t{patch_size} * patch_size);
-  PREFIXD_RETURN_IF_ERROR(Enter());
-  if (y.rows == 0) return absl::OkStatus();
-  PREFIXD_ASSIGN_OR_RETURN(const cudaStream_t stream, memory_->Use({pixels.data, y.data}));
-  return Check(
-      LaunchPatchify(ViewOf(pixels), static_cast<int>(side), patch_size, ViewOf(y), stream),
-      "Patchify");
 }
 
 }  // namespace prefixd::cuda

@@ -13,10 +13,7 @@ bool SameNumbers(absl::Span<const int32_t> a, absl::Span<const int32_t> b) {
          (a.data() == b.data() || std::equal(a.begin(), a.end(), b.begin()));
 }
 
-int64_t PagesSeen(const KvSegment& segment) {
-  const int64_t visible = int64_t{segment.first_visible} + segment.num_rows - 1;
-  return (visible + kSlots - 1) / kSlots;
-}
+int64_t PagesSeen(const KvSegment& segment) { return (LastVisible(segment) + kSlots - 1) / kSlots; }
 
 }  // namespace
 
@@ -30,6 +27,7 @@ CudaStep::Offsets CudaStep::Add(const AttentionPlan& plan, HostPack* pack) {
   // In the order of the members.
   return {.sequence = pack->Add(plan.sequence),
           .visible = pack->Add(plan.visible),
+          .position = pack->Add(plan.position),
           .slots = pack->Add(plan.slots),
           .tiles = pack->Add(plan.tiles),
           .shared = pack->Add(plan.shared),
@@ -46,7 +44,8 @@ DeviceSegments CudaStep::At(const std::byte* base, const Offsets& offsets,
           .rows = {.num_rows = static_cast<int32_t>(plan.sequence.size()),
                    .sequence = ArrayAt<int32_t>(base, offsets.sequence),
                    .visible = ArrayAt<int32_t>(base, offsets.visible),
-                   .max_visible = plan.max_visible},
+                   .max_visible = plan.max_visible,
+                   .position = ArrayAt<int32_t>(base, offsets.position)},
           .slots = ArrayAt<int64_t>(base, offsets.slots),
           .tiles = ArrayAt<RowTile>(base, offsets.tiles),
           .groups = {.shared = ArrayAt<int32_t>(base, offsets.shared),
@@ -139,8 +138,13 @@ absl::Status CudaStep::SendInputs(const ForwardInputs& inputs,
   return absl::OkStatus();
 }
 
-const int32_t* CudaStep::FindTokenIds(absl::Span<const int32_t> ids) const {
-  return running_ && SameNumbers(ids, inputs_.token_ids) ? token_ids_ : nullptr;
+const int32_t* CudaStep::FindIds(absl::Span<const int32_t> ids) const {
+  if (!running_) return nullptr;
+  const absl::Span<const int32_t> positions = inputs_.positions;
+  const bool are_positions = ids.data() == positions.data() && ids.size() == positions.size();
+  // Positions may equal the token ids by chance, in this pass but not in those that play it.
+  if (are_positions && ids.data() != inputs_.token_ids.data()) return positions_;
+  return SameNumbers(ids, inputs_.token_ids) ? token_ids_ : nullptr;
 }
 
 const int32_t* CudaStep::FindPositions(absl::Span<const int32_t> positions) const {

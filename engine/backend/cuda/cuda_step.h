@@ -48,8 +48,9 @@ class CudaStep {
   // Of the running pass, if it is one of decodes.
   int32_t visible_bucket() const { return visible_bucket_; }
 
-  // The device's copy of numbers that the pass was begun with; null: it was not.
-  const int32_t* FindTokenIds(absl::Span<const int32_t> ids) const;
+  // The device's copy of numbers that the pass was begun with; null: it was not. Ids are the pass's
+  // token ids or equal to them, or its positions themselves.
+  const int32_t* FindIds(absl::Span<const int32_t> ids) const;
   const int32_t* FindPositions(absl::Span<const int32_t> positions) const;
   // The same for the segments of a layer.
   const DeviceSegments* FindSegments(absl::Span<const KvSegment> segments) const;
@@ -63,8 +64,8 @@ class CudaStep {
  private:
   // Where the arrays of a plan lie in a pack.
   struct Offsets {
-    size_t sequence, visible, slots, tiles, shared, leader, member_begin, member_count, members,
-        sums;
+    size_t sequence, visible, position, slots, tiles, shared, leader, member_begin, member_count,
+        members, sums;
   };
   static Offsets Add(const AttentionPlan& plan, HostPack* pack);
   static DeviceSegments At(const std::byte* base, const Offsets& offsets,

@@ -14,7 +14,7 @@ namespace prefixd::cuda {
 
 // Requires a type that the device has.
 inline Element ElementOf(DType dtype) {
-  PREFIXD_CHECK(dtype != DType::kF64);
+  PREFIXD_CHECK(dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16);
   return dtype == DType::kF32 ? Element::kF32
                               : (dtype == DType::kF16 ? Element::kF16 : Element::kBF16);
 }
@@ -55,21 +55,24 @@ class CudaMatrix final : public Matrix {
   const Buffer memory_;
 };
 
-// The layout of KvPages.
+// The layout of KvPages. `positions` is empty for a pool that keeps none.
 class CudaKvPool final : public KvPool {
  public:
-  CudaKvPool(const KvPoolShape& shape, Buffer memory) : KvPool(shape), memory_(std::move(memory)) {}
+  CudaKvPool(const KvPoolShape& shape, Buffer memory, Buffer positions)
+      : KvPool(shape), memory_(std::move(memory)), positions_(std::move(positions)) {}
 
   KvPages pages() const {
     return {.data = memory_.data(),
             .type = ElementOf(shape().dtype),
             .num_pages = shape().num_pages,
             .num_kv_heads = shape().num_kv_heads,
-            .head_dim = shape().head_dim};
+            .head_dim = shape().head_dim,
+            .positions = reinterpret_cast<int32_t*>(positions_.data())};
   }
 
  private:
   const Buffer memory_;
+  const Buffer positions_;
 };
 
 }  // namespace prefixd::cuda

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/checked_math.h"
 #include "base/status_macros.h"
+#include "engine/backend/cuda/cuda_attention_plan.h"
 #include "engine/backend/cuda/cuda_bug.h"
 
 namespace prefixd::cuda {
@@ -43,8 +44,7 @@ void PageTables::Update(absl::Span<const absl::Span<const KvSegment>> layers, Ta
   for (size_t layer = 0; layer < layers.size(); ++layer) {
     for (size_t s = 0; s < layers[layer].size(); ++s) {
       const KvSegment& segment = layers[layer][s];
-      const int64_t visible = int64_t{segment.first_visible} + segment.num_rows - 1;
-      const int64_t num_pages = (visible + kPageSlots - 1) / kPageSlots;
+      const int64_t num_pages = (LastVisible(segment) + kPageSlots - 1) / kPageSlots;
       const int64_t row =
           (static_cast<int64_t>(layer) * sequences_ + static_cast<int64_t>(s)) * pages_;
       PREFIXD_CHECK(num_pages <= pages_);

@@ -37,8 +37,10 @@ class Gemm {
 
   static absl::StatusOr<std::unique_ptr<Gemm>> Create(const GemmOptions& options);
 
-  // y = x * weight^T + bias, or y += that with `accumulate`; rounded once. x: [T, K], weight: [N,
-  // K], y: [T, N], bias: [1, N] or null; x, weight and bias have one type, y that type or kF32.
+  // y = x * weight^T + bias, or y += that with `accumulate`; rounded once, but with both a bias and
+  // `accumulate` twice where y has 16 bits: cuBLASLt rounds what it adds the last addend to. x: [T,
+  // K], weight: [N, K], y: [T, N], bias: [1, N] or null; x, weight and bias have one type, y that
+  // type or kF32.
   // Sums in float32, products of kF32 in full precision (no TF32). May be captured into a graph
   // once its shape has run.
   virtual absl::Status Run(const DeviceMatrix& x, const DeviceMatrix& weight,

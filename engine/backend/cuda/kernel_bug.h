@@ -16,14 +16,14 @@ enum class KernelBug {
   kDrawSuppressed,          // Suppressed tokens are drawn.
 
   // Rows and slots.
-  kReductionWithoutBarrier,  // Between the two levels of a sum over a block.
-  kTailNotMasked,            // Columns beyond the last packet's end.
-  kRotatesNeighbours,        // Pairs (2 i, 2 i + 1) in place of (i, i + n).
-  kWritesPadding,            // A slot below 0 is written to slot 0.
-  kSlotOffset32,             // Offsets into pages have 32 bits.
-  kGatherNextPage,           // One page further than asked for.
-  kMeanOfOneMore,            // Divided by one more than were added.
-  kStaleDelta,               // At the index of the delta before.
+  kReductionWithoutBarrier,   // Between the two levels of a sum over a block.
+  kTailNotMasked,             // Columns beyond the last packet's end.
+  kRotatesNeighbours,         // Pairs (2 i, 2 i + 1) in place of (i, i + n).
+  kWritesPadding,             // A slot below 0 is written to slot 0.
+  kSlotOffset32,              // Offsets into pages have 32 bits.
+  kGatherNextPage,            // One page further than asked for.
+  kMeanOfOneMore,             // Divided by one more than were added.
+  kStaleDelta,                // At the index of the delta before.
   kSplitReadsBeforeBarrier,   // No barrier between what other threads write and its reading.
   kSplitReusesBeforeBarrier,  // No barrier between that reading and the next writing.
   kSplitMissingCopyWait,      // No wait for asynchronous copies.
@@ -33,6 +33,7 @@ enum class KernelBug {
   kSplitWrongVisibility,  // A row sees what another one sees.
   kSplitSharedMemorySmall,
   kSplitSkipsMember,  // The last row of a group is forgotten.
+  kAlibiWrongSign,    // Slots further away get more.
   // Tile and vision attention.
   kTileEarlyPrefetch,    // The next tile overwrites a stage that other warps still read.
   kTileNoBarrier,        // Copies are waited for, those of other threads are not.

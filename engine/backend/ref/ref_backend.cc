@@ -15,6 +15,7 @@
 #include "base/status_macros.h"
 #include "engine/backend/ref/ref_attention.h"
 #include "engine/backend/ref/ref_storage.h"
+#include "engine/tensor/quantized.h"
 
 namespace prefixd {
 namespace {
@@ -86,6 +87,7 @@ class RefBackend final : public Backend {
   absl::StatusOr<std::unique_ptr<Matrix>> CreateMatrix(DType dtype, int64_t rows,
                                                        int64_t cols) override {
     PREFIXD_CHECK(dtype != DType::kF64 && rows > 0 && cols > 0);
+    PREFIXD_CHECK(cols % BlockOf(dtype).elements == 0);
     return std::make_unique<RefMatrix>(dtype, rows, cols);
   }
 
@@ -93,15 +95,18 @@ class RefBackend final : public Backend {
                                Matrix* matrix) override {
     auto* const target = static_cast<RefMatrix*>(matrix);
     const int64_t cols = target->cols();
-    const int64_t row_bytes = cols * static_cast<int64_t>(DTypeSize(target->dtype()));
+    const int64_t row_bytes = RowBytes(target->dtype(), cols);
     const int64_t num_rows = static_cast<int64_t>(bytes.size()) / row_bytes;
     PREFIXD_CHECK(num_rows * row_bytes == static_cast<int64_t>(bytes.size()));
     PREFIXD_CHECK(row_begin >= 0 && row_begin + num_rows <= target->rows());
     for (int64_t r = 0; r < num_rows; ++r) {
       float* const row = target->row(row_begin + r);
-      for (int64_t c = 0; c < cols; ++c) {
-        row[c] = WidenElement(target->dtype(), bytes.data() + r * row_bytes, c);
+      const uint8_t* const stored = bytes.data() + r * row_bytes;
+      if (IsQuantized(target->dtype())) {
+        DequantizeRow(target->dtype(), stored, cols, row);
+        continue;
       }
+      for (int64_t c = 0; c < cols; ++c) row[c] = WidenElement(target->dtype(), stored, c);
     }
     return absl::OkStatus();
   }

@@ -12,7 +12,8 @@
 
 namespace prefixd::ref {
 
-// Row-major, as in the file, widened to float (exact for f32, f16 and bf16).
+// Row-major, as in the file, widened to float (exact but for blocks; theirs are the values of
+// DequantizeRow).
 class RefMatrix final : public Matrix {
  public:
   RefMatrix(DType dtype, int64_t rows, int64_t cols)

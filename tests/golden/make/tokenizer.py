@@ -1,19 +1,25 @@
-"""Goldens of the tokenizer: tiny tokenizer.json files and the ids that the `tokenizers` library gives.
+"""Goldens of the tokenizer: small vocabularies and the ids that the reference libraries give.
 
-Run: python tests/golden/make/tokenizer.py   (tokenizers 0.23)
-Writes tests/golden/tokenizer/: strings.json (2,000 strings), <name>.json (a tokenizer) and
-<name>.ids.json: the ids of the first strings, the start of the SHA-256 of every string's ids (written
-as decimal numbers with spaces between), and the decoded texts of random id sequences. The flags
-depend on the string's index: bit 0 turns add_special_tokens on, bit 1 turns encode_special_tokens
-on (untrusted text).
+Run: python tests/golden/make/tokenizer.py   (tokenizers 0.23, sentencepiece 0.2)
+Writes tests/golden/tokenizer/: strings.json (2,000 strings), for each kind a vocabulary (<name>.json, a
+tokenizer.json, or <name>.model) and <name>.ids.json: the ids of the first strings, the start of the SHA-256 of
+every string's ids (written as decimal numbers with spaces between; four characters of base64), and decoded
+texts. The flags depend on the string's index: bit 0 turns add_special_tokens on, bit 1 turns
+encode_special_tokens on (untrusted text). The kinds plain_* have the model of another kind and a few tokens
+more: what GGUF files and vocab.json with merges.txt can say.
+With --smollm2 FILE it writes smollm2_gguf.ids.json from the vocabulary of that GGUF file, too (gguf 0.19).
 """
+import base64
 import hashlib
 import json
 import os
 import random
+import sys
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
 from tokenizers import pre_tokenizers, processors, trainers
+
+import tokenizer_pieces
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..")
 OUT = os.path.join(ROOT, "tests", "golden", "tokenizer")
@@ -66,6 +72,8 @@ PARTS = [
     ".", ",", "!", "?", "...", "?!", "(", ")", "{", "}", "[INST]", "[/INST]", "<<SYS>>", "<", ">", "=>", "//", "#",
     "<s>", "</s>", "<unk>", "<image>", "<image>s", "<pad>", "<|im_start|>", "<|im_end|>", "<mask>", "<r>",
     "<both>", "two words", "two  words", "<norm>", "<im", "age>", "<|im_", "<0x0A>", "<0xE4>", "USER: ", " ASSISTANT:",
+    "<bos>", "<eos>", "<loc0001>", "<loc00", "<seg002>", "<|endoftext|>", "<|endofchunk|>", "<start_of_turn>",
+    "\n\n\n", "       ", " " * 16, " " * 25, "\t\t\t", "<table>", "<mask>s",
 ]
 
 
@@ -136,6 +144,76 @@ def byte_level(pre, normalizer=None, decoder=None):
     return tok
 
 
+def neox():
+    """As OpenFlamingo's: NFC, and runs of 24 to 2 spaces found in the normalised text."""
+    tok = byte_level(pre_tokenizers.ByteLevel(add_prefix_space=False), normalizer=normalizers.NFC())
+    tok.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in ("<|endoftext|>", "<|padding|>")])
+    tok.add_tokens([AddedToken(" " * n, special=False, normalized=True) for n in range(24, 1, -1)])
+    tok.add_special_tokens([AddedToken(t, special=True, normalized=False)
+                            for t in ("<|endofchunk|>", "<image>", "<PAD>")])
+    return tok
+
+
+def paligemma(decoder):
+    """Gemma's chain; runs of newlines and spaces and tags are added tokens, locations and segments behind."""
+    base = sentencepiece(normalizers.Replace(" ", "▁"), pre_tokenizers.Split(" ", "merged_with_previous"),
+                         decoder, "<s>")
+    data = json.loads(base.to_str())
+    names = {"<unk>": "<unk>", "<s>": "<bos>", "</s>": "<eos>"}
+    vocab = {names.get(t, t): i for t, i in data["model"]["vocab"].items()}
+    runs = ["\n" * n for n in (1, 2, 3)] + ["▁" * n for n in (2, 3, 4, 8)] + ["<table>", "<mask>"]
+    for run in runs:
+        vocab.setdefault(run, len(vocab))
+    model = {**data["model"], "vocab": vocab}
+    added = [{"id": vocab[t], "content": t, "special": True} for t in names.values()]
+    added += [{"id": vocab[t], "content": t, "special": False} for t in runs]
+    more = ["<image>"] + ["<loc%04d>" % i for i in range(4)] + ["<seg%03d>" % i for i in range(4)]
+    added += [{"id": len(vocab) + i, "content": t, "special": t == "<image>"} for i, t in enumerate(more)]
+    for token in added:
+        token.update(single_word=False, lstrip=False, rstrip=False, normalized=False)
+    added.sort(key=lambda token: token["id"])
+    bos = vocab["<bos>"]
+    post = {"type": "TemplateProcessing", "pair": [], "single": [
+        {"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "special_tokens": {"<bos>": {"id": "<bos>", "ids": [bos], "tokens": ["<bos>"]}}}
+    return Tokenizer.from_str(json.dumps({**data, "model": model, "added_tokens": added, "post_processor": post}))
+
+
+PLAIN = [("<|im_start|>", True), ("<|im_end|>", True), ("<image>", True), ("<image>s", False)]
+
+
+def plain(tok, bos=None):
+    """The same model with tokens that need no flags."""
+    data = json.loads(tok.to_str())
+    vocab = data["model"]["vocab"]
+    first = max(vocab.values()) + 1
+    added = [("<|endoftext|>", True, vocab["<|endoftext|>"])]
+    added += [(content, special, first + i) for i, (content, special) in enumerate(PLAIN)]
+    data["added_tokens"] = [dict(id=id, content=content, special=special, single_word=False, lstrip=False,
+                                 rstrip=False, normalized=False) for content, special, id in added]
+    data["post_processor"] = None
+    result = Tokenizer.from_str(json.dumps(data))
+    if bos is not None:
+        result.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", special_tokens=[(bos, result.token_to_id(bos))])
+    return result
+
+
+def from_gguf(path):
+    """SmolLM2's vocabulary as a GGUF file has it."""
+    from gguf import GGUFReader
+    fields = GGUFReader(path).fields
+    tokens, merges, types = (fields["tokenizer.ggml." + key].contents() for key in ("tokens", "merges", "token_type"))
+    tok = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)},
+                               merges=[tuple(m.split(" ")) for m in merges]))
+    tok.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True),
+                                                 pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tok.decoder = decoders.ByteLevel()
+    tok.add_special_tokens([AddedToken(t, special=True, normalized=False)
+                            for t, kind in zip(tokens, types) if kind == 3])
+    return tok
+
+
 def build():
     llama_decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
                                        decoders.Strip(" ", 1, 0)])
@@ -159,6 +237,8 @@ def build():
     }
     for tok in toks.values():
         tok.add_tokens(ADDED)
+    toks["neox"] = neox()
+    toks["paligemma"] = paligemma(gemma_decoder)
     toks["llama3"].post_processor = processors.Sequence([
         processors.ByteLevel(trim_offsets=False),
         processors.TemplateProcessing(single="<|im_start|> $A <|im_end|>", special_tokens=[
@@ -176,6 +256,19 @@ def write(name, value):
 
 
 
+def line(ids):
+    return " ".join(map(str, ids))
+
+
+def digest(ids):
+    return base64.b64encode(hashlib.sha256(line(ids).encode()).digest()[:3]).decode()
+
+
+def write_ids(name, rows, decoded):
+    write(name + ".ids.json", {"ids": [line(row) for row in rows[:100]], "decoded": decoded,
+                               "digests": "".join(map(digest, rows))})
+
+
 def goldens(name, tok, strings):
     rows = []
     for i, text in enumerate(strings):
@@ -184,15 +277,25 @@ def goldens(name, tok, strings):
     rng = random.Random(7)
     size = tok.get_vocab_size()
     decoded = []
-    for i in range(150):
+    for i in range(90):
         # Whole texts, and random ids with runs of bytes that are no text.
         ids = list(rows[rng.randrange(len(rows))]) if i % 3 == 0 else [
             rng.randrange(size + 2) for _ in range(1 + rng.randrange(10))]
         skip = bool(i & 1)
         decoded.append([ids, skip, tok.decode(ids, skip_special_tokens=skip)])
-    texts = [" ".join(map(str, row)) for row in rows]
-    write(name + ".ids.json", {"ids": texts[:100], "decoded": decoded, "digests": "".join(
-        hashlib.sha256(text.encode()).hexdigest()[:10] for text in texts)})
+    write_ids(name, rows, decoded)
+
+
+def goldens_of_pieces(name, model, strings):
+    """Texts of whole rows only: runs of bytes that are no text are replaced in another way here."""
+    with open(os.path.join(OUT, name + ".model"), "wb") as f:
+        f.write(model)
+    reference = tokenizer_pieces.Reference(model)
+    rows = [reference.ids(text, bool(i & 1), not i & 2) for i, text in enumerate(strings)]
+    unknown = reference.processor.unk_id()
+    marks = {reference.processor.piece_to_id(mark) for mark in ("▁", "▁▁", "▁▁▁")}
+    whole = [row for row in rows[200:] if unknown not in row and len(marks & set(row[:3])) < 1][:60]
+    write_ids(name, rows, [[row, True, reference.text(row)] for row in whole])
 
 
 def main():
@@ -200,7 +303,8 @@ def main():
     strings = make_strings()
     assert len(strings) == 2000
     write("strings.json", strings)
-    for name, tok in build().items():
+    toks = build()
+    for name, tok in toks.items():
         data = json.loads(tok.to_str())
         if name == "gpt2":  # The older form of the merges.
             data["model"]["merges"] = [" ".join(m) for m in data["model"]["merges"]]
@@ -208,6 +312,13 @@ def main():
         goldens(name, Tokenizer.from_str(json.dumps(data)), strings)
     demo = Tokenizer.from_file(os.path.join(ROOT, "models", "demo", "tokenizer.json"))
     goldens("demo", demo, strings)
+    goldens("plain_gpt2", plain(toks["gpt2"]), strings)
+    goldens("plain_smollm2", plain(toks["smollm2"]), strings)
+    goldens("plain_llama3", plain(toks["llama3"], bos="<|im_start|>"), strings)
+    for name, model in tokenizer_pieces.build(CORPUS).items():
+        goldens_of_pieces(name, model, strings)
+    if "--smollm2" in sys.argv:
+        goldens("smollm2_gguf", from_gguf(sys.argv[sys.argv.index("--smollm2") + 1]), strings)
 
 
 if __name__ == "__main__":

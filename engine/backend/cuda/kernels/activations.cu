@@ -1,4 +1,4 @@
-// BiasActivation, GatedActivation and Add: one packet a thread.
+// BiasActivation, GatedActivation, Add, ScaleAndClamp: one packet a thread.
 #include "engine/backend/cuda/kernels/activation.h"
 #include "engine/backend/cuda/kernels/launch.h"
 #include "engine/backend/cuda/kernels/packet.h"
@@ -89,6 +89,23 @@ __global__ void __launch_bounds__(RowGrid::kMaxThreads)
   StorePacket<kAligned>(y, count, v);
 }
 
+// A NaN stays one.
+template <bool kAligned, typename T>
+__global__ void __launch_bounds__(RowGrid::kMaxThreads)
+    ScaleAndClampKernel(float factor, float limit, T* y, int64_t y_stride, int cols) {
+  const int c = PacketBegin();
+  if (c >= cols) return;
+  const int count = PacketColumns(cols, c);
+  float v[kPacket];
+  y += blockIdx.x * y_stride + c;
+  LoadPacket<kAligned>(y, count, v);
+  PREFIXD_UNROLL for (int i = 0; i < kPacket; ++i) {
+    v[i] *= factor;
+    v[i] = v[i] < -limit ? -limit : v[i] > limit ? limit : v[i];
+  }
+  StorePacket<kAligned>(y, count, v);
+}
+
 template <typename X, typename Y>
 cudaError_t LaunchBiasActivationAs(const DeviceMatrix& x, const DeviceMatrix* bias,
                                    KernelActivation activation, bool accumulate,
@@ -158,6 +175,22 @@ cudaError_t LaunchAdd(const DeviceMatrix& x, const DeviceMatrix& y, cudaStream_t
       PREFIXD_LAUNCH((AddKernel<decltype(aligned)::value, T>), shape.grid, shape.block, 0, stream,
                      static_cast<const T*>(x.data), x.rows == 1 ? 0 : x.stride,
                      static_cast<T*>(y.data), y.stride, static_cast<int>(y.cols));
+      return cudaGetLastError();
+    });
+  });
+}
+
+cudaError_t LaunchScaleAndClamp(float factor, float limit, const DeviceMatrix& y,
+                                cudaStream_t stream) {
+  if (!IsValid(y) || !(limit > 0)) return cudaErrorInvalidValue;
+  if (y.rows == 0 || y.cols == 0) return cudaSuccess;
+  return ForElement(y.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    return ForBool(IsAligned(y), [&](auto aligned) {
+      const RowGrid shape(y.rows, CeilDiv(y.cols, kPacket));
+      PREFIXD_LAUNCH((ScaleAndClampKernel<decltype(aligned)::value, T>), shape.grid, shape.block, 0,
+                     stream, factor, limit, static_cast<T*>(y.data), y.stride,
+                     static_cast<int>(y.cols));
       return cudaGetLastError();
     });
   });

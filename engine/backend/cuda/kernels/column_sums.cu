@@ -43,7 +43,9 @@ bool IsValid(const ColumnSums& call) {
       call.num_heads <= 0 || call.pages.num_kv_heads <= 0 || call.pages.head_dim <= 0 ||
       call.num_heads % call.pages.num_kv_heads != 0 ||
       call.q->cols < int64_t{call.num_heads} * call.pages.head_dim ||
-      call.q->rows < call.rows.num_rows) {
+      call.q->rows < call.rows.num_rows ||
+      (call.slopes != nullptr &&
+       (call.pages.positions == nullptr || call.rows.position == nullptr))) {
     return false;
   }
   for (int32_t i = 0; i < call.num_segments; ++i) {
@@ -75,6 +77,7 @@ cudaError_t LaunchColumnSums(const ColumnSums& call, cudaStream_t stream) {
   args.pages = call.pages;
   args.num_heads = call.num_heads;
   args.scale_log2 = call.scale * kLog2E;
+  args.slopes = call.slopes;
   args.rows = call.rows;
   args.lse = call.lse;
   args.segments = call.segments;

@@ -15,9 +15,9 @@ namespace prefixd::cuda {
 struct SummedRows {
   int32_t row_begin = 0;
   int32_t num_rows = 0;
-  int32_t num_slots = 0;        // The most that one of the rows sees.
+  int32_t num_slots = 0;  // The most that one of the rows sees.
   int32_t unused = 0;
-  int64_t scratch_offset = 0;   // In floats: [num_rows, num_slots] of `scratch`.
+  int64_t scratch_offset = 0;  // In floats: [num_rows, num_slots] of `scratch`.
   float* sums = nullptr;
 };
 
@@ -26,8 +26,9 @@ struct ColumnSums {
   KvPages pages;
   int num_heads = 0;
   float scale = 0;
+  const float* slopes = nullptr;  // As in SplitAttention.
   AttentionRows rows;
-  const float* lse = nullptr;       // [rows, num_heads], of the attention call.
+  const float* lse = nullptr;                 // [rows, num_heads], of the attention call.
   const SummedRows* segments = nullptr;       // [num_segments], device memory.
   const SummedRows* host_segments = nullptr;  // The same, host memory: fixes the grid.
   int32_t num_segments = 0;

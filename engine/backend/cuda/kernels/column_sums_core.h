@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "engine/backend/cuda/device.h"
 #include "engine/backend/cuda/kernels/column_sums.h"
 
 namespace prefixd::cuda {
@@ -15,11 +16,19 @@ struct ColumnSumArguments {
   int num_heads = 0;
   float scale_log2 = 0;  // scale * log2(e)
   AttentionRows rows;
+  const float* slopes = nullptr;  // As in ColumnSums.
   const float* lse = nullptr;
   const SummedRows* segments = nullptr;
   int32_t num_segments = 0;
   float* scratch = nullptr;
 };
+
+// The probability of a score under its row's log-sum-exp. At most 1: of scores so large that the
+// log-sum-exp lost their last digits it is not the power of a rounding error. A NaN stays one.
+__device__ __forceinline__ float Probability(float score, float lse) {
+  const float p = dev::Exp2(score - lse);
+  return p > 1.0f ? 1.0f : p;
+}
 
 // The first pass: scratch[scratch_offset + r * num_slots + s] of a segment becomes the mean
 // probability of slot s for row row_begin + r, 0 where the row does not see s. Heads ascend, and

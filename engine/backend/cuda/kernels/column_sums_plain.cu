@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "engine/backend/cuda/device.h"
+#include "engine/backend/cuda/kernels/alibi.h"
 #include "engine/backend/cuda/kernels/column_sums_core.h"
 
 namespace prefixd::cuda {
@@ -30,6 +31,9 @@ __global__ void __launch_bounds__(kThreads) PlainProbabilitiesKernel(ColumnSumAr
                             table[slot / kSlots] * args.pages.page_elements() +
                             slot % kSlots * head_dim;
       const Q* const queries = static_cast<const Q*>(args.q) + call_row * args.q_stride;
+      const int distance = args.slopes == nullptr ? 0
+                                                  : SlotPosition(args.pages, table, slot) -
+                                                        args.rows.position[call_row];
       for (int head = 0; head < args.num_heads; ++head) {
         const Q* const q = queries + static_cast<int64_t>(head) * head_dim;
         const K* const k = keys + static_cast<int64_t>(head / group) * kSlots * head_dim;
@@ -37,7 +41,11 @@ __global__ void __launch_bounds__(kThreads) PlainProbabilitiesKernel(ColumnSumAr
         for (int d = 0; d < head_dim; ++d) {
           dot = fmaf(dev::ToFloat(q[d]), dev::ToFloat(k[d]), dot);
         }
-        sum += dev::Exp2(dot * args.scale_log2 - args.lse[call_row * args.num_heads + head]);
+        float score = ScaledScore(dot, args.scale_log2);
+        if (args.slopes != nullptr) {
+          score = WithDistance(score, SlopeLog2(args.slopes, head), distance);
+        }
+        sum += Probability(score, args.lse[call_row * args.num_heads + head]);
       }
     }
     args.scratch[segment.scratch_offset + static_cast<int64_t>(row) * segment.num_slots + slot] =

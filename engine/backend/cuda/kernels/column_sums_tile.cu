@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "engine/backend/cuda/device.h"
+#include "engine/backend/cuda/kernels/alibi.h"
 #include "engine/backend/cuda/kernels/column_sums_core.h"
 #include "engine/backend/cuda/kernels/tile_memory.h"
 
@@ -13,9 +14,9 @@ namespace {
 using Fragments = float[kTileRows / 8][4];  // Of 16 slots (rows) and 64 query rows (columns).
 
 // scores = K Q^T of the warp's slots.
-template <typename T, int kHeadDim>
+template <typename T, int kWidth>
 __device__ __forceinline__ void ScoreSlots(const T* keys, const T* queries, Fragments& scores) {
-  using Memory = TileMemory<T, kHeadDim>;
+  using Memory = TileMemory<T, kWidth>;
   const int lane = threadIdx.x % 32, first_slot = threadIdx.x / 32 * 16;
   PREFIXD_UNROLL
   for (int n = 0; n < kTileRows / 8; ++n) {
@@ -23,7 +24,7 @@ __device__ __forceinline__ void ScoreSlots(const T* keys, const T* queries, Frag
     for (int j = 0; j < 4; ++j) scores[n][j] = 0;
   }
   PREFIXD_UNROLL
-  for (int k = 0; k < kHeadDim / 16; ++k) {
+  for (int k = 0; k < kWidth / 16; ++k) {
     uint32_t a[4];
     dev::LdMatrix4<false>(a, Memory::At(keys, first_slot + lane % 16, k * 2 + lane / 16));
     PREFIXD_UNROLL
@@ -38,11 +39,12 @@ __device__ __forceinline__ void ScoreSlots(const T* keys, const T* queries, Frag
 }
 
 // Grid: (tiles of slots, tiles of rows, segments).
-template <typename T, int kHeadDim>
+template <typename T, int kWidth, bool kAlibi>
 __global__ void __launch_bounds__(kTileThreads, 3)
     TileProbabilitiesKernel(ColumnSumArguments args) {
-  using Memory = TileMemory<T, kHeadDim>;
+  using Memory = TileMemory<T, kWidth>;
   PREFIXD_DYN_SMEM(shared);
+  const int head_dim = TileHeadDim<kWidth>(args.pages);
   const SummedRows segment = args.segments[blockIdx.z];
   const int first_row = static_cast<int>(blockIdx.y) * kTileRows;
   const int first_slot = static_cast<int>(blockIdx.x) * kTileRows;
@@ -58,20 +60,21 @@ __global__ void __launch_bounds__(kTileThreads, 3)
   const int64_t page_elements = args.pages.page_elements();
   T* const tiles = reinterpret_cast<T*>(shared);  // Two stages of Q, then two of K.
   float* const norms = reinterpret_cast<float*>(shared + Memory::kBlockBytes);  // [2][kTileRows]
+  int* const positions = reinterpret_cast<int*>(norms + 2 * kTileRows);  // Of rows; with kAlibi.
   const auto queries = [&](int head) { return tiles + head % 2 * Memory::kElements; };
   const auto keys = [&](int kv_head) { return tiles + (2 + kv_head % 2) * Memory::kElements; };
   const auto load = [&](int head) {
     const T* const q =
-        static_cast<const T*>(args.q) + row_begin * args.q_stride + int64_t{head} * kHeadDim;
-    Memory::Load(queries(head), num_rows, kHeadDim / 8,
+        static_cast<const T*>(args.q) + row_begin * args.q_stride + int64_t{head} * head_dim;
+    Memory::Load(queries(head), num_rows, head_dim / 8,
                  [&](int row) { return q + row * args.q_stride; });
     if (head % group == 0) {
       const int kv_head = head / group;
       const T* const pool =
-          static_cast<const T*>(args.pages.data) + int64_t{kv_head} * kSlots * kHeadDim;
-      Memory::Load(keys(kv_head), most - first_slot, kHeadDim / 8, [&](int row) {
+          static_cast<const T*>(args.pages.data) + int64_t{kv_head} * kSlots * head_dim;
+      Memory::Load(keys(kv_head), most - first_slot, head_dim / 8, [&](int row) {
         const int slot = first_slot + row;
-        return pool + table[slot / kSlots] * page_elements + slot % kSlots * kHeadDim;
+        return pool + table[slot / kSlots] * page_elements + slot % kSlots * head_dim;
       });
     }
     dev::CpAsyncCommit();
@@ -81,6 +84,17 @@ __global__ void __launch_bounds__(kTileThreads, 3)
   const bool norm_thread = static_cast<int>(threadIdx.x) < num_rows;
   const float* const lse = args.lse + (row_begin + threadIdx.x) * args.num_heads;
   Fragments sums = {};
+  int slot_positions[2] = {0, 0};
+  if constexpr (kAlibi) {  // Behind the first barrier of the heads.
+    if (threadIdx.x < kTileRows) {
+      positions[threadIdx.x] = norm_thread ? args.rows.position[row_begin + threadIdx.x] : 0;
+    }
+    PREFIXD_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      const int slot = first_slot + warp_slot + lane / 4 + 8 * i;
+      if (slot < most) slot_positions[i] = SlotPosition(args.pages, table, slot);
+    }
+  }
   if (first_slot < most) {
     load(0);
     float norm = norm_thread ? lse[0] : 0.0f;
@@ -94,14 +108,18 @@ __global__ void __launch_bounds__(kTileThreads, 3)
       }
       if (first_slot + warp_slot >= most) continue;
       Fragments scores;
-      ScoreSlots<T, kHeadDim>(keys(head / group), queries(head), scores);
+      ScoreSlots<T, kWidth>(keys(head / group), queries(head), scores);
+      const float slope = kAlibi ? SlopeLog2(args.slopes, head) : 0.0f;
       PREFIXD_UNROLL
       for (int n = 0; n < kTileRows / 8; ++n) {
         PREFIXD_UNROLL
         for (int j = 0; j < 4; ++j) {
           const int row = n * 8 + lane % 4 * 2 + j % 2;
-          sums[n][j] +=
-              dev::Exp2(scores[n][j] * args.scale_log2 - norms[head % 2 * kTileRows + row]);
+          float score = ScaledScore(scores[n][j], args.scale_log2);
+          if constexpr (kAlibi) {
+            score = WithDistance(score, slope, slot_positions[j / 2] - positions[row]);
+          }
+          sums[n][j] += Probability(score, norms[head % 2 * kTileRows + row]);
         }
       }
     }
@@ -122,14 +140,28 @@ __global__ void __launch_bounds__(kTileThreads, 3)
   }
 }
 
-template <typename T, int kHeadDim>
-cudaError_t Launch(const ColumnSumArguments& args, dim3 grid, cudaStream_t stream) {
-  constexpr int kBytes = TileMemory<T, kHeadDim>::kBlockBytes + 2 * kTileRows * 4;
-  const cudaError_t allowed = dev::AllowSharedMemory(TileProbabilitiesKernel<T, kHeadDim>, kBytes);
+template <typename T, int kWidth, bool kAlibi>
+cudaError_t LaunchKernel(const ColumnSumArguments& args, dim3 grid, cudaStream_t stream) {
+  constexpr int kBytes = TileMemory<T, kWidth>::kBlockBytes + (kAlibi ? 3 : 2) * kTileRows * 4;
+  const cudaError_t allowed =
+      dev::AllowSharedMemory(TileProbabilitiesKernel<T, kWidth, kAlibi>, kBytes);
   if (allowed != cudaSuccess) return allowed;
-  PREFIXD_LAUNCH((TileProbabilitiesKernel<T, kHeadDim>), grid, dim3(kTileThreads), kBytes, stream,
-                 args);
+  PREFIXD_LAUNCH((TileProbabilitiesKernel<T, kWidth, kAlibi>), grid, dim3(kTileThreads), kBytes,
+                 stream, args);
   return cudaGetLastError();
+}
+
+template <typename T, int kWidth>
+cudaError_t LaunchWidth(const ColumnSumArguments& args, dim3 grid, cudaStream_t stream) {
+  return args.slopes != nullptr ? LaunchKernel<T, kWidth, true>(args, grid, stream)
+                                : LaunchKernel<T, kWidth, false>(args, grid, stream);
+}
+
+template <typename T>
+cudaError_t Launch(const ColumnSumArguments& args, dim3 grid, cudaStream_t stream) {
+  if (args.pages.head_dim == 64) return LaunchWidth<T, 64>(args, grid, stream);
+  if (args.pages.head_dim == 128) return LaunchWidth<T, 128>(args, grid, stream);
+  return LaunchWidth<T, 80>(args, grid, stream);
 }
 
 }  // namespace
@@ -141,13 +173,8 @@ cudaError_t LaunchTileProbabilities(const ColumnSumArguments& args, Element type
   };
   const dim3 grid(tiles(max_slots), tiles(max_rows), static_cast<unsigned>(args.num_segments));
   if (grid.y > 65535) return cudaErrorInvalidValue;
-  const bool wide = args.pages.head_dim == 128;
-  if (type == Element::kF16) {
-    return wide ? Launch<dev::f16, 128>(args, grid, stream)
-                : Launch<dev::f16, 64>(args, grid, stream);
-  }
-  return wide ? Launch<dev::bf16, 128>(args, grid, stream)
-              : Launch<dev::bf16, 64>(args, grid, stream);
+  return type == Element::kF16 ? Launch<dev::f16>(args, grid, stream)
+                               : Launch<dev::bf16>(args, grid, stream);
 }
 
 }  // namespace prefixd::cuda

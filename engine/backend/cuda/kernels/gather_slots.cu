@@ -54,6 +54,15 @@ __global__ void __launch_bounds__(RowGrid::kMaxThreads)
                         count, sum);
 }
 
+// The position of a destination: that of its first source.
+__global__ void __launch_bounds__(RowGrid::kMaxThreads)
+    GatherPositionsKernel(const int64_t* sources, const int32_t* first_source,
+                          const int64_t* destinations, int count, int32_t* positions) {
+  const int d = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (d >= count) return;
+  positions[destinations[d]] = positions[sources[first_source == nullptr ? d : first_source[d]]];
+}
+
 cudaError_t LaunchMeans(const int64_t* sources, const int32_t* first_source,
                         const int64_t* destinations, int64_t count, const KvPages& pages,
                         bool all_aligned, cudaStream_t stream) {
@@ -78,6 +87,13 @@ cudaError_t LaunchGatherSlots(const int64_t* sources, const int32_t* first_sourc
   if (!IsValid(pages) || count < 0 || count > kMaxRows) return cudaErrorInvalidValue;
   if (count == 0) return cudaSuccess;
   if (sources == nullptr || destinations == nullptr) return cudaErrorInvalidValue;
+  if (pages.positions != nullptr) {
+    const unsigned blocks = static_cast<unsigned>(CeilDiv(count, RowGrid::kMaxThreads));
+    PREFIXD_LAUNCH(GatherPositionsKernel, dim3(blocks), dim3(RowGrid::kMaxThreads), 0, stream,
+                   sources, first_source, destinations, static_cast<int>(count), pages.positions);
+    const cudaError_t error = cudaGetLastError();
+    if (error != cudaSuccess) return error;
+  }
   const int64_t vector_bytes = pages.head_dim * ElementSize(pages.type);
   const bool all_aligned = IsMultiple(pages.data, 16) && vector_bytes % 16 == 0;
   if (first_source != nullptr) {

@@ -36,10 +36,10 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-cudaError_t MovePages(const KvPages& pages, const void* x, PageList x_pages, void* y,
+// Pages of page_elements elements of `size` bytes.
+cudaError_t MovePages(int64_t page_elements, int64_t size, const void* x, PageList x_pages, void* y,
                       PageList y_pages, int64_t count, cudaStream_t stream) {
-  const int64_t size = ElementSize(pages.type);
-  if (!IsValid(pages) || count < 0 || count > kMaxRows) return cudaErrorInvalidValue;
+  if (count < 0 || count > kMaxRows) return cudaErrorInvalidValue;
   if (count == 0) return cudaSuccess;
   if (x == nullptr || y == nullptr || !IsMultiple(x, size) || !IsMultiple(y, size) ||
       (x_pages.ids == nullptr && y_pages.ids == nullptr)) {
@@ -47,7 +47,7 @@ cudaError_t MovePages(const KvPages& pages, const void* x, PageList x_pages, voi
   }
   const auto launch = [&](auto tag) {
     using Unit = typename decltype(tag)::type;
-    const int64_t units = pages.page_elements() * size / static_cast<int64_t>(sizeof(Unit));
+    const int64_t units = page_elements * size / static_cast<int64_t>(sizeof(Unit));
     const dim3 grid(static_cast<unsigned>(count),
                     static_cast<unsigned>(CeilDiv(units, kThreads * kUnitsPerThread)));
     PREFIXD_LAUNCH((MovePagesKernel<Unit>), grid, dim3(kThreads), 0, stream,
@@ -59,12 +59,23 @@ cudaError_t MovePages(const KvPages& pages, const void* x, PageList x_pages, voi
   return size == 4 ? launch(TypeTag<uint32_t>{}) : launch(TypeTag<uint16_t>{});
 }
 
+cudaError_t MovePages(const KvPages& pages, const void* x, PageList x_pages, void* y,
+                      PageList y_pages, int64_t count, cudaStream_t stream) {
+  if (!IsValid(pages)) return cudaErrorInvalidValue;
+  return MovePages(pages.page_elements(), ElementSize(pages.type), x, x_pages, y, y_pages, count,
+                   stream);
+}
+
 }  // namespace
 
 cudaError_t LaunchCopyPages(const int32_t* pairs, int64_t count, const KvPages& pages,
                             cudaStream_t stream) {
   if (pairs == nullptr && count != 0) return cudaErrorInvalidValue;
-  return MovePages(pages, pages.data, {pairs, 2}, pages.data, {pairs + 1, 2}, count, stream);
+  const PageList from = {pairs, 2}, to = {pairs + 1, 2};
+  const cudaError_t error = MovePages(pages, pages.data, from, pages.data, to, count, stream);
+  if (error != cudaSuccess || pages.positions == nullptr) return error;
+  return MovePages(kSlots, sizeof(int32_t), pages.positions, from, pages.positions, to, count,
+                   stream);
 }
 
 cudaError_t LaunchStagePages(const KvPages& pages, const int32_t* ids, int64_t count, void* out,

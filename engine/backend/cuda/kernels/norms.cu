@@ -12,8 +12,8 @@ constexpr int kMaxThreads = 512;
 
 template <bool kAligned, typename T>
 __global__ void __launch_bounds__(kMaxThreads, 2)
-    RmsNormKernel(const T* x, int64_t x_stride, const T* weight, float eps, T* y, int64_t y_stride,
-                  int cols) {
+    RmsNormKernel(const T* x, int64_t x_stride, const T* weight, float weight_offset, float eps,
+                  T* y, int64_t y_stride, int cols) {
   PREFIXD_DYN_SMEM(shared);
   x += blockIdx.x * x_stride;
   y += blockIdx.x * y_stride;
@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kMaxThreads, 2)
     float v[kPacket], w[kPacket];
     LoadPacket<kAligned>(x + c, count, v);
     LoadPacket<kAligned>(weight + c, count, w);
-    PREFIXD_UNROLL for (int i = 0; i < kPacket; ++i) v[i] = v[i] * factor * w[i];
+    PREFIXD_UNROLL for (int i = 0; i < kPacket; ++i) v[i] = v[i] * factor * (weight_offset + w[i]);
     StorePacket<kAligned>(y + c, count, v);
   }
 }
@@ -84,8 +84,8 @@ unsigned NormBlock(int64_t cols) { return BlockSize(CeilDiv(cols, kPacket), kMax
 
 }  // namespace
 
-cudaError_t LaunchRmsNorm(const DeviceMatrix& x, const DeviceMatrix& weight, float eps,
-                          const DeviceMatrix& y, cudaStream_t stream) {
+cudaError_t LaunchRmsNorm(const DeviceMatrix& x, const DeviceMatrix& weight, float weight_offset,
+                          float eps, const DeviceMatrix& y, cudaStream_t stream) {
   if (!AreValid(x, weight, y)) return cudaErrorInvalidValue;
   if (x.rows == 0 || x.cols == 0) return cudaSuccess;
   return ForElement(x.type, [&](auto tag) {
@@ -94,8 +94,8 @@ cudaError_t LaunchRmsNorm(const DeviceMatrix& x, const DeviceMatrix& weight, flo
       PREFIXD_LAUNCH((RmsNormKernel<decltype(aligned)::value, T>),
                      dim3(static_cast<unsigned>(x.rows)), dim3(NormBlock(x.cols)),
                      kMaxWarps * sizeof(float), stream, static_cast<const T*>(x.data), x.stride,
-                     static_cast<const T*>(weight.data), eps, static_cast<T*>(y.data), y.stride,
-                     static_cast<int>(x.cols));
+                     static_cast<const T*>(weight.data), weight_offset, eps,
+                     static_cast<T*>(y.data), y.stride, static_cast<int>(x.cols));
       return cudaGetLastError();
     });
   });

@@ -15,9 +15,9 @@ cudaError_t LaunchEmbedRows(const DeviceMatrix& table, const int32_t* ids, const
 cudaError_t LaunchCopyRows(const DeviceMatrix& x, const int32_t* x_rows, const int32_t* y_rows,
                            int64_t count, const DeviceMatrix& y, cudaStream_t stream);
 
-// x, weight, bias, y: the same type. y may be x.
-cudaError_t LaunchRmsNorm(const DeviceMatrix& x, const DeviceMatrix& weight, float eps,
-                          const DeviceMatrix& y, cudaStream_t stream);
+// x, weight, bias, y: the same type. y may be x. RmsNorm multiplies by weight_offset + weight.
+cudaError_t LaunchRmsNorm(const DeviceMatrix& x, const DeviceMatrix& weight, float weight_offset,
+                          float eps, const DeviceMatrix& y, cudaStream_t stream);
 cudaError_t LaunchLayerNorm(const DeviceMatrix& x, const DeviceMatrix& weight,
                             const DeviceMatrix& bias, float eps, const DeviceMatrix& y,
                             cudaStream_t stream);
@@ -33,6 +33,10 @@ cudaError_t LaunchGatedActivation(const DeviceMatrix& x, KernelActivation activa
 
 // y[t, :] += x[t, :]; a single row of x is added to every row.
 cudaError_t LaunchAdd(const DeviceMatrix& x, const DeviceMatrix& y, cudaStream_t stream);
+
+// y[t, :] = min(max(factor * y[t, :], -limit), limit). limit > 0, perhaps infinite.
+cudaError_t LaunchScaleAndClamp(float factor, float limit, const DeviceMatrix& y,
+                                cudaStream_t stream);
 
 // y: kF32 [T, 2 n]: cos, then sin, of float32(positions[t]) * inverse_frequencies[i]. Full-range
 // argument reduction: angles reach 10^6.

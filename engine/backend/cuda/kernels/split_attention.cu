@@ -49,6 +49,9 @@ bool Valid(const SplitAttention& call) {
                                    groups.member_count == nullptr || groups.members == nullptr)) {
     return false;
   }
+  if (call.slopes != nullptr && (pages.positions == nullptr || rows.position == nullptr)) {
+    return false;
+  }
   return q.data != nullptr && call.y.data != nullptr && pages.data != nullptr &&
          rows.sequence != nullptr && rows.visible != nullptr && rows.tables != nullptr &&
          call.scratch != nullptr && Aligned(call.scratch, 0);
@@ -75,6 +78,7 @@ SplitCall DeviceCall(const SplitAttention& call, SplitKernel kernel) {
   device.num_heads = call.num_heads;
   device.group_heads = call.num_heads / call.pages.num_kv_heads;
   device.scale_log2 = call.scale * kLog2E;
+  device.slopes = call.slopes;
   device.rows = call.rows;
   if (kernel == SplitKernel::kMatrix) device.groups = call.groups;
   device.y = call.y;
@@ -93,6 +97,10 @@ cudaError_t LaunchStates(const SplitCall& call, SplitKernel kernel, Element acti
   const bool f16 = activation == Element::kF16;
   switch (kernel) {
     case SplitKernel::kMatrix:
+      if (call.slopes != nullptr) {
+        return f16 ? LaunchSplitMatrixAlibiF16(call, stream)
+                   : LaunchSplitMatrixAlibiBF16(call, stream);
+      }
       return f16 ? LaunchSplitMatrixF16(call, stream) : LaunchSplitMatrixBF16(call, stream);
     case SplitKernel::kVector:
       return f16 ? LaunchSplitVectorF16(call, stream) : LaunchSplitVectorBF16(call, stream);

@@ -46,6 +46,7 @@ struct SplitAttention {
   KvPages pages;
   int num_heads = 0;
   float scale = 0;
+  const float* slopes = nullptr;  // Of ALiBi, [num_heads]; then positions of slots and rows, too.
   AttentionRows rows;
   RowGroups groups;
   SplitKernel kernel = SplitKernel::kAuto;

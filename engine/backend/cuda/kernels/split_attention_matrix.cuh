@@ -32,14 +32,36 @@ __device__ __forceinline__ void CopyTile(const SplitCall& call, int tile, int co
   }
 }
 
+struct RowAndHead {
+  int row, head;
+};
+
+__device__ __forceinline__ RowAndHead PairOf(const SplitCall& call, const MatrixJob& job,
+                                             int kv_head, int row) {
+  // Pairs beyond the last repeat it; nobody reads them.
+  const int pair = min(job.first + row, job.num_pairs - 1);
+  return {job.Row(pair, call.group_heads), kv_head * call.group_heads + pair % call.group_heads};
+}
+
 template <typename T, int kHeadDim>
 __device__ __forceinline__ const T* QueryOfPair(const SplitCall& call, const MatrixJob& job,
                                                 int kv_head, int row) {
-  // Pairs beyond the last repeat it; nobody reads them.
-  const int pair = min(job.first + row, job.num_pairs - 1);
-  const int head = kv_head * call.group_heads + pair % call.group_heads;
-  return static_cast<const T*>(call.q) + job.Row(pair, call.group_heads) * call.q_stride +
-         static_cast<int64_t>(head) * kHeadDim;
+  const RowAndHead pair = PairOf(call, job, kv_head, row);
+  return static_cast<const T*>(call.q) + pair.row * call.q_stride +
+         static_cast<int64_t>(pair.head) * kHeadDim;
+}
+
+__device__ __forceinline__ MatrixDistances DistancesOf(const SplitCall& call, const MatrixJob& job,
+                                                       int kv_head) {
+  MatrixDistances distances;
+  PREFIXD_UNROLL for (int r = 0; r < 2; ++r) {
+    const int row =
+        static_cast<int>(threadIdx.x) / 32 * 16 + static_cast<int>(threadIdx.x) % 32 / 4 + r * 8;
+    const RowAndHead pair = PairOf(call, job, kv_head, row);
+    distances.slope[r] = SlopeLog2(call.slopes, pair.head);
+    distances.position[r] = call.rows.position[pair.row];
+  }
+  return distances;
 }
 
 template <typename T, int kHeadDim>
@@ -96,7 +118,7 @@ __device__ __forceinline__ void StoreStates(const SplitCall& call, const MatrixJ
   }
 }
 
-template <typename T, int kHeadDim>
+template <typename T, int kHeadDim, bool kAlibi>
 __global__ void __launch_bounds__(kSplitThreads) SplitMatrix(const SplitCall call) {
   using Shape = MatrixShape<kHeadDim>;
   const MatrixJob job = JobOfBlock(call);
@@ -105,6 +127,11 @@ __global__ void __launch_bounds__(kSplitThreads) SplitMatrix(const SplitCall cal
   PREFIXD_DYN_SMEM(smem);
   auto& shared = *reinterpret_cast<typename Shape::Shared*>(smem);
   LoadPageOffsets(call, static_cast<int>(blockIdx.x), kv_head, job.begin, job.end, shared.offsets);
+  MatrixDistances distances = {};
+  if constexpr (kAlibi) {
+    LoadPositions(call, static_cast<int>(blockIdx.x), job.begin, job.end, shared.positions);
+    distances = DistancesOf(call, job, kv_head);
+  }
   __syncthreads();
   const int count = MaskedEnd(job.end) - job.begin;
   const int tiles = CeilDiv(count, Shape::kTileSlots);
@@ -121,8 +148,9 @@ __global__ void __launch_bounds__(kSplitThreads) SplitMatrix(const SplitCall cal
     if (!PREFIXD_KERNEL_BUG(kSplitMissingCopyWait)) dev::CpAsyncWait<1>();
     if (!PREFIXD_KERNEL_BUG(kSplitReadsBeforeBarrier)) __syncthreads();
     if (active) {
-      AddTile<T, kHeadDim>(shared.queries, shared.keys[buffer], shared.values[buffer],
-                           count - tile * Shape::kTileSlots, call.scale_log2, state);
+      AddTile<T, kHeadDim, kAlibi>(shared.queries, shared.keys[buffer], shared.values[buffer],
+                                   count - tile * Shape::kTileSlots, call.scale_log2,
+                                   shared.positions + tile * Shape::kTileSlots, distances, state);
     }
     // The next turn copies into this buffer.
     if (!PREFIXD_KERNEL_BUG(kSplitReusesBeforeBarrier)) __syncthreads();
@@ -130,27 +158,28 @@ __global__ void __launch_bounds__(kSplitThreads) SplitMatrix(const SplitCall cal
   if (active) StoreStates<kHeadDim>(call, job, kv_head, state);
 }
 
-template <typename T, int kHeadDim>
+template <typename T, int kHeadDim, bool kAlibi>
 cudaError_t LaunchMatrix(const SplitCall& call, cudaStream_t stream) {
   const size_t bytes = SplitSharedBytes(sizeof(typename MatrixShape<kHeadDim>::Shared));
-  const cudaError_t allowed = dev::AllowSharedMemory(SplitMatrix<T, kHeadDim>, bytes);
+  const cudaError_t allowed = dev::AllowSharedMemory(SplitMatrix<T, kHeadDim, kAlibi>, bytes);
   if (allowed != cudaSuccess) return allowed;
   dim3 grid = SplitGrid(call);
   grid.y *= static_cast<unsigned>(MatrixParts(call));
   if (grid.y > kMaxGridY) return cudaErrorInvalidValue;
-  PREFIXD_LAUNCH((SplitMatrix<T, kHeadDim>), grid, dim3(kSplitThreads), bytes, stream, call);
+  PREFIXD_LAUNCH((SplitMatrix<T, kHeadDim, kAlibi>), grid, dim3(kSplitThreads), bytes, stream,
+                 call);
   return cudaGetLastError();
 }
 
-template <typename T>
+template <typename T, bool kAlibi>
 cudaError_t LaunchMatrixTyped(const SplitCall& call, cudaStream_t stream) {
   switch (call.pages.head_dim) {
     case 64:
-      return LaunchMatrix<T, 64>(call, stream);
+      return LaunchMatrix<T, 64, kAlibi>(call, stream);
     case 128:
-      return LaunchMatrix<T, 128>(call, stream);
+      return LaunchMatrix<T, 128, kAlibi>(call, stream);
     case 256:
-      return LaunchMatrix<T, 256>(call, stream);
+      return LaunchMatrix<T, 256, kAlibi>(call, stream);
   }
   return cudaErrorInvalidValue;
 }

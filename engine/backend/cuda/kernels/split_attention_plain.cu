@@ -9,6 +9,7 @@ namespace {
 
 struct PlainShared {
   int64_t offsets[kSplitPages];
+  int32_t positions[kSplitSlots];
   float scores[kSplitSlots];
   float weights[kSplitSlots];
 };
@@ -28,6 +29,7 @@ __global__ void __launch_bounds__(kSplitThreads) SplitPlain(const SplitCall call
   PREFIXD_DYN_SMEM(smem);
   PlainShared& shared = *reinterpret_cast<PlainShared*>(smem);
   LoadPageOffsets(call, row, kv_head, begin, end, shared.offsets);
+  if (call.slopes != nullptr) LoadPositions(call, row, begin, end, shared.positions);
   __syncthreads();
   const KV* keys = static_cast<const KV*>(call.pages.data);
   const KV* values = keys + call.pages.value_offset();
@@ -43,7 +45,12 @@ __global__ void __launch_bounds__(kSplitThreads) SplitPlain(const SplitCall call
       for (int d = 0; d < head_dim; ++d) {
         score = fmaf(dev::ToFloat(q[d]), dev::ToFloat(key[d]), score);
       }
-      shared.scores[slot] = score * call.scale_log2;
+      score = ScaledScore(score, call.scale_log2);
+      if (call.slopes != nullptr) {
+        score = WithDistance(score, SlopeLog2(call.slopes, head),
+                             shared.positions[slot] - call.rows.position[row]);
+      }
+      shared.scores[slot] = score;
     }
     __syncthreads();
     float largest = shared.scores[0];

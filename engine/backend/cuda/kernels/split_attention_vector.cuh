@@ -18,6 +18,7 @@ struct VectorShape {
   static constexpr int kMinBlocks = kHeads == 1 ? 8 : kHeads == 2 ? 5 : kHeads == 4 ? 4 : 2;
   struct Shared {
     int64_t offsets[kSplitPages];
+    int32_t positions[kSplitSlots];  // With kAlibi.
     float2 bounds[kHeads][kSets];
     alignas(16) float values[kHeads][kSets][kHeadDim];
   };
@@ -41,11 +42,14 @@ struct VectorState {
   float values[kHeads][8];
 };
 
-// Adds kUnroll slots, those not `seen` without effect. Called by whole warps.
-template <typename T, int kLanes, int kHeads, int kUnroll>
+// Adds kUnroll slots, those not `seen` without effect; add_distance(u, g, score) is the score of
+// head g for slot u. Called by whole warps.
+template <typename T, int kLanes, int kHeads, int kUnroll, typename AddDistance>
 __device__ __forceinline__ void AddSlots(const float (&q)[kHeads][8], const uint4 (&keys)[kUnroll],
                                          const uint4 (&values)[kUnroll],
-                                         const bool (&seen)[kUnroll], VectorState<kHeads>& state) {
+                                         const bool (&seen)[kUnroll],
+                                         const AddDistance& add_distance,
+                                         VectorState<kHeads>& state) {
   float score[kUnroll][kHeads];
   PREFIXD_UNROLL for (int u = 0; u < kUnroll; ++u) {
     float key[8];
@@ -56,7 +60,7 @@ __device__ __forceinline__ void AddSlots(const float (&q)[kHeads][8], const uint
       PREFIXD_UNROLL for (int step = kLanes / 2; step > 0; step /= 2) {
         dot += __shfl_xor_sync(0xFFFFFFFFu, dot, step);
       }
-      score[u][g] = seen[u] ? dot : -INFINITY;
+      score[u][g] = seen[u] ? add_distance(u, g, dot) : -INFINITY;
     }
   }
   PREFIXD_UNROLL for (int g = 0; g < kHeads; ++g) {
@@ -105,7 +109,7 @@ __device__ __forceinline__ void MergeSets(
   }
 }
 
-template <typename T, int kHeadDim, int kHeads>
+template <typename T, int kHeadDim, int kHeads, bool kAlibi>
 __global__ void __launch_bounds__(kSplitThreads, VectorShape<kHeadDim, kHeads>::kMinBlocks)
     SplitVector(const SplitCall call) {
   using Shape = VectorShape<kHeadDim, kHeads>;
@@ -124,11 +128,12 @@ __global__ void __launch_bounds__(kSplitThreads, VectorShape<kHeadDim, kHeads>::
   PREFIXD_DYN_SMEM(smem);
   auto& shared = *reinterpret_cast<typename Shape::Shared*>(smem);
   LoadPageOffsets(call, row, kv_head, begin, end, shared.offsets);
+  if constexpr (kAlibi) LoadPositions(call, row, begin, end, shared.positions);
   __syncthreads();
   const T* pages = static_cast<const T*>(call.pages.data);
   const int64_t value_offset = call.pages.value_offset();
   for (int first = 0; first < call.group_heads; first += kHeads) {
-    float q[kHeads][8];
+    float q[kHeads][8], slopes[kHeads];
     VectorState<kHeads> state;
     PREFIXD_UNROLL for (int g = 0; g < kHeads; ++g) {
       // Heads beyond the group repeat its last one; nobody reads them.
@@ -136,6 +141,7 @@ __global__ void __launch_bounds__(kSplitThreads, VectorShape<kHeadDim, kHeads>::
       Unpack8<T>(dev::Load16(static_cast<const T*>(call.q) + row * call.q_stride +
                              static_cast<int64_t>(head) * kHeadDim + column),
                  q[g]);
+      slopes[g] = kAlibi ? SlopeLog2(call.slopes, head) : 0.0f;
       PREFIXD_UNROLL for (int i = 0; i < 8; ++i) {
         q[g][i] *= call.scale_log2;
         state.values[g][i] = 0;
@@ -157,7 +163,15 @@ __global__ void __launch_bounds__(kSplitThreads, VectorShape<kHeadDim, kHeads>::
           values[u] = dev::Load16(key + value_offset);
         }
       }
-      AddSlots<T, Shape::kLanes, kHeads, kUnroll>(q, keys, values, seen, state);
+      AddSlots<T, Shape::kLanes, kHeads, kUnroll>(
+          q, keys, values, seen,
+          [&](int u, int g, float score) {
+            if constexpr (!kAlibi) return score;
+            return WithDistance(
+                score, slopes[g],
+                shared.positions[slot + u * Shape::kSets] - call.rows.position[row]);
+          },
+          state);
     }
     PREFIXD_UNROLL for (int g = 0; g < kHeads; ++g) {
       PREFIXD_UNROLL for (int i = 0; i < 8; ++i) {
@@ -172,21 +186,23 @@ __global__ void __launch_bounds__(kSplitThreads, VectorShape<kHeadDim, kHeads>::
   }
 }
 
-template <typename T, int kHeadDim, int kHeads>
+template <typename T, int kHeadDim, int kHeads, bool kAlibi>
 cudaError_t LaunchVector(const SplitCall& call, cudaStream_t stream) {
   constexpr size_t kBytes = sizeof(typename VectorShape<kHeadDim, kHeads>::Shared);
   static_assert(kBytes <= 48 * 1024);
-  PREFIXD_LAUNCH((SplitVector<T, kHeadDim, kHeads>), SplitGrid(call), dim3(kSplitThreads),
+  PREFIXD_LAUNCH((SplitVector<T, kHeadDim, kHeads, kAlibi>), SplitGrid(call), dim3(kSplitThreads),
                  SplitSharedBytes(kBytes), stream, call);
   return cudaGetLastError();
 }
 
 template <typename T, int kHeadDim>
 cudaError_t LaunchVectorHeads(const SplitCall& call, cudaStream_t stream) {
-  if (call.group_heads == 1) return LaunchVector<T, kHeadDim, 1>(call, stream);
-  if (call.group_heads == 2) return LaunchVector<T, kHeadDim, 2>(call, stream);
-  if (call.group_heads <= 4) return LaunchVector<T, kHeadDim, 4>(call, stream);
-  return LaunchVector<T, kHeadDim, 8>(call, stream);
+  // Models with ALiBi have a kv head for each head.
+  if (call.slopes != nullptr) return LaunchVector<T, kHeadDim, 1, true>(call, stream);
+  if (call.group_heads == 1) return LaunchVector<T, kHeadDim, 1, false>(call, stream);
+  if (call.group_heads == 2) return LaunchVector<T, kHeadDim, 2, false>(call, stream);
+  if (call.group_heads <= 4) return LaunchVector<T, kHeadDim, 4, false>(call, stream);
+  return LaunchVector<T, kHeadDim, 8, false>(call, stream);
 }
 
 template <typename T>

@@ -20,6 +20,7 @@ struct MatrixShape {
     alignas(16) uint16_t queries[kSharedQueries ? kMatrixRows * kHeadDim : 8];
     alignas(16) uint16_t keys[2][kTile];
     alignas(16) uint16_t values[2][kTile];
+    int32_t positions[kSplitSlots];  // With kAlibi.
     int64_t offsets[kSplitPages];
   };
   // Eight rows of one column of chunks lie in eight different banks of 16 bytes.
@@ -38,6 +39,12 @@ struct MatrixState {
   float sum[2];  // Of this lane's columns.
 };
 
+// With kAlibi, of the lane's two rows: the slope of the head, and the position.
+struct MatrixDistances {
+  float slope[2];
+  int position[2];
+};
+
 // The fragment of q for columns [16 k, 16 k + 16).
 template <int kHeadDim>
 __device__ __forceinline__ void QueryFragment(const uint16_t* queries, int k,
@@ -53,10 +60,11 @@ __device__ __forceinline__ void QueryFragment(const uint16_t* queries, int k,
   }
 }
 
-// Adds one tile, of whose slots the first `count` are seen (at least one).
-template <typename T, int kHeadDim>
+// Adds one tile, of whose slots the first `count` are seen (at least one). positions: of its slots.
+template <typename T, int kHeadDim, bool kAlibi>
 __device__ __forceinline__ void AddTile(const uint16_t* queries, const uint16_t* keys,
                                         const uint16_t* values, int count, float scale_log2,
+                                        const int32_t* positions, const MatrixDistances& distances,
                                         MatrixState<kHeadDim>& state) {
   using Shape = MatrixShape<kHeadDim>;
   constexpr int kTileSlots = Shape::kTileSlots;
@@ -85,7 +93,13 @@ __device__ __forceinline__ void AddTile(const uint16_t* queries, const uint16_t*
     PREFIXD_UNROLL for (int n = 0; n < kTileSlots / 8; ++n) {
       PREFIXD_UNROLL for (int j = 0; j < 2; ++j) {
         float& score = scores[n][r * 2 + j];
-        score = n * 8 + lane % 4 * 2 + j < count ? score * scale_log2 : -INFINITY;
+        const int column = n * 8 + lane % 4 * 2 + j;
+        score = ScaledScore(score, scale_log2);
+        if constexpr (kAlibi) {
+          score =
+              WithDistance(score, distances.slope[r], positions[column] - distances.position[r]);
+        }
+        score = column < count ? score : -INFINITY;
         largest = fmaxf(largest, score);
       }
     }

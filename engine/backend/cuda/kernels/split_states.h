@@ -11,6 +11,7 @@
 #include <cmath>
 
 #include "engine/backend/cuda/device.h"
+#include "engine/backend/cuda/kernels/alibi.h"
 #include "engine/backend/cuda/kernels/split_attention.h"
 
 namespace prefixd::cuda {
@@ -33,8 +34,9 @@ struct SplitCall {
   int64_t q_stride = 0;
   KvPages pages;
   int32_t num_heads = 0;
-  int32_t group_heads = 0;  // Heads that read one kv head.
-  float scale_log2 = 0;     // The scale times log2(e).
+  int32_t group_heads = 0;        // Heads that read one kv head.
+  float scale_log2 = 0;           // The scale times log2(e).
+  const float* slopes = nullptr;  // As in SplitAttention.
   AttentionRows rows;
   RowGroups groups;
   SplitStates states;
@@ -78,7 +80,18 @@ __device__ inline void LoadPageOffsets(const SplitCall& call, int row, int kv_he
   offsets[i] = offset;
 }
 
-// Each returns the error of its launch. The grid of the first three is (row, split, kv head) up to
+// positions[i] = the position in slot begin + i, for slots [begin, end), at most a split; 0 behind
+// them. As LoadPageOffsets.
+__device__ inline void LoadPositions(const SplitCall& call, int row, int begin, int end,
+                                     int32_t* positions) {
+  const int32_t* table =
+      call.rows.tables + static_cast<int64_t>(call.rows.sequence[row]) * call.rows.table_stride;
+  for (int i = static_cast<int>(threadIdx.x); i < kSplitSlots; i += kSplitThreads) {
+    positions[i] = begin + i < end ? SlotPosition(call.pages, table, begin + i) : 0;
+  }
+}
+
+// Each returns the error of its launch. The grid of all but the last is (row, split, kv head) up to
 // rows.max_visible; blocks beyond what their row sees leave at once, so a captured launch serves
 // any lengths up to that.
 cudaError_t LaunchSplitPlain(const SplitCall& call, Element activation, cudaStream_t stream);
@@ -86,6 +99,8 @@ cudaError_t LaunchSplitVectorF16(const SplitCall& call, cudaStream_t stream);
 cudaError_t LaunchSplitVectorBF16(const SplitCall& call, cudaStream_t stream);
 cudaError_t LaunchSplitMatrixF16(const SplitCall& call, cudaStream_t stream);
 cudaError_t LaunchSplitMatrixBF16(const SplitCall& call, cudaStream_t stream);
+cudaError_t LaunchSplitMatrixAlibiF16(const SplitCall& call, cudaStream_t stream);
+cudaError_t LaunchSplitMatrixAlibiBF16(const SplitCall& call, cudaStream_t stream);
 cudaError_t LaunchSplitMerge(const SplitCall& call, cudaStream_t stream);
 
 inline dim3 SplitGrid(const SplitCall& call) {

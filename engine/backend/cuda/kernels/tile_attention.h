@@ -16,7 +16,8 @@ struct RowTile {
   int32_t num_rows = 0;  // 1..kTileRows; 0: the block has nothing to do.
 };
 
-// Whether the tile kernels take this shape: kF16 or kBF16 with K and V alike, head_dim 64 or 128.
+// Whether the tile kernels take this shape: kF16 or kBF16 with K and V alike, head_dim 64, 72,
+// 80 or 128.
 bool TileKernelTakes(Element activation, const KvPages& pages);
 
 // Slots that no row of a tile sees are not read. What a row gets depends on that row alone, not on
@@ -26,6 +27,7 @@ struct TileAttention {
   KvPages pages;
   int num_heads = 0;
   float scale = 0;
+  const float* slopes = nullptr;  // As in SplitAttention.
   AttentionRows rows;
   const RowTile* tiles = nullptr;  // [num_tiles], device memory.
   int32_t num_tiles = 0;
@@ -39,6 +41,11 @@ cudaError_t LaunchTileAttention(const TileAttention& call, cudaStream_t stream);
 // 16) where rows and heads are aligned to 16 bytes, else plain loops of any head_dim up to 1024.
 cudaError_t LaunchVisionAttention(const DeviceMatrix& qkv, int num_heads, float scale,
                                   const DeviceMatrix& y, cudaStream_t stream);
+
+// The same for queries that are not the keys: q, y: [T, num_heads * head_dim], kv: [keys >= 1, 2 *
+// num_heads * head_dim] (k, v). What a row gets depends on that row alone.
+cudaError_t LaunchCrossAttention(const DeviceMatrix& q, const DeviceMatrix& kv, int num_heads,
+                                 float scale, const DeviceMatrix& y, cudaStream_t stream);
 
 }  // namespace prefixd::cuda
 

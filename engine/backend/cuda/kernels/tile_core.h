@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "engine/backend/cuda/device.h"
+#include "engine/backend/cuda/kernels/alibi.h"
 #include "engine/backend/cuda/kernels/tile_attention.h"
 #include "engine/backend/cuda/kernels/tile_memory.h"
 
@@ -30,6 +31,20 @@ struct TileProblem {
   int num_keys = 0;          // The most that a row sees; later keys are not read.
   int64_t value_offset = 0;  // From a row of K to the same row of V.
   float scale_log2 = 0;      // scale * log2(e)
+};
+
+// What AttendTile adds to scores: nothing.
+struct NoDistances {
+  static constexpr bool kAny = false;
+};
+
+// ALiBi of one head.
+struct TileDistances {
+  static constexpr bool kAny = true;
+  KvPages pages;
+  const int32_t* table = nullptr;          // Of the rows' sequence.
+  const int32_t* row_positions = nullptr;  // Of the tile's rows.
+  float slope_log2 = 0;
 };
 
 // A lane's part of the softmax state of its warp's 16 rows; of its two rows each: the maximum
@@ -64,9 +79,10 @@ __device__ __forceinline__ void ScoreTile(const TileState<T, kWidth>& state, con
 
 // Turns scores into probabilities against the new maximum and brings the state to it. A tile of
 // which the row sees nothing changes nothing.
-template <typename T, int kWidth>
+template <typename T, int kWidth, typename Distances>
 __device__ __forceinline__ void SoftmaxTile(float (&scores)[kTileRows / 8][4], int first_key,
                                             const int (&visible)[2], float scale_log2,
+                                            const Distances& distances, const int (&position)[2],
                                             TileState<T, kWidth>& state) {
   const int column = threadIdx.x % 4 * 2;
   PREFIXD_UNROLL
@@ -78,7 +94,15 @@ __device__ __forceinline__ void SoftmaxTile(float (&scores)[kTileRows / 8][4], i
       PREFIXD_UNROLL
       for (int j = 0; j < 2; ++j) {
         float& score = scores[n][2 * r + j];
-        score = n * 8 + column + j < seen ? score * scale_log2 : -INFINITY;
+        score = ScaledScore(score, scale_log2);
+        if constexpr (Distances::kAny) {
+          if (n * 8 + column + j < seen) {
+            const int key_position =
+                SlotPosition(distances.pages, distances.table, first_key + n * 8 + column + j);
+            score = WithDistance(score, distances.slope_log2, key_position - position[r]);
+          }
+        }
+        score = n * 8 + column + j < seen ? score : -INFINITY;
         top = fmaxf(top, score);
       }
     }
@@ -162,10 +186,11 @@ __device__ __forceinline__ void WriteRows(const TileProblem<T>& problem, int fir
 
 // The whole of a block: kTileThreads threads, TileMemory<T, kWidth>::kBlockBytes of shared memory.
 // key_at(k): row k < num_keys of K, aligned to 16 bytes, as rows of V are; visible_at(r): how many
-// keys row r of the tile sees.
-template <typename T, int kWidth, typename KeyAt, typename VisibleAt>
+// keys row r of the tile sees; distances: NoDistances or TileDistances.
+template <typename T, int kWidth, typename KeyAt, typename VisibleAt, typename Distances>
 __device__ __forceinline__ void AttendTile(const TileProblem<T>& problem, unsigned char* shared,
-                                           const KeyAt& key_at, const VisibleAt& visible_at) {
+                                           const KeyAt& key_at, const VisibleAt& visible_at,
+                                           const Distances& distances) {
   using Memory = TileMemory<T, kWidth>;
   T* const stages = reinterpret_cast<T*>(shared);  // Of each stage: a tile of K, a tile of V.
   const auto stage = [&](int tile) { return stages + tile % 2 * 2 * Memory::kElements; };
@@ -180,11 +205,14 @@ __device__ __forceinline__ void AttendTile(const TileProblem<T>& problem, unsign
 
   const int lane = threadIdx.x % 32, first_row = threadIdx.x / 32 * 16;
   const bool active = first_row < problem.num_rows;
-  int visible[2];
+  int visible[2], position[2] = {0, 0};
   PREFIXD_UNROLL
   for (int r = 0; r < 2; ++r) {
     const int row = first_row + lane / 4 + 8 * r;
     visible[r] = row < problem.num_rows ? visible_at(row) : 0;
+    if constexpr (Distances::kAny) {
+      if (row < problem.num_rows) position[r] = distances.row_positions[row];
+    }
   }
 
   Memory::Load(stage(1), problem.num_rows, problem.num_chunks,
@@ -218,7 +246,7 @@ __device__ __forceinline__ void AttendTile(const TileProblem<T>& problem, unsign
     if (!active) continue;
     float scores[kTileRows / 8][4];
     ScoreTile(state, stage(tile), scores);
-    SoftmaxTile(scores, tile * kTileRows, visible, problem.scale_log2, state);
+    SoftmaxTile(scores, tile * kTileRows, visible, problem.scale_log2, distances, position, state);
     AddValues(scores, stage(tile) + Memory::kElements, state);
   }
   if (active) WriteRows(problem, first_row, visible, stage(num_tiles), state);

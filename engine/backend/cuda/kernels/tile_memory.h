@@ -12,6 +12,12 @@ namespace prefixd::cuda {
 inline constexpr int kTileThreads = 128;
 inline constexpr float kLog2E = 1.4426950408889634f;
 
+// Elements of a head whose tiles are kWidth wide: fewer, where a width serves several.
+template <int kWidth>
+__device__ __forceinline__ int TileHeadDim(const KvPages& pages) {
+  return kWidth == 64 || kWidth == 128 ? kWidth : pages.head_dim;
+}
+
 // Whether all rows of a matrix may be read 16 bytes at a time.
 inline bool Aligned16(const void* data, int64_t stride, Element type) {
   return reinterpret_cast<uintptr_t>(data) % 16 == 0 && stride * ElementSize(type) % 16 == 0;

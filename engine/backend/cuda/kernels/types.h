@@ -41,6 +41,7 @@ struct KvPages {
   int32_t num_pages = 0;
   int32_t num_kv_heads = 0;
   int32_t head_dim = 0;
+  int32_t* positions = nullptr;  // [num_pages][kSlots], of the slots' tokens; or null: not kept.
 
   __host__ __device__ int64_t value_offset() const {
     return static_cast<int64_t>(num_kv_heads) * kSlots * head_dim;
@@ -55,7 +56,8 @@ struct AttentionRows {
   const int32_t* visible = nullptr;   // [num_rows]; 0: padding, its output is zero.
   const int32_t* tables = nullptr;    // [sequence][table_stride] page ids.
   int32_t table_stride = 0;
-  int32_t max_visible = 0;  // At least the largest of `visible`; fixes the grid.
+  int32_t max_visible = 0;            // At least the largest of `visible`; fixes the grid.
+  const int32_t* position = nullptr;  // [num_rows], for ALiBi only.
 };
 
 }  // namespace prefixd::cuda

@@ -41,15 +41,14 @@ __global__ void __launch_bounds__(kPlainThreads) PlainVisionKernel(VisionArgumen
   float* const partial = probabilities + kPlainKeys;              // [kPlainWarps]
   const int head = blockIdx.x % args.num_heads;
   const int64_t row = blockIdx.x / args.num_heads;
-  const int64_t width = static_cast<int64_t>(args.num_heads) * args.head_dim;
   const int64_t head_begin = static_cast<int64_t>(head) * args.head_dim;
-  const T* const qkv = static_cast<const T*>(args.qkv) + head_begin;
-  const T* const q = qkv + row * args.qkv_stride;
+  const T* const q = static_cast<const T*>(args.q) + row * args.q_stride + head_begin;
+  const T* const keys = static_cast<const T*>(args.keys) + head_begin;
 
   float out[kDimsPerThread] = {};
   float max_score = -INFINITY, sum = 0;
-  for (int first = 0; first < args.num_rows; first += kPlainKeys) {
-    const int num_keys = min(kPlainKeys, args.num_rows - first);
+  for (int first = 0; first < args.num_keys; first += kPlainKeys) {
+    const int num_keys = min(kPlainKeys, args.num_keys - first);
     float scores[kPlainKeys / kPlainThreads];
     float top = max_score;
     PREFIXD_UNROLL
@@ -57,7 +56,7 @@ __global__ void __launch_bounds__(kPlainThreads) PlainVisionKernel(VisionArgumen
       const int key = i * kPlainThreads + static_cast<int>(threadIdx.x);
       scores[i] = -INFINITY;
       if (key >= num_keys) continue;
-      const T* const k = qkv + (first + key) * args.qkv_stride + width;
+      const T* const k = keys + (first + key) * args.key_stride;
       float dot = 0;
       for (int d = 0; d < args.head_dim; ++d) {
         dot = fmaf(dev::ToFloat(q[d]), dev::ToFloat(k[d]), dot);
@@ -83,9 +82,9 @@ __global__ void __launch_bounds__(kPlainThreads) PlainVisionKernel(VisionArgumen
     for (int i = 0; i < kDimsPerThread; ++i) {
       const int d = i * kPlainThreads + static_cast<int>(threadIdx.x);
       if (d >= args.head_dim) break;
-      const T* v = qkv + first * args.qkv_stride + 2 * width + d;
+      const T* v = keys + first * args.key_stride + args.value_offset + d;
       float value = out[i] * rescale;
-      for (int key = 0; key < num_keys; ++key, v += args.qkv_stride) {
+      for (int key = 0; key < num_keys; ++key, v += args.key_stride) {
         value = fmaf(probabilities[key], dev::ToFloat(*v), value);
       }
       out[i] = value;
@@ -123,6 +122,22 @@ cudaError_t LaunchPlainVision(const VisionArguments& args, Element type, cudaStr
   return cudaErrorInvalidValue;
 }
 
+namespace {
+
+// By tensor cores where shapes and alignment allow. Requires valid matrices.
+cudaError_t LaunchDense(const VisionArguments& args, Element type, cudaStream_t stream) {
+  if (args.head_dim > kMaxHeadDim) return cudaErrorInvalidValue;
+  const bool tiles = type != Element::kF32 && args.head_dim <= 128 && args.head_dim % 8 == 0 &&
+                     Aligned16(args.q, args.q_stride, type) &&
+                     Aligned16(args.keys, args.key_stride, type) &&
+                     Aligned16(args.y, args.y_stride, type);
+  if (!tiles) return LaunchPlainVision(args, type, stream);
+  return type == Element::kF16 ? LaunchTileVisionF16(args, stream)
+                               : LaunchTileVisionBf16(args, stream);
+}
+
+}  // namespace
+
 cudaError_t LaunchVisionAttention(const DeviceMatrix& qkv, int num_heads, float scale,
                                   const DeviceMatrix& y, cudaStream_t stream) {
   if (qkv.rows == 0) return cudaSuccess;
@@ -131,23 +146,43 @@ cudaError_t LaunchVisionAttention(const DeviceMatrix& qkv, int num_heads, float 
       y.cols != qkv.cols / 3 || qkv.stride < qkv.cols || y.stride < y.cols) {
     return cudaErrorInvalidValue;
   }
-  const int64_t head_dim = qkv.cols / 3 / num_heads;
-  if (head_dim > kMaxHeadDim) return cudaErrorInvalidValue;
   VisionArguments args;
-  args.qkv = qkv.data;
-  args.qkv_stride = qkv.stride;
+  args.q = qkv.data;
+  args.q_stride = args.key_stride = qkv.stride;
+  args.keys = static_cast<const char*>(qkv.data) + y.cols * ElementSize(qkv.type);
+  args.value_offset = y.cols;
   args.y = y.data;
   args.y_stride = y.stride;
-  args.num_rows = static_cast<int>(qkv.rows);
+  args.num_rows = args.num_keys = static_cast<int>(qkv.rows);
   args.num_heads = num_heads;
-  args.head_dim = static_cast<int>(head_dim);
+  args.head_dim = static_cast<int>(y.cols / num_heads);
   args.scale_log2 = scale * kLog2E;
-  const bool tiles = qkv.type != Element::kF32 && head_dim <= 128 && head_dim % 8 == 0 &&
-                     Aligned16(qkv.data, qkv.stride, qkv.type) &&
-                     Aligned16(y.data, y.stride, y.type);
-  if (!tiles) return LaunchPlainVision(args, qkv.type, stream);
-  return qkv.type == Element::kF16 ? LaunchTileVisionF16(args, stream)
-                                   : LaunchTileVisionBf16(args, stream);
+  return LaunchDense(args, qkv.type, stream);
+}
+
+cudaError_t LaunchCrossAttention(const DeviceMatrix& q, const DeviceMatrix& kv, int num_heads,
+                                 float scale, const DeviceMatrix& y, cudaStream_t stream) {
+  if (q.rows == 0) return cudaSuccess;
+  if (num_heads <= 0 || q.rows < 0 || q.rows > INT32_MAX || q.cols <= 0 ||
+      q.cols % num_heads != 0 || kv.rows < 1 || kv.rows > INT32_MAX || kv.cols != 2 * q.cols ||
+      q.type != kv.type || q.type != y.type || y.rows < q.rows || y.cols != q.cols ||
+      q.stride < q.cols || kv.stride < kv.cols || y.stride < y.cols) {
+    return cudaErrorInvalidValue;
+  }
+  VisionArguments args;
+  args.q = q.data;
+  args.q_stride = q.stride;
+  args.keys = kv.data;
+  args.key_stride = kv.stride;
+  args.value_offset = q.cols;
+  args.y = y.data;
+  args.y_stride = y.stride;
+  args.num_rows = static_cast<int>(q.rows);
+  args.num_keys = static_cast<int>(kv.rows);
+  args.num_heads = num_heads;
+  args.head_dim = static_cast<int>(q.cols / num_heads);
+  args.scale_log2 = scale * kLog2E;
+  return LaunchDense(args, q.type, stream);
 }
 
 }  // namespace prefixd::cuda

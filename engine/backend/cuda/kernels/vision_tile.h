@@ -11,12 +11,18 @@
 
 namespace prefixd::cuda {
 
+// Dense attention without a mask. An image's rows see each other: q and keys are columns of one
+// matrix then.
 struct VisionArguments {
-  const void* qkv = nullptr;
-  int64_t qkv_stride = 0;
+  const void* q = nullptr;
+  int64_t q_stride = 0;
+  const void* keys = nullptr;  // K of the first key and head.
+  int64_t key_stride = 0;
+  int64_t value_offset = 0;  // From K to V, in elements.
   void* y = nullptr;
   int64_t y_stride = 0;
   int num_rows = 0;
+  int num_keys = 0;
   int num_heads = 0;
   int head_dim = 0;
   float scale_log2 = 0;
@@ -35,24 +41,22 @@ __global__ void __launch_bounds__(kTileThreads) VisionTileKernel(VisionArguments
   PREFIXD_DYN_SMEM(shared);
   const int head = blockIdx.x % args.num_heads;
   const int first_row = blockIdx.x / args.num_heads * kTileRows;
-  const int64_t width = static_cast<int64_t>(args.num_heads) * args.head_dim;
-  const T* const q = static_cast<const T*>(args.qkv) + static_cast<int64_t>(head) * args.head_dim;
-  const T* const keys = q + width;
+  const int64_t column = static_cast<int64_t>(head) * args.head_dim;
+  const T* const keys = static_cast<const T*>(args.keys) + column;
 
   TileProblem<T> problem;
-  problem.q = q + first_row * args.qkv_stride;
-  problem.q_stride = args.qkv_stride;
-  problem.y = static_cast<T*>(args.y) + first_row * args.y_stride +
-              static_cast<int64_t>(head) * args.head_dim;
+  problem.q = static_cast<const T*>(args.q) + first_row * args.q_stride + column;
+  problem.q_stride = args.q_stride;
+  problem.y = static_cast<T*>(args.y) + first_row * args.y_stride + column;
   problem.y_stride = args.y_stride;
   problem.num_rows = min(kTileRows, args.num_rows - first_row);
   problem.num_chunks = args.head_dim / 8;
-  problem.num_keys = args.num_rows;
-  problem.value_offset = width;
+  problem.num_keys = args.num_keys;
+  problem.value_offset = args.value_offset;
   problem.scale_log2 = args.scale_log2;
   AttendTile<T, kWidth>(
-      problem, shared, [&](int key) { return keys + key * args.qkv_stride; },
-      [&](int) { return args.num_rows; });
+      problem, shared, [&](int key) { return keys + key * args.key_stride; },
+      [&](int) { return args.num_keys; }, NoDistances());
 }
 
 template <typename T, int kWidth>

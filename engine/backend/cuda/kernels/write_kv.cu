@@ -1,5 +1,5 @@
-// WriteKv: one thread takes a packet of the first half of a head and the packet of its second half
-// that rotates with it.
+// WriteKv: a head is two parts, the elements that rotate and those behind them; one thread takes a
+// packet of the first half of a part and the packet of its second half that rotates with it.
 #include "engine/backend/cuda/kernels/kv_ops.h"
 #include "engine/backend/cuda/kernels/launch.h"
 #include "engine/backend/cuda/kernels/packet.h"
@@ -26,6 +26,11 @@ __device__ __forceinline__ void RotatePackets(const float (&cosine)[kPacket],
   }
 }
 
+// Packets of the first half of `length` elements.
+__host__ __device__ __forceinline__ int HalfPackets(int length) {
+  return ((length + 1) / 2 + kPacket - 1) / kPacket;
+}
+
 // The first of the head_dim elements of a slot: of K, or with `value` of V.
 __device__ __forceinline__ int64_t SlotOffset(const KvPages& pages, int64_t slot, bool value,
                                               int head) {
@@ -36,29 +41,37 @@ __device__ __forceinline__ int64_t SlotOffset(const KvPages& pages, int64_t slot
   return offset;
 }
 
-// Grid: (row, packets of all heads). `half` is the length of a head's first half, of which an odd
-// head_dim has one element more.
+// Grid: (row, packets of all heads: of the first part, then of the second). `half` is the length of
+// a part's first half, of which an odd part has one element more. Without rotation all elements are
+// the first part.
 template <bool kAligned, typename T, typename K>
 __global__ void __launch_bounds__(RowGrid::kMaxThreads)
     WriteKvKernel(T* qkv, int64_t qkv_stride, const float* angles, int64_t angle_stride,
-                  int num_heads, const int64_t* slots, KvPages pages) {
-  const int dim = pages.head_dim, half = (dim + 1) / 2;
-  const int packets = (half + kPacket - 1) / kPacket;
+                  int rotated, int num_heads, const int64_t* slots, const int32_t* positions,
+                  KvPages pages) {
+  const int dim = pages.head_dim;
+  const int packets = HalfPackets(rotated), head_packets = packets + HalfPackets(dim - rotated);
   const int item = static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x);
-  const int head = item / packets, c = item % packets * kPacket;
+  const int head = item / head_packets, packet = item % head_packets;
+  const bool behind = packet >= packets;
+  const int begin = behind ? rotated : 0, length = behind ? dim - rotated : rotated;
+  const int half = (length + 1) / 2, c = (behind ? packet - packets : packet) * kPacket;
   const int first_k = num_heads, first_v = num_heads + pages.num_kv_heads;
   if (head >= first_v + pages.num_kv_heads) return;
   const bool is_q = head < first_k, is_v = head >= first_v;
   int64_t slot = slots[blockIdx.x];
   if (PREFIXD_KERNEL_BUG(kWritesPadding) && slot < 0) slot = 0;
-  if (is_q ? angles == nullptr : slot < 0) return;
+  if (item == 0 && slot >= 0 && pages.positions != nullptr) {
+    pages.positions[slot] = positions[blockIdx.x];
+  }
+  if (is_q ? angles == nullptr || behind : slot < 0) return;
 
-  T* const x = qkv + blockIdx.x * qkv_stride + int64_t{head} * dim + c;
-  const int lo_count = PacketColumns(half, c), hi_count = PacketColumns(dim - half, c);
+  T* const x = qkv + blockIdx.x * qkv_stride + int64_t{head} * dim + begin + c;
+  const int lo_count = PacketColumns(half, c), hi_count = PacketColumns(length - half, c);
   float lo[kPacket], hi[kPacket];
   LoadPacket<kAligned>(x, lo_count, lo);
   LoadPacket<kAligned>(x + half, hi_count, hi);
-  if (angles != nullptr && !is_v) {
+  if (angles != nullptr && !is_v && !behind) {
     const float* const a = angles + blockIdx.x * angle_stride + c;
     float cosine[kPacket], sine[kPacket];
     LoadPacket<kAligned>(a, lo_count, cosine);
@@ -71,7 +84,7 @@ __global__ void __launch_bounds__(RowGrid::kMaxThreads)
     return;
   }
   K* const y = static_cast<K*>(pages.data) +
-               SlotOffset(pages, slot, is_v, head - (is_v ? first_v : first_k)) + c;
+               SlotOffset(pages, slot, is_v, head - (is_v ? first_v : first_k)) + begin + c;
   StorePacket<kAligned>(y, lo_count, lo);
   StorePacket<kAligned>(y + half, hi_count, hi);
 }
@@ -81,26 +94,29 @@ struct WriteKvCall {
   const DeviceMatrix* angles;
   int num_heads;
   const int64_t* slots;
+  const int32_t* positions;
   const KvPages& pages;
   cudaStream_t stream;
 };
 
 template <typename T, typename K>
 cudaError_t LaunchAs(const WriteKvCall& call) {
-  const int64_t half = (int64_t{call.pages.head_dim} + 1) / 2;
-  // Both halves of every head start at multiples of 16 bytes in qkv, angles and pages.
+  const int dim = call.pages.head_dim;
+  const int rotated = call.angles == nullptr ? dim : static_cast<int>(call.angles->cols);
+  // Both halves of every part start at multiples of 16 bytes in qkv, angles and pages.
   constexpr int64_t kSmallest = sizeof(T) < sizeof(K) ? sizeof(T) : sizeof(K);
   const bool all_aligned = IsAligned(call.qkv) && IsMultiple(call.pages.data, 16) &&
-                           half * kSmallest % 16 == 0 && call.pages.head_dim % 2 == 0 &&
+                           rotated % 2 == 0 && rotated / 2 * kSmallest % 16 == 0 && dim % 2 == 0 &&
+                           (dim - rotated) / 2 * kSmallest % 16 == 0 &&
                            (call.angles == nullptr || IsAligned(*call.angles));
   const int64_t heads = call.num_heads + 2 * int64_t{call.pages.num_kv_heads};
-  const RowGrid shape(call.qkv.rows, heads * CeilDiv(half, kPacket));
+  const RowGrid shape(call.qkv.rows, heads * (HalfPackets(rotated) + HalfPackets(dim - rotated)));
   return ForBool(all_aligned, [&](auto aligned) {
     PREFIXD_LAUNCH((WriteKvKernel<decltype(aligned)::value, T, K>), shape.grid, shape.block, 0,
                    call.stream, static_cast<T*>(call.qkv.data), call.qkv.stride,
                    static_cast<const float*>(call.angles == nullptr ? nullptr : call.angles->data),
-                   call.angles == nullptr ? 0 : call.angles->stride, call.num_heads, call.slots,
-                   call.pages);
+                   call.angles == nullptr ? 0 : call.angles->stride, rotated, call.num_heads,
+                   call.slots, call.positions, call.pages);
     return cudaGetLastError();
   });
 }
@@ -108,19 +124,22 @@ cudaError_t LaunchAs(const WriteKvCall& call) {
 }  // namespace
 
 cudaError_t LaunchWriteKv(const DeviceMatrix& qkv, const DeviceMatrix* angles, int num_heads,
-                          const int64_t* slots, const KvPages& pages, cudaStream_t stream) {
+                          const int64_t* slots, const int32_t* positions, const KvPages& pages,
+                          cudaStream_t stream) {
   if (!IsValid(qkv) || !IsValid(pages) || num_heads <= 0 || num_heads > kMaxColumns ||
       qkv.cols != (num_heads + 2 * int64_t{pages.num_kv_heads}) * pages.head_dim) {
     return cudaErrorInvalidValue;
   }
   if (angles != nullptr &&
       (!IsValid(*angles) || angles->type != Element::kF32 || angles->rows != qkv.rows ||
-       angles->cols != pages.head_dim || pages.head_dim % 2 != 0)) {
+       angles->cols < 2 || angles->cols > pages.head_dim || angles->cols % 2 != 0)) {
     return cudaErrorInvalidValue;
   }
   if (qkv.rows == 0) return cudaSuccess;
-  if (slots == nullptr) return cudaErrorInvalidValue;
-  const WriteKvCall call{qkv, angles, num_heads, slots, pages, stream};
+  if (slots == nullptr || (pages.positions != nullptr && positions == nullptr)) {
+    return cudaErrorInvalidValue;
+  }
+  const WriteKvCall call{qkv, angles, num_heads, slots, positions, pages, stream};
   return ForElement(qkv.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
     if (pages.type == qkv.type) return LaunchAs<T, T>(call);
