@@ -23,9 +23,7 @@ INSTANTIATE_TEST_SUITE_P(OpenFlamingo, CrossAttendedBits,
                                                            .weights = DType::kBF16,
                                                            .kv = DType::kF32,
                                                            .threads = 2,
-                                                           .shape = "tiny-openflamingo",
-                                                           .min_pages = 90,
-                                                           .max_pages = 160}),
+                                                           .shape = "tiny-openflamingo"}),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace
