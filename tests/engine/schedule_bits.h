@@ -69,10 +69,12 @@ class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
     if (GetParam().make_backend != nullptr) parts_->backend = GetParam().make_backend();
     Use(std::move(parts_->backend));
     const std::string pictures = PREFIXD_SOURCE_DIR "/models/demo/pictures/";
-    family_ = MakeStreamFamily(GetParam().family_size,
-                               {*ReadFile(absl::StrCat(pictures, "picture-01.png"), 1 << 20),
-                                *ReadFile(absl::StrCat(pictures, "picture-15.png"), 1 << 20)},
-                               /*seed=*/11);
+    std::vector<std::string> encoded;
+    if (parts_->model_files->spec().image) {
+      encoded = {*ReadFile(absl::StrCat(pictures, "picture-01.png"), 1 << 20),
+                 *ReadFile(absl::StrCat(pictures, "picture-15.png"), 1 << 20)};
+    }
+    family_ = MakeStreamFamily(GetParam().family_size, encoded, /*seed=*/11);
     for (Request& request : family_) {
       std::optional<RetentionScope>& scope = request.retention.scope;
       if (!GetParam().shares_parts && scope) scope = RetentionScope::kExact;
