@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <memory>
 #include <numeric>
-#include <random>
 #include <string>
 #include <vector>
 

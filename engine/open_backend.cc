@@ -75,8 +75,10 @@ absl::Status FixPool(const EngineOptions& options, const ModelSpec& spec, Opened
   const DType stored = exact ? DType::kF64 : kv_dtype;
   const DType activation_dtype =
       exact ? info.activation_dtype : wanted_activation.value_or(info.activation_dtype);
+  const uint64_t positions = spec.keeps_positions ? kPageSlots * sizeof(int32_t) : 0;
   const uint64_t page_bytes = uint64_t{2} * kPageSlots * static_cast<uint64_t>(spec.num_kv_heads) *
-                              static_cast<uint64_t>(spec.head_dim) * DTypeSize(stored);
+                                  static_cast<uint64_t>(spec.head_dim) * DTypeSize(stored) +
+                              positions;
   PREFIXD_ASSIGN_OR_RETURN(const uint64_t memory, KvMemoryBytes(options, spec, activation_dtype,
                                                                 opened->backend->AvailableMemory(),
                                                                 AvailableMemoryBytes()));

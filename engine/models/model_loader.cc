@@ -127,6 +127,12 @@ void ReadActivation(const ConfigReader& config, const char* key, Activation* act
   config.Unsupported(key, absl::StrCat(Quoted(name), " is not a known activation"));
 }
 
+std::vector<std::string> RegisteredModelTypes() {
+  std::vector<std::string> types;
+  for (const Family& family : kFamilies) types.emplace_back(family.model_type);
+  return types;
+}
+
 absl::StatusOr<std::unique_ptr<ModelFiles>> OpenModelFiles(const std::string& model_path) {
   PREFIXD_ASSIGN_OR_RETURN(const std::optional<std::string> gguf, FindGgufFile(model_path));
   if (gguf.has_value()) return OpenGgufModel(*gguf);

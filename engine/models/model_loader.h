@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/backend/backend.h"
@@ -37,6 +38,9 @@ class ModelFiles {
 // INVALID_ARGUMENT that names file and key or tensor, with both values; UNIMPLEMENTED for a family
 // or feature that changes results and is not supported.
 absl::StatusOr<std::unique_ptr<ModelFiles>> OpenModelFiles(const std::string& model_path);
+
+// The values of config.json's model_type that OpenModelFiles knows.
+std::vector<std::string> RegisteredModelTypes();
 
 }  // namespace prefixd
 

@@ -86,11 +86,11 @@ absl::StatusOr<std::vector<int32_t>> PromptBuilder::EncodeInput(const Input& inp
     PREFIXD_RETURN_IF_ERROR(CheckTokens(*tokens));
     return tokens->ids;
   }
+  PREFIXD_RETURN_IF_ERROR(CheckImageCount(ImagesOf(input).size()));
   absl::StatusOr<Layout> layout = std::holds_alternative<ChatInput>(input)
                                       ? LayOutChat(std::get<ChatInput>(input))
                                       : LayOutPrompt(std::get<PromptInput>(input));
   PREFIXD_RETURN_IF_ERROR(layout.status());
-  PREFIXD_RETURN_IF_ERROR(CheckImageCount(layout->num_images));
   return EncodeLayout(*layout);
 }
 

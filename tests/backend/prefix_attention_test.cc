@@ -56,11 +56,12 @@ TEST_P(PrefixAttentionTest, AgreesWithDoubles) {
                              {{.num_heads = 6, .num_kv_heads = 1, .head_dim = 5}, 16, 40},
                              {{.num_heads = 4, .num_kv_heads = 2, .head_dim = 64}, 100, 100},
                              {{.num_heads = 4, .num_kv_heads = 4, .head_dim = 72}, 33, 64},
-                             {{.num_heads = 2, .num_kv_heads = 2, .head_dim = 80}, 255, 258},
-                             {{.num_heads = 3, .num_kv_heads = 1, .head_dim = 18}, 257, 300},
+                             {{.num_heads = 3, .num_kv_heads = 1, .head_dim = 18}, 257, 260},
+                             {{.num_heads = 2, .num_kv_heads = 2, .head_dim = 80}, 255, 300},
                              {{.num_heads = 2, .num_kv_heads = 1, .head_dim = 9}, 600, 603},
                              {{.num_heads = 51, .num_kv_heads = 1, .head_dim = 7}, 64, 81},
-                             {{.num_heads = 4, .num_kv_heads = 1, .head_dim = 16}, 130, 140}})) {
+                             {{.num_heads = 4, .num_kv_heads = 1, .head_dim = 16}, 130, 140},
+                             {{.num_heads = 2, .num_kv_heads = 2, .head_dim = 80}, 40, 45}})) {
     for (const DType dtype : GetParam().kv_dtypes) {
       Case c = base;
       c.shape.kv_dtype = dtype;
@@ -76,6 +77,7 @@ TEST_P(PrefixAttentionTest, AgreesWithDoubles) {
       std::vector<int32_t> apart(1 + c.tokens - c.prefix, 1);
       apart[0] = c.prefix;
       for (const std::vector<int32_t>& counts : {std::vector<int32_t>{c.tokens}, apart}) {
+        if (GetParam().slow && c.tokens > 100 && counts.size() == 1) continue;
         const Attended run =
             RunPrefixed(backend_.get(), c.shape, qkv, c.prefix, counts, &random, first_summed_row);
         ExpectNear(run.y, y, 3e-6);
@@ -131,7 +133,7 @@ TEST_P(PrefixAttentionTest, BatchMatesAndSharedPagesDoNotChangeTheBits) {
     int32_t begin, count, prefix;
     bool shares, sums;
   };
-  const int32_t kPrefix = GetParam().Many(300, 70);
+  const int32_t kPrefix = GetParam().Many(300, 37);
   const int32_t kShared = kPrefix / kPageSlots * kPageSlots;  // In whole pages.
   const std::vector<Span> spans = {
       {kPrefix - 1, 1, kPrefix, true, false},

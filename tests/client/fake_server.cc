@@ -186,6 +186,7 @@ void FakeServer::AddRequest(const std::string& id, v1::RequestState state) {
   request->set_priority(-1);
   request->set_cached_tokens(144);
   request->set_preemptions(2);
+  request->set_cached_positions(160);
   request->mutable_age()->set_seconds(3);
   live_.set_running(live_.running() + 1);
 }

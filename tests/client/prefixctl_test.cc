@@ -327,12 +327,13 @@ TEST_F(PrefixctlTest, ListsRequests) {
   const RunResult run = Run({"ps"});
   EXPECT_EQ(run.out,
             "REQUEST  STATE   TENANT  PRIORITY  PROMPT  CACHED  COMPUTED  GENERATED  KV PAGES  "
-            "PREEMPTED  AGE\n"
+            "POSITIONS  PREEMPTED  AGE\n"
             "req-1    decode  -       -1        171     144     0         5          0         "
-            "2          3.0 s\n");
+            "160        2          3.0 s\n");
   EXPECT_EQ(run.err, "1 running, 0 waiting\n");
   EXPECT_EQ(RunJson({"ps"})[0]["state"], "decode");
   EXPECT_EQ(RunJson({"ps"})[0]["cached_tokens"], 144);
+  EXPECT_EQ(RunJson({"ps"})[0]["cached_positions"], 160);
 }
 
 TEST_F(PrefixctlTest, CountsTokens) {

@@ -35,6 +35,9 @@ struct ScheduleVariant {
   std::function<std::unique_ptr<Backend>()> make_backend;
   int family_size = 48, follow_ups = 12;
   std::string shape = "tiny-llava";
+  bool shares_parts = true;  // False: prompts see themselves; no request has scope SHARED.
+  // Of a pool, enough for any request, too few for all. 0: what suits the number of layers.
+  int min_pages = 0, max_pages = 0;
 };
 
 class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
@@ -66,10 +69,16 @@ class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
     if (GetParam().make_backend != nullptr) parts_->backend = GetParam().make_backend();
     Use(std::move(parts_->backend));
     const std::string pictures = PREFIXD_SOURCE_DIR "/models/demo/pictures/";
-    family_ = MakeStreamFamily(GetParam().family_size,
-                               {*ReadFile(absl::StrCat(pictures, "picture-01.png"), 1 << 20),
-                                *ReadFile(absl::StrCat(pictures, "picture-15.png"), 1 << 20)},
-                               /*seed=*/11);
+    std::vector<std::string> encoded;
+    if (parts_->model_files->spec().image) {
+      encoded = {*ReadFile(absl::StrCat(pictures, "picture-01.png"), 1 << 20),
+                 *ReadFile(absl::StrCat(pictures, "picture-15.png"), 1 << 20)};
+    }
+    family_ = MakeStreamFamily(GetParam().family_size, encoded, /*seed=*/11);
+    for (Request& request : family_) {
+      std::optional<RetentionScope>& scope = request.retention.scope;
+      if (!GetParam().shares_parts && scope) scope = RetentionScope::kExact;
+    }
     RunAlone();
   }
 
@@ -170,7 +179,9 @@ class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
     }
     const int32_t max_running = Draw(3, 10);
     const uint64_t feature_bytes[] = {0, 6000, 1 << 20};  // None, one image, all of them.
-    num_pages_ = Draw(60, 110);
+    num_pages_ = GetParam().min_pages > 0
+                     ? Draw(GetParam().min_pages, GetParam().max_pages)
+                     : Draw(60, 110) * parts_->model_files->spec().num_layers / 2;
     backend_->set_ahead(Chance(0.5));
     BuildLoop({.max_batch_tokens = Draw(max_running, 96),
                .prefill_chunk = Chance(0.5) ? Draw(1, 40) : 0,

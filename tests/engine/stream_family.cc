@@ -97,6 +97,7 @@ class FamilyMaker {
       }
       const uint32_t hash = (node * 2654435761u) ^ (static_cast<uint32_t>(depth + 1) * 2246822519u);
       const bool picture =
+          !pictures_.empty() &&
           std::count(std::begin(kPictureAt), std::end(kPictureAt), depth) > 0 && (hash >> 7) % 2;
       if (picture) {
         input.ids.push_back(kPlaceholder);

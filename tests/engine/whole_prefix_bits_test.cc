@@ -16,7 +16,10 @@ TEST_P(WholePrefixBits, EveryStreamIsItsLonelyRun) {
   EXPECT_GT(totals_.preemptions, 0);
   EXPECT_GT(totals_.hit_tokens, 10 * kSchedules);
   EXPECT_GT(totals_.feature_hits, kSchedules);
-  EXPECT_GT(totals_.evicted, kSchedules);
+  // Whole prompts are kept as snapshots.
+  EXPECT_GT(totals_.snapshot_hits, kSchedules);
+  EXPECT_GT(totals_.snapshots_evicted, kSchedules);
+  EXPECT_GT(totals_.drops, 10 * kSchedules);
 }
 
 INSTANTIATE_TEST_SUITE_P(PaliGemma, WholePrefixBits,
@@ -24,7 +27,8 @@ INSTANTIATE_TEST_SUITE_P(PaliGemma, WholePrefixBits,
                                                            .weights = DType::kBF16,
                                                            .kv = DType::kF32,
                                                            .threads = 2,
-                                                           .shape = "tiny-paligemma"}),
+                                                           .shape = "tiny-paligemma",
+                                                           .shares_parts = false}),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -280,6 +282,36 @@ TEST(GgufTensors, ChecksTheDivisorsOfTheFrequencies) {
   EXPECT_EQ(status.code(), kInvalid);
   EXPECT_THAT(std::string(status.message()),
               HasSubstr("rope_freqs.weight: element 1 is -1, expected a positive number"));
+}
+
+// Whatever a header says, it is refused or gives a model that loads.
+TEST(GgufTensors, OfMutatedHeadersAreRefusedOrLoad) {
+  const TemporaryDirectory directory(absl::StrCat(GoldenDirectory(), "/../gguf"));
+  const std::string whole = directory.Read("mixed_plain.gguf");
+  const size_t keys_end = whole.find("tokenizer.ggml.tokens"), tensors = whole.find("token_embd");
+  ASSERT_NE(keys_end, std::string::npos);
+  ASSERT_NE(tensors, std::string::npos);
+  std::mt19937_64 random(11);
+  int loaded = 0;
+  constexpr int kRounds = 400;
+  for (int round = 0; round < kRounds; ++round) {
+    std::string bytes = whole;
+    // The keys of the configuration, or the entries of the first tensors.
+    const size_t at = round % 2 == 0 ? 24 + random() % (keys_end - 24) : tensors + random() % 1500;
+    bytes[at] = static_cast<char>(round % 3 == 0 ? random() : bytes[at] ^ (1 << random() % 8));
+    directory.Write("mutated.gguf", bytes);
+    const auto files = OpenModelFiles(directory.path() + "/mutated.gguf");
+    if (!files.ok()) {
+      EXPECT_TRUE(files.status().code() == kInvalid || files.status().code() == kUnsupported)
+          << files.status();
+      continue;
+    }
+    const std::unique_ptr<Backend> backend = MakeBackend("ref");
+    EXPECT_TRUE((*files)->Load(backend.get(), {.max_batch_rows = 4, .max_logit_rows = 4}, {}).ok());
+    ++loaded;
+  }
+  EXPECT_GT(loaded, 0);
+  EXPECT_LT(loaded, kRounds);
 }
 
 TEST(GgufLlamaName, KeepsWhatItDoesNotKnow) {

@@ -217,6 +217,30 @@ TEST_P(OpenFlamingoProperty, BitsStayWhenThePromptIsCutOrHasCompany) {
 
 INSTANTIATE_TEST_SUITE_P(All, OpenFlamingoProperty, ::testing::ValuesIn(BackendNames()));
 
+// A configuration that does not fit the weights is refused before any is read.
+TEST(OpenFlamingoFiles, NameTheTensorThatDoesNotFit) {
+  const struct {
+    const char *from, *to, *tensor;
+  } kCases[] = {
+      {"\"depth\": 2", "\"depth\": 3", "perceiver.layers.2.0.norm_media.weight"},
+      {"\"num_latents\": 3", "\"num_latents\": 4", "perceiver.latents"},
+      {"n_layers\": 3", "n_layers\": 4", "gated_cross_attn_layers.3.attn.to_kv.weight"},
+      {"\"mlp_ratio\": 2", "\"mlp_ratio\": 4", "blocks.0.mlp.mlp_up"},
+      {"every_n_layers\": 2", "every_n_layers\": 1", "gated_cross_attn_layers.0.attn.to_kv.weight"},
+  };
+  for (const auto& c : kCases) {
+    SCOPED_TRACE(c.to);
+    const TemporaryDirectory directory(DirectoryOf("openflamingo-mosaic"));
+    const std::string config = directory.Read("config.json");
+    const std::string changed = absl::StrReplaceAll(config, {{c.from, c.to}});
+    ASSERT_NE(changed, config);
+    directory.Write("config.json", changed);
+    const absl::Status status = OpenModelFiles(directory.path()).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr(c.tensor));
+  }
+}
+
 TEST(OpenFlamingoSpec, SaysHowImagesEnter) {
   LoadedModel loaded(DirectoryOf("openflamingo-mosaic"), "ref");
   const ModelSpec& spec = loaded.spec();

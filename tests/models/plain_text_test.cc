@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "tests/models/model_testing.h"
+#include "tools/random_model.h"
 
 namespace prefixd::testing {
 namespace {
@@ -85,6 +86,22 @@ INSTANTIATE_TEST_SUITE_P(All, PlainText,
                                absl::StrCat(std::get<0>(info.param), "_", std::get<1>(info.param)),
                                {{"-", "_"}});
                          });
+
+// The random checkpoints are complete and give numbers.
+TEST(RandomShapes, AreServed) {
+  for (const char* shape : {"tiny-gpt2", "tiny-mpt", "tiny-neox", "tiny-openflamingo"}) {
+    SCOPED_TRACE(shape);
+    const TemporaryDirectory directory;
+    ASSERT_TRUE(WriteRandomModel({.shape = shape}, directory.path()).ok());
+    LoadedModel loaded(directory.path(), BackendNames().back());
+    TestSequence sequence = loaded.NewSequence({5, 70, 80, 90});
+    const std::vector<float> logits = loaded.Run(&sequence);
+    ASSERT_EQ(logits.size(), 4u * 320);
+    const std::vector<float> zeros(logits.size());
+    EXPECT_LT(LargestGap(logits, zeros), 100.0f);  // A NaN would be infinite.
+    EXPECT_GT(LargestGap(logits, zeros), 0.1f);
+  }
+}
 
 }  // namespace
 }  // namespace prefixd::testing

@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <fstream>
+#include <thread>
 
 #include <nlohmann/json.hpp>
 
@@ -133,6 +135,26 @@ TEST_P(Family, KeepsWhatUsersSpellOutOfItsOwnText) {
     EXPECT_EQ(TemplatesTextOf(pieces), innocent) << text;
     EXPECT_THAT(pieces, testing::Contains(testing::Field(&PromptPiece::kind, Kind::kUser)));
   }
+}
+
+TEST_P(Family, IsSharedByThreads) {
+  const auto chat = Open(GetParam());
+  ASSERT_NE(chat, nullptr);
+  const std::vector<ChatMessage> messages = {{Role::kUser, {TextPart{"Hello there"}}}};
+  const auto expected = chat->Render(messages);
+  ASSERT_TRUE(expected.ok()) << expected.status();
+  std::atomic<int> same = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int j = 0; j < 50; ++j) {
+        const auto pieces = chat->Render(messages);
+        if (pieces.ok() && TextOf(*pieces) == TextOf(*expected)) ++same;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(same, 200);
 }
 
 INSTANTIATE_TEST_SUITE_P(Names, Family, testing::ValuesIn(Names()),

@@ -60,6 +60,9 @@ TEST(Convert, TakesEveryParameter) {
     sampling->set_seed(std::numeric_limits<uint64_t>::max());
     (*sampling->mutable_logit_bias())[49] = -100;
     (*sampling->mutable_logit_bias())[0] = 100;
+    sampling->set_num_beams(8);
+    sampling->set_length_penalty(-10);
+    r->set_kv_cache(v1::KV_CACHE_MODE_DISABLED);
     v1::StoppingParams* stopping = r->mutable_stopping();
     stopping->set_max_tokens(5);
     stopping->set_min_tokens(5);
@@ -88,6 +91,9 @@ TEST(Convert, TakesEveryParameter) {
   EXPECT_EQ(request->sampling.seed, 18446744073709551615u);
   EXPECT_THAT(request->sampling.logit_bias,
               ElementsAre(std::pair(0, 100.0f), std::pair(49, -100.0f)));
+  EXPECT_EQ(request->sampling.num_beams, 8);
+  EXPECT_EQ(request->sampling.length_penalty, -10.0f);
+  EXPECT_TRUE(request->recompute_all);
   EXPECT_EQ(request->stopping.max_tokens, 5);
   EXPECT_EQ(request->stopping.min_tokens, 5);
   EXPECT_THAT(request->stopping.stop, ElementsAre("end"));
@@ -123,6 +129,12 @@ TEST(Convert, RefusesSamplingOutsideItsRange) {
        "sampling.temperature: inf is outside the range [0, 100]"},
       {[](auto* r) { r->mutable_sampling()->set_temperature(1e38f); },
        "sampling.temperature: 1e+38 is outside the range [0, 100]"},
+      {[](auto* r) { r->mutable_sampling()->set_num_beams(9); },
+       "sampling.num_beams: 9 is outside the range [1, 8]"},
+      {[](auto* r) { r->mutable_sampling()->set_num_beams(0); },
+       "sampling.num_beams: 0 is outside the range [1, 8]"},
+      {[](auto* r) { r->mutable_sampling()->set_length_penalty(10.5f); },
+       "sampling.length_penalty: 10.5 is outside the range [-10, 10]"},
       {[](auto* r) { r->mutable_sampling()->set_top_p(0); },
        "sampling.top_p: 0 is outside the range (0, 1]"},
       {[](auto* r) { r->mutable_sampling()->set_top_p(-0.0f); },
@@ -281,8 +293,18 @@ void AddUnknown(google::protobuf::Message* message, int number) {
   message->GetReflection()->MutableUnknownFields(message)->AddLengthDelimited(number)->assign("x");
 }
 
+TEST(Convert, KeepsTheKvCacheUnlessToldOtherwise) {
+  for (const auto mode : {v1::KV_CACHE_MODE_UNSPECIFIED, v1::KV_CACHE_MODE_ENABLED}) {
+    const auto request = Convert([mode](auto* r) { r->set_kv_cache(mode); });
+    ASSERT_TRUE(request.ok()) << request.status();
+    EXPECT_FALSE(request->recompute_all);
+  }
+  EXPECT_THAT(Problems([](auto* r) { r->set_kv_cache(static_cast<v1::KvCacheMode>(7)); }),
+              ElementsAre("INVALID_ARGUMENT PARAMETER_OUT_OF_RANGE"));
+}
+
 TEST(Convert, RefusesReservedFeatures) {
-  for (const int number : {13, 15, 16, 17}) {
+  for (const int number : {13, 16, 17}) {
     EXPECT_THAT(Problems([&](auto* r) { AddUnknown(r, number); }),
                 ElementsAre("UNIMPLEMENTED FEATURE_UNSUPPORTED"))
         << number;

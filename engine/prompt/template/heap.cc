@@ -1,11 +1,17 @@
 #include "engine/prompt/template/heap.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 
 namespace prefixd::jinja {
 
 absl::Status Fail(absl::string_view problem) { return absl::InvalidArgumentError(problem); }
+
+Heap::Heap(uint64_t max_text_bytes)
+    : max_text_bytes_(std::min(max_text_bytes, kMaxTextBytes)),
+      max_all_text_bytes_(max_text_bytes_ * kMaxOutputsInMemory) {}
 
 absl::Status Heap::Charge(uint64_t steps) {
   if (steps <= kMaxSteps - steps_) {
@@ -28,11 +34,10 @@ absl::Status Heap::CheckItems(uint64_t count) const {
 
 absl::StatusOr<Value> Heap::NewText(Text text) {
   PREFIXD_RETURN_IF_ERROR(CheckTextSize(text.size()));
-  PREFIXD_RETURN_IF_ERROR(Charge(1 + text.size() / kBytesPerStep));
+  PREFIXD_RETURN_IF_ERROR(Charge(4 + text.size() / kBytesPerStep));
   text_bytes_ += text.size();
-  if (text_bytes_ > kMaxOutputsInMemory * max_text_bytes_) {
-    return Fail(absl::StrCat("texts of more than ", kMaxOutputsInMemory * max_text_bytes_,
-                             " bytes in all"));
+  if (text_bytes_ > max_all_text_bytes_) {
+    return Fail(absl::StrCat("texts of more than ", max_all_text_bytes_, " bytes in all"));
   }
   return Value(&texts_.emplace_back(std::move(text)));
 }

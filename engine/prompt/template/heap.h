@@ -29,7 +29,8 @@ struct Scope {
 
 class Heap {
  public:
-  explicit Heap(uint64_t max_text_bytes) : max_text_bytes_(max_text_bytes) {}
+  // `max_text_bytes`: of one string. All of them together: kMaxOutputsInMemory times as much.
+  explicit Heap(uint64_t max_text_bytes);
   Heap(const Heap&) = delete;
   Heap& operator=(const Heap&) = delete;
 
@@ -55,6 +56,7 @@ class Heap {
 
  private:
   const uint64_t max_text_bytes_;
+  const uint64_t max_all_text_bytes_;
   uint64_t steps_ = 0;
   uint64_t text_bytes_ = 0;
   std::deque<Text> texts_;

@@ -90,7 +90,16 @@ class Interpreter {
   absl::StatusOr<Flow> RunCallBlock(const Statement& s, Scope* scope, Text* out);
   absl::StatusOr<Flow> RunFilterBlock(const Statement& s, Scope* scope, Text* out);
   absl::Status Assign(const Statement::Target& target, const Value& value, Scope* scope);
-  absl::StatusOr<Value> CallMacro(const Callable& macro, const Args& args);
+
+  // Arguments of a macro, in the order of its parameters.
+  struct MacroArguments {
+    std::vector<std::optional<Value>> values;
+    std::vector<Value> rest;  // varargs.
+    Dict named;               // kwargs.
+    Value caller;
+  };
+  absl::StatusOr<MacroArguments> BindMacro(const Statement& macro, const Args& args);
+  absl::StatusOr<Value> CallMacro(const Callable& callable, const Args& args);
 
   Heap heap_;
   std::deque<Loop> loops_;  // Kept until the end: a namespace may hold one.
@@ -100,6 +109,9 @@ class Interpreter {
   int line_ = 0;         // Of the first error; 0: none.
   bool raised_ = false;
 };
+
+// How an expression is named in messages.
+std::string Describe(const Expression& e);
 
 }  // namespace prefixd::jinja
 

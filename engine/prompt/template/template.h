@@ -23,7 +23,7 @@ namespace prefixd::jinja {
 using Variables = std::vector<std::pair<absl::string_view, Value>>;
 
 struct RenderOptions {
-  // Of the output, and of every string on the way.
+  // Of the output, and of every string on the way; at most kMaxTextBytes.
   uint64_t max_output_bytes = 4 << 20;
   absl::Time now = absl::UnixEpoch();  // What strftime_now tells, in local time.
 };

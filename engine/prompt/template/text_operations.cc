@@ -40,6 +40,7 @@ bool SpaceBefore(absl::string_view text, size_t position) {
 absl::StatusOr<Value> StripText(const Text& text, const Text* chars, bool left, bool right,
                                 Heap* heap) {
   absl::string_view set;
+  PREFIXD_RETURN_IF_ERROR(heap->ChargeBytes(2 * text.size()));
   if (chars != nullptr) {
     PREFIXD_RETURN_IF_ERROR(CheckSearch(*chars));
     set = chars->view();

@@ -17,7 +17,7 @@ from transformers import AutoProcessor
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..")
 DEMO = os.path.join(ROOT, "models", "demo")
 
-# The template texts below are the published ones; only their digests are in the program.
+# The template texts below are the published ones.
 LLAVA_HF = (
     "{% for message in messages %}{% if message['role'] != 'system' %}{{ message['role'].upper() + ': '}}{% endif %}"
     "{# Render all images first #}{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}"

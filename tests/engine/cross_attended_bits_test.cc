@@ -1,0 +1,30 @@
+// A model that sees images through cross-attention, with distances of its own (ALiBi): every stream
+// says what it says alone, bit for bit, on pools that are too small.
+#include "tests/engine/schedule_bits.h"
+
+namespace prefixd::testing {
+namespace {
+
+class CrossAttendedBits : public ScheduleBits {};
+
+TEST_P(CrossAttendedBits, EveryStreamIsItsLonelyRun) {
+  constexpr int kSchedules = 40;
+  constexpr int kSchedulesPerLoop = 5;
+  RunSchedules(0, kSchedules, kSchedulesPerLoop);
+  if (HasFatalFailure()) return;
+  EXPECT_GT(totals_.finished, 10 * kSchedules);
+  EXPECT_GT(totals_.preemptions, 0);
+  EXPECT_GT(totals_.hit_tokens, 10 * kSchedules);
+  EXPECT_GT(totals_.feature_hits, kSchedules);
+}
+
+INSTANTIATE_TEST_SUITE_P(OpenFlamingo, CrossAttendedBits,
+                         ::testing::Values(ScheduleVariant{.name = "bf16WeightsF32Kv",
+                                                           .weights = DType::kBF16,
+                                                           .kv = DType::kF32,
+                                                           .threads = 2,
+                                                           .shape = "tiny-openflamingo"}),
+                         [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace prefixd::testing
