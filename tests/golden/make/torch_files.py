@@ -192,7 +192,12 @@ def flamingo(case, layers, embeddings, open_clip):
     if case == "mpt":
         torch.save(lm, os.path.join(folder, "lm", "pytorch_model.bin"))
     else:
-        save_file(lm, os.path.join(folder, "lm", "model.safetensors"))
+        weight_map, names = {}, sorted(lm)
+        for s in range(2):
+            file = f"model-{s + 1:05d}-of-00002.safetensors"
+            save_file({k: lm[k] for k in names[s::2]}, os.path.join(folder, "lm", file))
+            weight_map.update({k: file for k in names[s::2]})
+        write_json(os.path.join(folder, "lm", "model.safetensors.index.json"), {"metadata": {}, "weight_map": weight_map})
     if open_clip:
         torch.save(open_clip_state(tower), os.path.join(folder, "tower.pt"))
     else:
