@@ -267,6 +267,20 @@ TEST(ConvertInput, ChecksTokens) {
                           "tokens.images: 2 images for 3 image placeholders in tokens.ids"));
 }
 
+// Of a model whose vocabulary has no placeholder: its id is the only one beyond.
+TEST(ConvertInput, APlaceholderMayLieBeyondTheVocabulary) {
+  EngineModelInfo model = FakeModel();
+  model.image_token_id = model.vocab_size;
+  v1::CountTokensRequest request;
+  for (const int id : {1, model.vocab_size}) request.mutable_tokens()->add_ids(id);
+  EXPECT_FALSE(ConvertCountTokensRequest(request, model, FakeLimits()).ok());
+  request.mutable_tokens()->add_images()->set_data("x");
+  const auto converted = ConvertCountTokensRequest(request, model, FakeLimits());
+  EXPECT_TRUE(converted.ok()) << converted.status();
+  request.mutable_tokens()->add_ids(model.vocab_size + 1);
+  EXPECT_FALSE(ConvertCountTokensRequest(request, model, FakeLimits()).ok());
+}
+
 TEST(ConvertInput, CountTokensChecksTheSame) {
   v1::CountTokensRequest request;
   request.set_model("nobody");

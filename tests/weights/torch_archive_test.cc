@@ -178,6 +178,36 @@ TEST_F(TorchFile, RefusesSizesBeyondTheFile) {
   ExpectInvalid(bytes, "lie outside the file's");
 }
 
+// Entries of 4 GiB and more have their sizes in an extra field; so may smaller ones.
+TEST_F(TorchFile, ReadsSizesOfZip64) {
+  std::string bytes = Contents("protocol4.pt");
+  const size_t record = RecordAt(bytes, 0);
+  const auto number = [&](size_t at, size_t size) {
+    uint64_t value = 0;
+    for (size_t i = 0; i < size; ++i) {
+      value |= uint64_t{static_cast<uint8_t>(bytes[at + i])} << (8 * i);
+    }
+    return value;
+  };
+  std::string extra("\x01\x00\x18\x00", 4);
+  for (const size_t at : {24, 20, 42}) {  // Size, stored size, header.
+    extra += testing::LittleEndian(number(record + at, 4));
+    Put(&bytes, record + at, 0xffffffff, 4);
+  }
+  const size_t extra_bytes = number(record + 30, 2);
+  Put(&bytes, record + 30, extra_bytes + extra.size(), 2);
+  bytes.insert(record + 46 + number(record + 28, 2) + extra_bytes, extra);
+  const size_t end = bytes.rfind("PK\x05\x06");
+  Put(&bytes, end + 12, number(end + 12, 4) + extra.size(), 4);
+  const auto archive = Open(bytes);
+  ASSERT_TRUE(archive.ok()) << archive.status();
+  EXPECT_EQ(archive->tensors().size(),
+            TorchArchive::Open(kGolden + "protocol4.pt")->tensors().size());
+  // One of the three is missing.
+  Put(&bytes, record + 46 + number(record + 28, 2) + extra_bytes + 2, 16, 2);
+  ExpectInvalid(bytes, "zip64 sizes are missing");
+}
+
 // A change of a byte is refused, or else everything that is named lies in the file.
 TEST_F(TorchFile, MutationsAreRefusedOrReadable) {
   const char* rounds_text = std::getenv("PREFIXD_MUTATIONS");
