@@ -300,7 +300,7 @@ TEST(Convert, KeepsTheKvCacheUnlessToldOtherwise) {
     EXPECT_FALSE(request->recompute_all);
   }
   EXPECT_THAT(Problems([](auto* r) { r->set_kv_cache(static_cast<v1::KvCacheMode>(7)); }),
-              ElementsAre("INVALID_ARGUMENT PARAMETER_OUT_OF_RANGE"));
+              ElementsAre("INVALID_ARGUMENT PARAMETER_OUT_OF_RANGE", "kv_cache: 7 is not a value"));
 }
 
 TEST(Convert, RefusesReservedFeatures) {
