@@ -27,8 +27,8 @@ struct TenantOptions {
 };
 
 struct EngineOptions {
-  std::string model_path;     // A Hugging Face directory or a GGUF file. Required.
-  std::string model_name;     // Empty: the last component of model_path, without .gguf.
+  std::string model_path;  // A Hugging Face directory or a GGUF file. Required.
+  std::string model_name;  // Empty: the last component of model_path, without .gguf.
   // Name of a built-in chat template, or path of a file with one (it ends with .jinja or has a
   // slash); empty: the model's own.
   std::string chat_template;

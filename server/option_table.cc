@@ -113,7 +113,8 @@ void AddModelOptions(std::vector<OptionSpec>* table) {
       {.name = "chat-template",
        .group = "Model",
        .field = PREFIXD_FIELD(engine.chat_template),
-       .help = "Name of a built-in chat template or path of a .jinja file; empty: the model's own."},
+       .help =
+           "Name of a built-in chat template or path of a .jinja file; empty: the model's own."},
       {.name = "max-output-tokens",
        .group = "Model",
        .field = PREFIXD_FIELD(engine.max_output_tokens),
@@ -239,8 +240,9 @@ void AddEngineOptions(std::vector<OptionSpec>* table) {
        .field = PREFIXD_FIELD(engine.step_timeout),
        .min = 0,
        .max = kHour,
-       .help = "A step that takes longer, and ten times as long as 99 % of those before, hangs: the "
-               "daemon exits with status 70. 0: 30 s on a device, 10 min on the CPU."},
+       .help =
+           "A step that takes longer, and ten times as long as 99 % of those before, hangs: the "
+           "daemon exits with status 70. 0: 30 s on a device, 10 min on the CPU."},
       {.name = "prep-threads",
        .group = "Engine",
        .field = PREFIXD_FIELD(engine.prep_threads),

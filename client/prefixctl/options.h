@@ -86,8 +86,8 @@ struct Options {
   Retention retention;  // run
   bool no_wrap = false;
   bool no_kv_cache = false;  // run
-  bool detect = false;  // run: the answer is a list of boxes in the only picture.
-  std::string svg;      // File for the picture with these boxes; empty: none.
+  bool detect = false;       // run: the answer is a list of boxes in the only picture.
+  std::string svg;           // File for the picture with these boxes; empty: none.
 
   // run, count; `prefix` also in the commands of one prefix, `cache_salt` in `prefix create`.
   std::string prefix;  // As typed: with or without "prefixes/".

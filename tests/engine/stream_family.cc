@@ -96,9 +96,9 @@ class FamilyMaker {
         node = 2 * node + (Chance(0.25) ? 1 : 0);
       }
       const uint32_t hash = (node * 2654435761u) ^ (static_cast<uint32_t>(depth + 1) * 2246822519u);
-      const bool picture =
-          !pictures_.empty() &&
-          std::count(std::begin(kPictureAt), std::end(kPictureAt), depth) > 0 && (hash >> 7) % 2;
+      const bool picture = !pictures_.empty() &&
+                           std::count(std::begin(kPictureAt), std::end(kPictureAt), depth) > 0 &&
+                           (hash >> 7) % 2;
       if (picture) {
         input.ids.push_back(kPlaceholder);
         const int32_t last = static_cast<int32_t>(pictures_.size()) - 1;

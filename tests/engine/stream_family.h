@@ -40,8 +40,8 @@ struct ByteSink final : public EventSink {
 };
 
 // Requests [0, size) over a trie of byte tokens (ids 5..260, placeholder 3, end of sequence 2) with
-// pictures (if there are any) at some of its nodes: 5..90 tokens, one to three choices, greedy and sampled, with
-// penalties, log-probs, stop strings and forced ends. Tenant and id are left empty.
+// pictures (if there are any) at some of its nodes: 5..90 tokens, one to three choices, greedy and
+// sampled, with penalties, log-probs, stop strings and forced ends. Tenant and id are left empty.
 std::vector<Request> MakeStreamFamily(int size, const std::vector<std::string>& pictures,
                                       uint32_t seed);
 

@@ -31,11 +31,11 @@ struct StageSettings {
   std::string binaries;  // The build folder.
   ModelShape small = Llava7B(), large = Llava13B();
   double soak_seconds = 300;
-  int engine_tokens = 64;                 // Of an answer in stage engine.
+  int engine_tokens = 64;  // Of an answer in stage engine.
   // Random models whose log-probabilities stage engine compares, too; those that are not among the
   // shapes are passed over.
-  std::vector<std::string> families = {"tiny-llama",     "tiny-gpt2", "tiny-mpt", "tiny-neox",
-                                       "tiny-paligemma", "tiny-openflamingo"};
+  std::vector<std::string> families = {"tiny-llama", "tiny-gpt2",      "tiny-mpt",
+                                       "tiny-neox",  "tiny-paligemma", "tiny-openflamingo"};
   int64_t most_pages = int64_t{1} << 31;  // Of prefixkv's pool, if the card has room for more.
   int replays = 50;
   std::function<absl::StatusOr<std::unique_ptr<Backend>>(const BackendChoice&)> open_backend;
