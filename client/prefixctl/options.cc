@@ -77,6 +77,9 @@ void AddInputOptions(CLI::App* run, Options* options) {
       ->type_name("FILE")
       ->allow_extra_args(false);
   run->add_option("--system", options->system, "System message")->type_name("TEXT");
+  run->add_flag(
+      "--raw", options->raw,
+      "Send the text as it is, without a chat template: for models that go on from a text");
   run->add_option("--model", options->model, "Model to ask (default: the only one)")
       ->type_name("NAME");
 }

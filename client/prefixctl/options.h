@@ -86,6 +86,7 @@ struct Options {
   Retention retention;  // run
   bool no_wrap = false;
   bool no_kv_cache = false;  // run
+  bool raw = false;          // run and count: no chat template.
   bool detect = false;       // run: the answer is a list of boxes in the only picture.
   std::string svg;           // File for the picture with these boxes; empty: none.
 

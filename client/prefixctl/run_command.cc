@@ -49,6 +49,17 @@ absl::StatusOr<v1::ChatInput> Input(const Options& options) {
   return chat;
 }
 
+// As a conversation, or, with --raw, the parts of its last message as they are.
+template <typename Request>
+void SetInput(const Options& options, v1::ChatInput chat, Request* request) {
+  if (!options.raw) {
+    *request->mutable_chat() = std::move(chat);
+    return;
+  }
+  v1::ChatMessage* const message = chat.mutable_messages(chat.messages_size() - 1);
+  *request->mutable_prompt()->mutable_parts() = std::move(*message->mutable_parts());
+}
+
 // Prints the boxes of the answer and writes them over the picture where that is wanted. Requires:
 // the picture is the first part of the last message.
 absl::Status ShowDetections(const Session& session, const v1::ChatInput& chat,
@@ -83,11 +94,17 @@ int RunAsk(Session* session) {
     if (session->terminal.stdout_tty && !options.json && !options.detect) return RunRepl(session);
     return MissingPrompt(*session, "run");
   }
+  if (options.raw && (!options.system.empty() || options.detect)) {
+    session->messages.Error(
+        "--raw sends no conversation: it goes with neither --system nor --detect", "");
+    return kExitUsage;
+  }
   absl::StatusOr<v1::ChatInput> input = Input(options);
   if (!input.ok()) return Fail(session, input.status());
   v1::GenerateRequest request;
   request.set_model(options.model);
-  *request.mutable_chat() = *std::move(input);
+  SetInput(options, *std::move(input), &request);
+  if (options.no_kv_cache) request.set_kv_cache(v1::KV_CACHE_MODE_DISABLED);
   Apply(options.generation, request.mutable_sampling(), request.mutable_stopping(),
         request.mutable_output());
   Apply(options.retention, &request);
@@ -106,7 +123,7 @@ int RunCount(Session* session) {
   if (!input.ok()) return Fail(session, input.status());
   v1::CountTokensRequest request;
   request.set_model(session->options.model);
-  *request.mutable_chat() = *std::move(input);
+  SetInput(session->options, *std::move(input), &request);
   ApplyCacheOptions(session->options, &request);
   const auto count = session->client->CountTokens(request);
   if (!count.ok()) return Fail(session, count.status());

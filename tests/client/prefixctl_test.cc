@@ -68,6 +68,25 @@ TEST_F(PrefixctlTest, PutsTheAnswerAloneOnStdout) {
   EXPECT_EQ(run.err, "");
 }
 
+TEST_F(PrefixctlTest, SendsTextWithoutATemplateAndWithoutAKvCache) {
+  EXPECT_EQ(Run({"run", "--raw", "Once upon"}).exit_status, 0);
+  const v1::GenerateRequest raw = server_.last_request();
+  EXPECT_FALSE(raw.has_chat());
+  ASSERT_EQ(raw.prompt().parts_size(), 1);
+  EXPECT_EQ(raw.prompt().parts(0).text(), "Once upon");
+  EXPECT_EQ(raw.kv_cache(), v1::KV_CACHE_MODE_UNSPECIFIED);
+  EXPECT_EQ(Run({"run", "--raw", "--system", "Be brief.", "Once upon"}).exit_status, 2);
+
+  EXPECT_EQ(Run({"run", "--no-kv-cache", "--num-beams", "3", "--length-penalty", "0.5", "Hi"})
+                .exit_status,
+            0);
+  const v1::GenerateRequest request = server_.last_request();
+  EXPECT_TRUE(request.has_chat());
+  EXPECT_EQ(request.kv_cache(), v1::KV_CACHE_MODE_DISABLED);
+  EXPECT_EQ(request.sampling().num_beams(), 3);
+  EXPECT_EQ(request.sampling().length_penalty(), 0.5f);
+}
+
 // The first bytes of a picture of 200 x 100 pixels: enough for its size.
 std::string PictureHeader() {
   return absl::StrCat(absl::string_view("\x89PNG\r\n\x1A\n\0\0\0\x0DIHDR\0\0\0\xC8\0\0\0\x64", 24),
