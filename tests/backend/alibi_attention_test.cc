@@ -13,15 +13,6 @@ namespace {
 using AlibiAttentionTest = OpTest;
 PREFIXD_INSTANTIATE_FOR_ALL_BACKENDS(AlibiAttentionTest);
 
-HostMatrix RandomQkv(RandomValues* random, const AttentionShape& shape, int64_t num_tokens) {
-  return RoundedTo(shape.kv_dtype, random->Matrix(num_tokens, shape.qkv_cols()));
-}
-
-struct Attended {
-  HostMatrix y;
-  HostMatrix sums;
-};
-
 // A sequence alone in scrambled pages of a poisoned pool, all rows with sums.
 Attended RunAlone(Backend* backend, const AttentionShape& shape, const HostMatrix& qkv,
                   const std::vector<int32_t>& counts, RandomValues* random,

@@ -26,6 +26,17 @@ void AttendInDouble(const AttentionShape& shape, const float* q, const SeenSlots
 HostMatrix SequenceInDouble(const AttentionShape& shape, const HostMatrix& qkv,
                             int32_t visible_prefix, int32_t first_summed_row, HostMatrix* sums);
 
+// Random q, k and v of `num_tokens` tokens, in numbers that the pool's type holds.
+inline HostMatrix RandomQkv(RandomValues* random, const AttentionShape& shape, int64_t num_tokens) {
+  return RoundedTo(shape.kv_dtype, random->Matrix(num_tokens, shape.qkv_cols()));
+}
+
+// What came of a sequence.
+struct Attended {
+  HostMatrix y;
+  HostMatrix sums;
+};
+
 }  // namespace prefixd
 
 #endif  // PREFIXD_TESTS_BACKEND_ATTENTION_IN_DOUBLE_H_
