@@ -25,12 +25,6 @@ void StepLoop::AbsorbBeam(SampledToken* sampled) {
 
 void StepLoop::AdvanceBeams(ActiveRequest* request) {
   BeamState& state = *request->beams;
-  const absl::Time now = clock_->Now();
-  if (request->first_token == absl::Time()) {
-    request->first_token = now;
-    histograms_.time_to_first_token_seconds.Observe(
-        absl::ToDoubleSeconds(now - request->submitted));
-  }
   const StoppingParams& stopping = request->request.stopping;
   const std::vector<int32_t>& eos = model_->spec().generation.eos_token_ids;
   const auto ends = [&](int32_t token) {

@@ -26,15 +26,15 @@ void StepLoop::Absorb(SampledToken* sampled) {
                             "the model's logits are not finite"));
     return;
   }
-  if (request->beams) {
-    AbsorbBeam(sampled);
-    return;
-  }
   const absl::Time now = clock_->Now();
   if (request->first_token == absl::Time()) {
     request->first_token = now;
     histograms_.time_to_first_token_seconds.Observe(
         absl::ToDoubleSeconds(now - request->submitted));
+  }
+  if (request->beams) {
+    AbsorbBeam(sampled);
+    return;
   }
   if (sequence->last_token != absl::Time()) {
     histograms_.inter_token_seconds.Observe(absl::ToDoubleSeconds(now - sequence->last_token));

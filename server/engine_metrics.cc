@@ -22,7 +22,8 @@ void AddTokenCounts(const EngineStats& stats, MetricList* list) {
   list->Counter("prefixd_generated_tokens_total", "Tokens that were generated.",
                 stats.generated_tokens);
   list->Counter("prefixd_recomputed_tokens_total",
-                "Tokens that were computed again after preemption.", stats.recomputed_tokens);
+                "Tokens that were computed again, after preemption or without a KV cache.",
+                stats.recomputed_tokens);
   list->Counter("prefixd_images_total", "Images of prompts.", stats.images);
 }
 
