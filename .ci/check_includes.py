@@ -17,6 +17,7 @@ import tempfile
 MODULES = ("base", "cache", "engine", "server", "client", "tools", "proto")
 SUFFIXES = {".h", ".cc", ".cu", ".cuh"}
 SERVER_MAY_USE = ("engine/engine.h", "engine/request.h", "engine/options.h",
+                  "engine/classification.h",
                   "engine/error_reasons.h", "engine/retention_limits.h")
 PROTO = ("prefixd/", "google/rpc/")
 GRPC = ("grpc/", "grpc++/", "grpcpp/", "google/protobuf/") + PROTO

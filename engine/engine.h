@@ -22,6 +22,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "engine/classification.h"
 #include "engine/histograms.h"
 #include "engine/options.h"
 #include "engine/request.h"
@@ -118,6 +119,18 @@ struct RetentionStats {
   double default_budget = 1.0;  // In force now for requests that name none.
 };
 
+// What was ranked and scored; totals since start, of requests that finished.
+struct ScoringStats {
+  uint64_t requests = 0;       // Contexts: an ensemble counts each.
+  uint64_t candidates = 0;     // Names and texts.
+  uint64_t computed_rows = 0;  // Beside the contexts.
+  uint64_t saved_rows = 0;     // By the trie, against one by one.
+  uint64_t pruned_nodes = 0;
+  uint64_t passes = 0;
+  uint64_t context_hits = 0;  // Contexts of which no row was computed.
+  int32_t class_sets = 0;     // Now.
+};
+
 struct TenantStats {
   std::string name;
   int32_t waiting = 0, running = 0;               // Requests, now.
@@ -151,6 +164,7 @@ struct EngineStats {
   std::array<uint64_t, 6> finishes{};  // Choices by FinishReason.
   CacheStats cache;
   RetentionStats retention;
+  ScoringStats scoring;
   EngineHistograms histograms;
   std::vector<TenantStats> tenants;   // In the order of the options; one, if none are configured.
   std::vector<RequestInfo> requests;  // In order of arrival.
@@ -264,6 +278,9 @@ class Engine {
                                                  std::optional<absl::Duration> ttl) = 0;
   // Frees the pages within one step. Requests that started from it go on.
   virtual absl::Status ReleasePrefix(absl::string_view tenant, absl::string_view name) = 0;
+
+  // Ranks names and scores texts. Lives as long as the engine.
+  virtual Classifier* classifier() = 0;
 
   // --- For operators
 

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "engine/classification.h"
 #include "engine/request.h"
 
 namespace prefixd {
@@ -86,6 +87,8 @@ struct EngineOptions {
   double guard_min_agreement = 0.9;  // [0, 1].
   double guard_max_drift = 0.2;      // Nats a token, > 0.
   double guard_budget_step = 0.1;    // (0, 1]: by which the default budget is raised.
+
+  ClassificationOptions classification;
 
   bool check_invariants = false;  // Check the cache after every step (tests).
 

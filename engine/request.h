@@ -5,6 +5,7 @@
 #define PREFIXD_ENGINE_REQUEST_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -16,6 +17,9 @@
 #include "cache/retention/recipe.h"
 
 namespace prefixd {
+
+class TokenTrie;
+struct TopSearch;
 
 struct TextPart {
   std::string text;  // Valid UTF-8.
@@ -95,6 +99,16 @@ struct RetentionParams {
   bool reference_positions = false;   // See RetentionRecipe.
 };
 
+// Instead of generating, a request may score tokens behind its prompt, and its prompt
+// (docs/classification.md).
+struct ScoringParams {
+  std::shared_ptr<const TokenTrie> candidates;  // Null: none.
+  std::shared_ptr<const TopSearch> top;         // Null: all candidates.
+  bool prompt_logprobs = false;                 // Of the prompt's own tokens.
+  bool one_at_a_time = false;  // One row a step, for comparison. recompute_all: every candidate as
+                               // a whole sequence of its own.
+};
+
 struct Request {
   std::string id;      // Unique among live requests of the engine; never empty.
   std::string tenant;  // Empty: the single tenant.
@@ -115,6 +129,9 @@ struct Request {
   // sampled, and it ends after the last one whatever `stopping` says. Log-probs are the model's of
   // them.
   std::vector<int32_t> forced_output;
+  std::optional<ScoringParams> scoring;  // Set: nothing is generated, nothing of the KV is dropped.
+  bool embed_images =
+      false;  // Only the images of the input are looked at: ends with EmbeddedEvent.
 };
 
 // --- What comes back
@@ -209,6 +226,28 @@ struct ChoiceFinishedEvent {
   std::string stop_string;            // For kStopString.
   std::optional<int32_t> stop_token;  // For kStopToken and kEos.
 };
+// What scoring did.
+struct ScoringReceipt {
+  int32_t candidates = 0;
+  int64_t computed_rows = 0;  // Beside the context; what was computed again is not counted.
+  int64_t saved_rows = 0;     // That scoring one by one over a cached context had computed beyond.
+  int64_t pruned_nodes = 0;   // Of the trie, that cannot lead to one of the best.
+  int32_t passes = 0;         // Forward passes with rows of candidates.
+  int32_t context_hits = 0;   // Contexts of which no row was computed.
+  int32_t contexts = 0;
+};
+// The scores of a request with ScoringParams; FinishedEvent follows.
+struct ScoresEvent {
+  std::vector<float> logprobs;         // By node of the trie; NaN: the root, and what was left out.
+  std::vector<int32_t> prompt_ids;     // With prompt_logprobs: by row.
+  std::vector<float> prompt_logprobs;  // NaN: the first row, rows of images.
+  ScoringReceipt receipt;
+};
+// Of a request with embed_images: for each image the mean of its features over their rows, of
+// Euclidean length 1. FinishedEvent follows.
+struct EmbeddedEvent {
+  std::vector<std::vector<float>> images;
+};
 struct FinishedEvent {
   Usage usage;
   CacheReceipt cache;
@@ -219,8 +258,8 @@ struct FinishedEvent {
 struct FailedEvent {
   absl::Status status;
 };
-using Event =
-    std::variant<StartedEvent, DeltaEvent, ChoiceFinishedEvent, FinishedEvent, FailedEvent>;
+using Event = std::variant<StartedEvent, DeltaEvent, ChoiceFinishedEvent, FinishedEvent,
+                           FailedEvent, ScoresEvent, EmbeddedEvent>;
 
 // Takes the events of one request. Called by the engine thread (a refusal before that: by a prep
 // thread), never concurrently; must not block, throw or call back into the engine. Exactly one of

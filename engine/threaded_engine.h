@@ -55,6 +55,7 @@ class ThreadedEngine final : public Engine {
     return parts_.prefixes->Touch(tenant, name, ttl, clock_->Now());
   }
   absl::Status ReleasePrefix(absl::string_view tenant, absl::string_view name) override;
+  Classifier* classifier() override { return nullptr; }
   void FlushCache(std::optional<std::string> tenant,
                   std::function<void(FlushResult)> done) override;
   void GetPageMap(int32_t max_cells, std::function<void(PageMap)> done) override;

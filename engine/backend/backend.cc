@@ -81,6 +81,24 @@ absl::Status Backend::GatherLogprobs(const Tensor& logits, absl::Span<const int3
   return absl::OkStatus();
 }
 
+// A row at a time.
+absl::Status Backend::HeadLogprobs(const Tensor& x, const Matrix& weight,
+                                   absl::Span<const int32_t> rows,
+                                   absl::Span<const int32_t> columns, absl::Span<float> y) {
+  PREFIXD_CHECK(rows.size() == columns.size() && rows.size() == y.size());
+  PREFIXD_ASSIGN_OR_RETURN(const OwnedTensor logits, NewTensor(1, weight.rows()));
+  for (size_t begin = 0, end = 0; begin < rows.size(); begin = end) {
+    while (end < rows.size() && rows[end] == rows[begin]) ++end;
+    PREFIXD_RETURN_IF_ERROR(Linear(x.Rows(rows[begin], 1), weight, {}, logits.view));
+    const std::vector<int32_t> row(end - begin, 0);
+    const absl::Span<float> of_row = y.subspan(begin, end - begin);
+    PREFIXD_RETURN_IF_ERROR(
+        GatherLogprobs(logits.view, row, columns.subspan(begin, end - begin), of_row));
+    for (float& value : of_row) value = value > 0 ? 0.0f : value;  // NaN stays.
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Backend::GatherSlots(absl::Span<const SlotGather>, KvPool*) {
   return absl::UnimplementedError(absl::StrCat("backend ", info().name, " moves no slots"));
 }

@@ -115,6 +115,22 @@ struct KvSegment {
   int32_t first_position = 0;             // Row i has position first_position + i.
   const Tensor* sums = nullptr;           // [1, >= visible slots] of NewScores; null: none.
   int32_t first_summed_row = 0;           // Within the segment.
+
+  // A tree of rows behind a common context: the nodes of a token trie. Every row sees slots [0,
+  // first_visible), and row i also path_slots[path_begins[i]] .. path_slots[path_begins[i + 1] - 1]:
+  // the slots of its ancestors, outermost first, and last its own, write_slots[i]. All of them lie
+  // in `pages`, behind the context, and were written before the attention of this segment. Row i
+  // gets the bits of a row of a sequence whose slots first_visible, first_visible + 1, ... those of
+  // its path were: blocks of the softmax count them so. Its position is first_position + (length of
+  // its path) - 1. Neither visible_prefix nor sums go with it.
+  absl::Span<const int32_t> path_begins;  // [num_rows + 1], ascending; empty: no tree.
+  absl::Span<const int32_t> path_slots;
+
+  bool is_tree() const { return !path_begins.empty(); }
+  int32_t path_length(int32_t row) const { return path_begins[row + 1] - path_begins[row]; }
+  int32_t position(int32_t row) const {
+    return first_position + (is_tree() ? path_length(row) - 1 : row);
+  }
 };
 
 // Rows of a batch that attend to keys and values outside the pages: the latents of one image.
@@ -353,6 +369,17 @@ class Backend {
   // may come many times, best in a run. Waits.
   virtual absl::Status GatherLogprobs(const Tensor& logits, absl::Span<const int32_t> rows,
                                       absl::Span<const int32_t> columns, absl::Span<float> y);
+
+  // y[i] = min(0, log(softmax(x[rows[i], :] . weight^T)[columns[i]])) for every i, in host memory:
+  // the log-probabilities of GatherLogprobs over Linear(x, weight), but the logits are never there
+  // together. Logits are those of Linear, bit for bit (on `ref` and `cpu`); the sum of a row is
+  // folded over tiles of kHeadTile columns in ascending order, so it does not depend on the other
+  // rows. Not finite where a logit is not. Scratch: x.rows * kHeadTile numbers of 4 bytes (on `ref`
+  // more). rows: ascending, a row may come many times; x.rows need not all be named. Waits.
+  static constexpr int64_t kHeadTile = 4096;
+  virtual absl::Status HeadLogprobs(const Tensor& x, const Matrix& weight,
+                                    absl::Span<const int32_t> rows,
+                                    absl::Span<const int32_t> columns, absl::Span<float> y);
 
  protected:
   // The token that id stands for: itself, or what was drawn (host memory).

@@ -244,17 +244,31 @@ absl::Status LlamaDecoder::EmbedRows(const Batch& batch, const Tensor& x) {
   return absl::OkStatus();
 }
 
+absl::Status LlamaDecoder::TakeStates(const Tensor& x, absl::Span<const int32_t> rows,
+                                      const Tensor& states) {
+  PREFIXD_CHECK(states.rows == static_cast<int64_t>(rows.size()));
+  PREFIXD_RETURN_IF_ERROR(
+      backend_->CopyRows(x, rows, absl::MakeConstSpan(row_ids_).subspan(0, rows.size()), states));
+  return backend_->RmsNorm(states, norm_.view, shape_.norm(), states);
+}
+
 absl::Status LlamaDecoder::Finish(const Batch& batch, const Tensor& x, const Tensor& logits) {
+  if (!batch.state_rows.empty()) {
+    PREFIXD_RETURN_IF_ERROR(TakeStates(x, batch.state_rows, batch.states));
+  }
   const absl::Span<const int32_t> rows = batch.logit_rows;
   if (rows.empty()) return absl::OkStatus();
   PREFIXD_CHECK(rows.size() <= static_cast<size_t>(limits_.max_logit_rows));
   PREFIXD_CHECK(logits.rows == static_cast<int64_t>(rows.size()));
   PREFIXD_CHECK(logits.cols == config_.vocab_size);
   const Tensor last = last_.view.Rows(0, logits.rows);
-  PREFIXD_RETURN_IF_ERROR(
-      backend_->CopyRows(x, rows, absl::MakeConstSpan(row_ids_).subspan(0, rows.size()), last));
-  PREFIXD_RETURN_IF_ERROR(backend_->RmsNorm(last, norm_.view, shape_.norm(), last));
-  return backend_->Linear(last, head_ == nullptr ? *embedding_ : *head_, {}, logits);
+  PREFIXD_RETURN_IF_ERROR(TakeStates(x, rows, last));
+  return backend_->Linear(last, head(), {}, logits);
+}
+
+absl::Status LlamaDecoder::TokenLogprobs(const Tensor& states, absl::Span<const int32_t> rows,
+                                         absl::Span<const int32_t> ids, absl::Span<float> y) {
+  return backend_->HeadLogprobs(states, head(), rows, ids, y);
 }
 
 // --- The family
@@ -278,6 +292,11 @@ class LlamaModel final : public Model {
 
   absl::Status Forward(const Batch& batch, const KvView& kv, const Tensor& logits) override {
     return decoder_->Forward(batch, kv, logits);
+  }
+
+  absl::Status TokenLogprobs(const Tensor& states, absl::Span<const int32_t> rows,
+                             absl::Span<const int32_t> ids, absl::Span<float> y) override {
+    return decoder_->TokenLogprobs(states, rows, ids, y);
   }
 
   absl::StatusOr<std::unique_ptr<ImageEncoding>> StartImage(absl::Span<const float>) override {

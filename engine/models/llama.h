@@ -88,12 +88,17 @@ class LlamaDecoder final : public TextDecoder {
   absl::StatusOr<Tensor> Begin(const Batch& batch) override;
   absl::Status RunLayer(int layer, const KvView& kv, const Tensor& x) override;
   absl::Status Finish(const Batch& batch, const Tensor& x, const Tensor& logits) override;
+  absl::Status TokenLogprobs(const Tensor& states, absl::Span<const int32_t> rows,
+                             absl::Span<const int32_t> ids, absl::Span<float> y) override;
 
  private:
   LlamaDecoder(const LlamaConfig& config, const ModelLimits& limits, Backend* backend);
 
   absl::Status LoadWeights(const LlamaTensors& tensors, WeightReader* reader);
   absl::Status AllocateScratch();
+  // Rows of x after the final norm.
+  absl::Status TakeStates(const Tensor& x, absl::Span<const int32_t> rows, const Tensor& states);
+  const Matrix& head() const { return head_ == nullptr ? *embedding_ : *head_; }
   absl::Status EmbedRows(const Batch& batch, const Tensor& x);
 
   // Constant after Load.

@@ -220,6 +220,11 @@ class LlavaModel final : public Model {
     return decoder_->Forward(batch, kv, logits);
   }
 
+  absl::Status TokenLogprobs(const Tensor& states, absl::Span<const int32_t> rows,
+                             absl::Span<const int32_t> ids, absl::Span<float> y) override {
+    return decoder_->TokenLogprobs(states, rows, ids, y);
+  }
+
   absl::StatusOr<std::unique_ptr<ImageEncoding>> StartImage(
       absl::Span<const float> pixels) override {
     return LlavaEncoding::Start(pixels, &vision_);

@@ -107,6 +107,10 @@ struct Batch {
   absl::Span<const FeatureRows> features;
   absl::Span<const MediaRows> media;     // Ascending, disjoint; other rows see no image.
   absl::Span<const int32_t> logit_rows;  // Ascending batch rows whose logits are wanted.
+  // Ascending batch rows whose final states are wanted (what the output head would take), and where
+  // they go: [state_rows.size(), hidden_size].
+  absl::Span<const int32_t> state_rows;
+  Tensor states;
 };
 
 // Where the rows of a step live in the KV cache: per layer, one segment per sequence in batch
@@ -134,7 +138,7 @@ class ImageEncoding {
 
 struct ModelLimits {
   int max_batch_rows = 512;  // Largest T of one Forward; >= a whole prompt for kWholePrefix.
-  int max_logit_rows = 64;   // Largest number of logit rows of one Forward.
+  int max_logit_rows = 64;   // Largest number of logit rows of one Forward; state rows: any.
 };
 
 class Model {
@@ -146,6 +150,12 @@ class Model {
   // Computes one step. `logits` has batch.logit_rows.size() rows of spec().vocab_size columns.
   // Requires T <= max_batch_rows. No allocation.
   virtual absl::Status Forward(const Batch& batch, const KvView& kv, const Tensor& logits) = 0;
+
+  // y[i] = log-probability of token ids[i] after the row whose final state is states[rows[i]], at
+  // most 0; not finite where the model's logits are not. states: [any, hidden_size] as Forward
+  // wrote them. rows: ascending. Scratch and cost: Backend::HeadLogprobs. Waits.
+  virtual absl::Status TokenLogprobs(const Tensor& states, absl::Span<const int32_t> rows,
+                                     absl::Span<const int32_t> ids, absl::Span<float> y) = 0;
 
   // Starts encoding an image. pixels: [3][image_size][image_size] normalised, channel slowest.
   // Errors: UNIMPLEMENTED for a text model.

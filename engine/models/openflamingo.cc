@@ -99,6 +99,11 @@ class OpenFlamingoModel final : public Model {
     return decoder_->Finish(batch, x, logits);
   }
 
+  absl::Status TokenLogprobs(const Tensor& states, absl::Span<const int32_t> rows,
+                             absl::Span<const int32_t> ids, absl::Span<float> y) override {
+    return decoder_->TokenLogprobs(states, rows, ids, y);
+  }
+
   absl::StatusOr<std::unique_ptr<ImageEncoding>> StartImage(
       absl::Span<const float> pixels) override {
     return StartFlamingoImage(pixels, &vision_);

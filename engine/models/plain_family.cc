@@ -21,6 +21,11 @@ class PlainModel final : public Model {
     return decoder_->Forward(batch, kv, logits);
   }
 
+  absl::Status TokenLogprobs(const Tensor& states, absl::Span<const int32_t> rows,
+                             absl::Span<const int32_t> ids, absl::Span<float> y) override {
+    return decoder_->TokenLogprobs(states, rows, ids, y);
+  }
+
   absl::StatusOr<std::unique_ptr<ImageEncoding>> StartImage(absl::Span<const float>) override {
     return absl::UnimplementedError(absl::StrCat("a ", spec_.family, " model takes no images"));
   }

@@ -126,7 +126,7 @@ PlainTextDecoder::PlainTextDecoder(const PlainTextConfig& config, const ModelLim
       shape_(ShapeOf(config)),
       inverse_frequencies_(InverseFrequencies(config.rope, config.rotary_size)),
       backend_(backend),
-      row_ids_(limits.max_logit_rows) {
+      row_ids_(std::max(limits.max_batch_rows, limits.max_logit_rows)) {
   std::iota(row_ids_.begin(), row_ids_.end(), 0);
 }
 
@@ -204,18 +204,31 @@ absl::Status PlainTextDecoder::RunLayer(int layer, const KvView& kv, const Tenso
       kv.layers[layer], scratch_, backend_, kv.pool, x);
 }
 
+absl::Status PlainTextDecoder::TakeStates(const Tensor& x, absl::Span<const int32_t> rows,
+                                          const Tensor& states) {
+  PREFIXD_CHECK(states.rows == static_cast<int64_t>(rows.size()));
+  PREFIXD_RETURN_IF_ERROR(
+      backend_->CopyRows(x, rows, absl::MakeConstSpan(row_ids_).subspan(0, rows.size()), states));
+  return backend_->LayerNorm(states, norm_.weight.view, norm_.bias.view, config_.norm_eps, states);
+}
+
 absl::Status PlainTextDecoder::Finish(const Batch& batch, const Tensor& x, const Tensor& logits) {
+  if (!batch.state_rows.empty()) {
+    PREFIXD_RETURN_IF_ERROR(TakeStates(x, batch.state_rows, batch.states));
+  }
   const absl::Span<const int32_t> rows = batch.logit_rows;
   if (rows.empty()) return absl::OkStatus();
   PREFIXD_CHECK(rows.size() <= static_cast<size_t>(limits_.max_logit_rows));
   PREFIXD_CHECK(logits.rows == static_cast<int64_t>(rows.size()));
   PREFIXD_CHECK(logits.cols == config_.vocab_size);
   const Tensor last = last_.view.Rows(0, logits.rows);
-  PREFIXD_RETURN_IF_ERROR(
-      backend_->CopyRows(x, rows, absl::MakeConstSpan(row_ids_).subspan(0, rows.size()), last));
-  PREFIXD_RETURN_IF_ERROR(
-      backend_->LayerNorm(last, norm_.weight.view, norm_.bias.view, config_.norm_eps, last));
-  return backend_->Linear(last, head_ == nullptr ? *embedding_ : *head_, {}, logits);
+  PREFIXD_RETURN_IF_ERROR(TakeStates(x, rows, last));
+  return backend_->Linear(last, head(), {}, logits);
+}
+
+absl::Status PlainTextDecoder::TokenLogprobs(const Tensor& states, absl::Span<const int32_t> rows,
+                                             absl::Span<const int32_t> ids, absl::Span<float> y) {
+  return backend_->HeadLogprobs(states, head(), rows, ids, y);
 }
 
 }  // namespace prefixd

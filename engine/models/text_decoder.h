@@ -24,8 +24,12 @@ class TextDecoder {
   // x += layer(x). Layers run in order.
   virtual absl::Status RunLayer(int layer, const KvView& kv, const Tensor& x) = 0;
 
-  // Final norm and output head of batch.logit_rows.
+  // Final norm of batch.state_rows and batch.logit_rows, and the output head of the latter.
   virtual absl::Status Finish(const Batch& batch, const Tensor& x, const Tensor& logits) = 0;
+
+  // See Model::TokenLogprobs.
+  virtual absl::Status TokenLogprobs(const Tensor& states, absl::Span<const int32_t> rows,
+                                     absl::Span<const int32_t> ids, absl::Span<float> y) = 0;
 
   // A whole pass. See Model::Forward.
   absl::Status Forward(const Batch& batch, const KvView& kv, const Tensor& logits);

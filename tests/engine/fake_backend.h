@@ -253,6 +253,11 @@ class FakeModel final : public Model {
     return forward_status;
   }
 
+  absl::Status TokenLogprobs(const Tensor&, absl::Span<const int32_t>, absl::Span<const int32_t>,
+                             absl::Span<float>) override {
+    return absl::UnimplementedError("the fake model scores nothing");
+  }
+
   absl::StatusOr<std::unique_ptr<ImageEncoding>> StartImage(
       absl::Span<const float> pixels) override {
     if (fail_image) return absl::ResourceExhaustedError("injected");

@@ -189,6 +189,7 @@ class FakeEngine final : public Engine {
     const std::pair key{std::string(tenant), std::string(name)};
     return prefixes_.erase(key) > 0 ? absl::OkStatus() : PrefixNotFound();
   }
+  Classifier* classifier() override { return nullptr; }
   void FlushCache(std::optional<std::string> tenant,
                   std::function<void(FlushResult)> done) override {
     {

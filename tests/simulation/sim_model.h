@@ -39,6 +39,10 @@ class SimModel final : public Model {
 
   const ModelSpec& spec() const override { return spec_; }
   absl::Status Forward(const Batch& batch, const KvView& kv, const Tensor& logits) override;
+  absl::Status TokenLogprobs(const Tensor&, absl::Span<const int32_t>, absl::Span<const int32_t>,
+                             absl::Span<float>) override {
+    return absl::UnimplementedError("the simulation scores nothing");
+  }
   absl::StatusOr<std::unique_ptr<ImageEncoding>> StartImage(
       absl::Span<const float> pixels) override;
 

@@ -12,7 +12,7 @@
 namespace prefixd::cuda {
 
 // Raised with every change of backend.h, registry.h's options or tensor.h.
-inline constexpr int kModuleAbi = 2;
+inline constexpr int kModuleAbi = 3;
 inline constexpr char kModuleEntry[] = "prefixd_cuda_module_v1";
 
 struct ModuleEntry {

@@ -1,0 +1,63 @@
+// Class sets on disk: one file a set, DIRECTORY/class_sets/TENANT/ID.set, TENANT in hexadecimal
+// ("-" for the single one). A file holds a version, the set (names and image bytes, never token
+// ids), the embeddings of its demonstrations where there are some, and a SHA-256 over all that; it
+// is written aside, synced, renamed, and the directory is synced, so that a set is there whole or
+// not at all whenever the process dies. Files are hostile all the same: every length is checked
+// before memory is taken.
+//
+// One process a directory: a lock file is held while the store lives. Thread-safe.
+#ifndef PREFIXD_ENGINE_CLASSIFY_CLASS_SET_STORE_H_
+#define PREFIXD_ENGINE_CLASSIFY_CLASS_SET_STORE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "engine/classification.h"
+
+namespace prefixd {
+
+// What a file holds.
+struct StoredClassSet {
+  ClassSetSpec spec;
+  absl::Time created;
+  // Of the demonstrations' pictures, by demonstration, for choosing shots: [demonstrations][dim];
+  // empty: there are none. Of use to the model with this digest only.
+  std::string embedding_model;
+  std::vector<std::vector<float>> embeddings;
+};
+
+// The file's bytes, and back. Errors: INVALID_ARGUMENT naming what is wrong and where: another
+// version (UNIMPLEMENTED), a wrong digest, a length beyond the bytes or beyond `options`.
+std::string SerializeClassSet(const StoredClassSet& set);
+absl::StatusOr<StoredClassSet> ParseClassSet(absl::string_view bytes,
+                                             const ClassificationOptions& options);
+
+class ClassSetStore {
+ public:
+  // Makes the directories. Errors: FAILED_PRECONDITION if another process holds the directory;
+  // those of the file system, naming the path.
+  static absl::StatusOr<std::unique_ptr<ClassSetStore>> Open(const ClassificationOptions& options);
+  ~ClassSetStore();
+
+  // Every set that is whole, in order of tenant and id. What is not is left where it is and named
+  // in a line of the log; remains of writes that did not end are removed.
+  absl::StatusOr<std::vector<StoredClassSet>> Load();
+
+  // On disk when it returns. An existing file is replaced. Returns the file's size.
+  absl::StatusOr<uint64_t> Save(const StoredClassSet& set);
+  // Gone from disk when it returns. OK if there was none.
+  absl::Status Remove(absl::string_view tenant, absl::string_view id);
+
+ private:
+  // To be filled in by the implementation.
+};
+
+}  // namespace prefixd
+
+#endif  // PREFIXD_ENGINE_CLASSIFY_CLASS_SET_STORE_H_
