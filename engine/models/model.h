@@ -139,6 +139,7 @@ class ImageEncoding {
 struct ModelLimits {
   int max_batch_rows = 512;  // Largest T of one Forward; >= a whole prompt for kWholePrefix.
   int max_logit_rows = 64;   // Largest number of logit rows of one Forward; state rows: any.
+  int max_scored_rows = 64;  // States that TokenLogprobs is asked about at a time, by the engine.
 };
 
 class Model {
