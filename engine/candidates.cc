@@ -12,9 +12,9 @@ namespace prefixd {
 namespace {
 
 absl::Status Refuse(const std::string& field, const std::string& problem) {
-  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(field, ": ", problem),
-                   ErrorDetail{.reason = reason::kInputInvalid,
-                               .field_violations = {{field, problem}}});
+  return MakeError(
+      absl::StatusCode::kInvalidArgument, absl::StrCat(field, ": ", problem),
+      ErrorDetail{.reason = reason::kInputInvalid, .field_violations = {{field, problem}}});
 }
 
 // Takes the tokens of candidates one after another.
@@ -30,11 +30,11 @@ class Collector {
     if (options_.end_token) tokens.push_back(*options_.end_token);
     total_ += static_cast<int64_t>(tokens.size());
     if (total_ > options_.max_tokens) {
-      return MakeError(absl::StatusCode::kInvalidArgument, reason::kParameterOutOfRange,
-                       absl::StrCat(field_, ": ", total_, " tokens up to ", field,
-                                    ", the limit is ", options_.max_tokens),
-                       {{"tokens", absl::StrCat(total_)},
-                        {"limit", absl::StrCat(options_.max_tokens)}});
+      return MakeError(
+          absl::StatusCode::kInvalidArgument, reason::kParameterOutOfRange,
+          absl::StrCat(field_, ": ", total_, " tokens up to ", field, ", the limit is ",
+                       options_.max_tokens),
+          {{"tokens", absl::StrCat(total_)}, {"limit", absl::StrCat(options_.max_tokens)}});
     }
     sequences_.push_back(std::move(tokens));
     return absl::OkStatus();
@@ -49,8 +49,7 @@ class Collector {
   }
 
   Candidates Take() && {
-    return {.trie =
-                std::make_shared<const TokenTrie>(TokenTrie::Build(sequences_, options_.merge)),
+    return {.trie = std::make_shared<const TokenTrie>(TokenTrie::Build(sequences_, options_.merge)),
             .num_tokens = std::move(num_tokens_),
             .num_bytes = {}};
   }

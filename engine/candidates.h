@@ -27,11 +27,12 @@ struct CandidateOptions {
   std::string prefix;                // In front of every name.
   std::optional<int32_t> end_token;  // Scored behind every name.
   TokenTrie::Merge merge = TokenTrie::Merge::kPrefixes;
-  int64_t max_tokens = 65536;        // Of all together.
+  int64_t max_tokens = 65536;  // Of all together.
 };
 
 // Each name is tokenised on its own, as plain text, without special tokens. Errors:
-// INVALID_ARGUMENT naming `field`[i] or both numbers: a name that becomes no token, too many tokens.
+// INVALID_ARGUMENT naming `field`[i] or both numbers: a name that becomes no token, too many
+// tokens.
 absl::StatusOr<Candidates> CandidatesOfNames(absl::string_view field,
                                              absl::Span<const std::string> names,
                                              const CandidateOptions& options,

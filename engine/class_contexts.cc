@@ -32,9 +32,9 @@ std::vector<Part> Turn(const ClassPrompt& prompt, const std::optional<ImagePart>
 }
 
 absl::Status Refuse(const std::string& field, const std::string& problem) {
-  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(field, ": ", problem),
-                   ErrorDetail{.reason = reason::kInputInvalid,
-                               .field_violations = {{field, problem}}});
+  return MakeError(
+      absl::StatusCode::kInvalidArgument, absl::StrCat(field, ": ", problem),
+      ErrorDetail{.reason = reason::kInputInvalid, .field_violations = {{field, problem}}});
 }
 
 }  // namespace

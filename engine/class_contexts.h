@@ -1,5 +1,5 @@
-// From the prompt of a class set, its demonstrations and a query to inputs (docs/classification.md).
-// Pure; safe from any thread.
+// From the prompt of a class set, its demonstrations and a query to inputs
+// (docs/classification.md). Pure; safe from any thread.
 #ifndef PREFIXD_ENGINE_CLASS_CONTEXTS_H_
 #define PREFIXD_ENGINE_CLASS_CONTEXTS_H_
 

@@ -37,7 +37,7 @@ struct ImageSpec {
   int32_t tokens_per_image = 0;  // Rows that an image occupies.
   int image_size = 0;            // Side of the square that the tower takes, pixels.
   int patch_size = 0;
-  int max_images = 8;  // Per request.
+  int max_images = 64;  // Per request.
   // Features do not take the place of rows: the placeholder is a token as any other, and the rows
   // from it on, up to the next image, see the features through cross-attention (Batch::media).
   bool cross_attended = false;
