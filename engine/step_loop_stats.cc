@@ -178,6 +178,7 @@ void StepLoop::CheckInvariants() const {
     PREFIXD_CHECK(!request->ended && request->phase != ActiveRequest::Phase::kWaiting);
     PREFIXD_CHECK(HeldPages(*request) <= request->max_pages);
     for (const auto& choice : request->choices) {
+      if (request->scoring) continue;  // Rows of candidates are no tokens of the choice.
       PREFIXD_CHECK(choice->finished || choice->pending_rows() >= 0);
       PREFIXD_CHECK(choice->tokens.size() ==
                     request->prompt.token_ids.size() + choice->generated.size());
