@@ -72,6 +72,22 @@ TEST(ClassSetAllocation, OfMutatedFilesIsBoundedByTheirSize) {
   }
 }
 
+// Every length of a file, also where it is none.
+TEST(ClassSetAllocation, OfLengthsBeyondTheFileIsBoundedByItsSize) {
+  StoredClassSet set = testing::SmallSet("t", "a");
+  set.spec.demonstrations = {{.image = ImagePart{.bytes = "PNG"}, .label = "cat"}};
+  set.embeddings = {{1.0f}};
+  const std::string file = SerializeClassSet(set);
+  const std::string content = file.substr(0, file.size() - kDigestBytes);
+  for (size_t at = 12; at + 8 <= content.size(); ++at) {
+    for (const uint64_t length : {uint64_t{9999}, uint64_t{1024}, uint64_t{1} << 25, UINT64_MAX}) {
+      std::string changed = content;
+      std::memcpy(changed.data() + at, &length, sizeof(length));
+      ASSERT_LE(PeakOf(Sealed(changed)), BoundOf(content.size())) << at << ": " << length;
+    }
+  }
+}
+
 // Pictures, names and embeddings of a large set are held once.
 TEST(ClassSetAllocation, OfALargeSetIsAboutItsSize) {
   StoredClassSet set = testing::SmallSet("t", "a");

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 // What was synced: "PATH", or "PATH: NAMES" of a directory with the names in it at that time.
 std::vector<std::string>* synced = nullptr;
-std::string failing;  // Paths with this in them cannot be synced.
+std::string failing;  // Paths that end with it cannot be synced.
 
 std::string PathOf(int fd) { return fs::read_symlink(absl::StrCat("/proc/self/fd/", fd)).string(); }
 
@@ -28,7 +28,7 @@ std::string PathOf(int fd) { return fs::read_symlink(absl::StrCat("/proc/self/fd
 // Takes the place of the C library's.
 extern "C" int fsync(int fd) {
   const std::string path = PathOf(fd);
-  if (!failing.empty() && absl::StrContains(path, failing)) {
+  if (!failing.empty() && absl::EndsWith(path, failing)) {
     errno = EIO;
     return -1;
   }
@@ -97,7 +97,7 @@ TEST_F(ClassSetSync, OfTheDirectoryItself) {
 
 TEST_F(ClassSetSync, AFileThatCannotBeSyncedHasNoName) {
   const auto store = *ClassSetStore::Open(directory_.options());
-  failing = ".tmp.";
+  failing = temporary_;
   EXPECT_FALSE(store->Save(SmallSet("t", "a")).ok());
   failing.clear();
   EXPECT_TRUE(fs::is_empty(directory_.File("74")));
@@ -105,7 +105,7 @@ TEST_F(ClassSetSync, AFileThatCannotBeSyncedHasNoName) {
 
 TEST_F(ClassSetSync, ASetThatCouldNotBeWrittenIsNotThere) {
   auto sets = *ClassSets::Create(directory_.options(), *ClassSetStore::Open(directory_.options()));
-  for (const char* what : {"/74", ".tmp."}) {
+  for (const std::string& what : {std::string("/74"), temporary_}) {
     failing = what;
     ASSERT_TRUE(sets->Reserve("t", "a").ok());
     const absl::Status status = sets->Commit(SmallSet("t", "a")).status();
