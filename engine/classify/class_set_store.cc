@@ -34,6 +34,11 @@ absl::Status PathError(absl::string_view what, const std::string& path, int erro
   return absl::UnavailableError(absl::StrCat(path, ": ", what, ": ", std::strerror(error)));
 }
 
+// As PathError, of a status that names its path.
+absl::Status DiskError(const absl::Status& status) {
+  return status.ok() ? status : absl::UnavailableError(status.message());
+}
+
 std::string NameOfFolder(absl::string_view tenant) {
   return tenant.empty() ? "-" : absl::BytesToHexString(tenant);
 }
@@ -42,7 +47,7 @@ std::string NameOfFolder(absl::string_view tenant) {
 absl::Status MakeDirectory(const std::string& path) {
   if (::mkdir(path.c_str(), 0700) == 0) {
     const std::string parent = fs::path(path).parent_path().string();
-    return SyncDirectory(parent.empty() ? "." : parent);
+    return DiskError(SyncDirectory(parent.empty() ? "." : parent));
   }
   if (errno != EEXIST) return PathError("cannot make the directory", path, errno);
   struct stat info;
@@ -92,7 +97,7 @@ absl::StatusOr<std::unique_ptr<ClassSetStore>> ClassSetStore::Open(
   const std::string directory = (fs::path(options.state_dir) / "class_sets").string();
   PREFIXD_RETURN_IF_ERROR(MakeDirectories(directory));
   // A process before this one may have died between a name and its way to disk.
-  PREFIXD_RETURN_IF_ERROR(SyncDirectory(options.state_dir));
+  PREFIXD_RETURN_IF_ERROR(DiskError(SyncDirectory(options.state_dir)));
   const std::string path = (fs::path(directory) / "lock").string();
   const int lock = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (lock < 0) return PathError("cannot open", path, errno);
@@ -155,7 +160,7 @@ absl::Status ClassSetStore::MakeFolder(const std::string& folder) {
   if (folders_.contains(folder)) return absl::OkStatus();
   PREFIXD_RETURN_IF_ERROR(MakeDirectory(folder));
   // Also where the folder was there: who made it may have died before it was on disk.
-  PREFIXD_RETURN_IF_ERROR(SyncDirectory(directory_));
+  PREFIXD_RETURN_IF_ERROR(DiskError(SyncDirectory(directory_)));
   folders_.insert(folder);
   return absl::OkStatus();
 }
@@ -166,10 +171,10 @@ absl::StatusOr<uint64_t> ClassSetStore::Save(const StoredClassSet& set) {
   const std::string folder = FolderOf(set.spec.tenant);
   MutexLock lock(&mutex_);
   PREFIXD_RETURN_IF_ERROR(MakeFolder(folder));
-  PREFIXD_RETURN_IF_ERROR(WriteFileAtomically(
-      absl::StrCat(folder, "/", set.spec.id, kExtension),
-      absl::MakeSpan(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size())));
-  PREFIXD_RETURN_IF_ERROR(SyncDirectory(folder));
+  const std::string path = absl::StrCat(folder, "/", set.spec.id, kExtension);
+  const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
+  PREFIXD_RETURN_IF_ERROR(DiskError(WriteFileAtomically(path, absl::MakeSpan(data, bytes.size()))));
+  PREFIXD_RETURN_IF_ERROR(DiskError(SyncDirectory(folder)));
   return bytes.size();
 }
 
@@ -184,7 +189,7 @@ absl::Status ClassSetStore::Remove(absl::string_view tenant, absl::string_view i
     if (!FileExists(folder)) return absl::OkStatus();
   }
   // Also where there was none: a removal before this one may not be on disk yet.
-  return SyncDirectory(folder);
+  return DiskError(SyncDirectory(folder));
 }
 
 }  // namespace prefixd

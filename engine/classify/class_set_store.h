@@ -5,7 +5,8 @@
 // not at all whenever the process dies. Files are hostile all the same: every length is checked
 // before memory is taken.
 //
-// One process a directory: a lock file is held while the store lives. Thread-safe.
+// One process a directory: a lock file is held while the store lives. Thread-safe. Errors that
+// every method has: UNAVAILABLE naming the path where the file system refuses.
 #ifndef PREFIXD_ENGINE_CLASSIFY_CLASS_SET_STORE_H_
 #define PREFIXD_ENGINE_CLASSIFY_CLASS_SET_STORE_H_
 
@@ -47,8 +48,8 @@ uint64_t MaxClassSetFileBytes(const ClassificationOptions& options);
 
 class ClassSetStore {
  public:
-  // Makes the directories. Errors: FAILED_PRECONDITION if another process holds the directory;
-  // those of the file system, naming the path. Requires: options.state_dir is not empty.
+  // Makes the directories. Errors: FAILED_PRECONDITION naming the lock file if another process
+  // holds it. Requires: options.state_dir is not empty.
   static absl::StatusOr<std::unique_ptr<ClassSetStore>> Open(const ClassificationOptions& options);
   ~ClassSetStore();
 
@@ -57,8 +58,8 @@ class ClassSetStore {
   absl::StatusOr<std::vector<StoredClassSet>> Load();
 
   // On disk when it returns. An existing file is replaced. Returns the file's size. Errors:
-  // INVALID_ARGUMENT for what ParseClassSet would refuse; those of the file system. After an error
-  // either file may be there, whole.
+  // INVALID_ARGUMENT for what ParseClassSet would refuse. After an error of the file system either
+  // file may be there, whole.
   absl::StatusOr<uint64_t> Save(const StoredClassSet& set);
   // Gone from disk when it returns. OK if there was none. Requires: IsClassSetId(id).
   absl::Status Remove(absl::string_view tenant, absl::string_view id);
