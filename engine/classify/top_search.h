@@ -4,6 +4,7 @@
 #ifndef PREFIXD_ENGINE_CLASSIFY_TOP_SEARCH_H_
 #define PREFIXD_ENGINE_CLASSIFY_TOP_SEARCH_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -13,6 +14,12 @@ struct TopSearch {
   int32_t k = 1;                 // How many are wanted; ties go to the lower index.
   std::vector<double> offsets;   // [candidates]; empty: all 0.
   std::vector<double> divisors;  // [candidates], each > 0; empty: all 1.
+
+  // The score of a candidate with this sum. The same expression wherever scores are compared.
+  double ScoreOf(size_t candidate, double sum) const {
+    return (sum - (offsets.empty() ? 0.0 : offsets[candidate])) /
+           (divisors.empty() ? 1.0 : divisors[candidate]);
+  }
 };
 
 }  // namespace prefixd

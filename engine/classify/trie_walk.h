@@ -16,7 +16,9 @@
 #include <memory>
 #include <vector>
 
+#include "absl/container/btree_set.h"
 #include "absl/types/span.h"
+#include "engine/classify/candidate_bounds.h"
 #include "engine/classify/token_trie.h"
 #include "engine/classify/top_search.h"
 
@@ -58,7 +60,8 @@ class TrieWalk {
   const Rows& Take(int32_t max_rows);
 
   // The log-probs of the children of `node` (the root, or one that was taken), in their order, each
-  // <= 0. For the root first; then once for every node that was taken, in any order.
+  // <= 0 (what rounding put above is taken as 0). For the root first; then once for every node that
+  // was taken, in any order. Of nodes that are scored already (Rewind) nothing changes.
   void SetChildLogprobs(int32_t node, absl::Span<const float> logprobs);
 
   // Whether every candidate is scored, or known not to be among the best.
@@ -73,7 +76,76 @@ class TrieWalk {
   int64_t num_taken() const;  // Rows so far; those fed again count again.
 
  private:
-  // To be filled in by the implementation.
+  // Which of two ready nodes goes first.
+  struct Ready {
+    double bound;
+    int32_t depth;
+    int32_t node;
+  };
+  struct BestFirst {
+    bool operator()(const Ready& a, const Ready& b) const {
+      return a.bound != b.bound ? a.bound > b.bound : a.node < b.node;
+    }
+  };
+  struct DeepestFirst {
+    bool operator()(const Ready& a, const Ready& b) const {
+      return a.depth != b.depth ? a.depth > b.depth : BestFirst()(a, b);
+    }
+  };
+
+  bool searching() const { return candidates_ != nullptr; }
+  size_t NumInOrder(int32_t max_rows) const;
+  void ReleaseBeforeNext();  // Slots of nodes that are no ancestors of the next in order.
+  void RewindOrder();
+
+  bool SlotsAreScarce() const { return num_slots_ < trie_->num_internal(); }
+  // The rows of the next batch of a search.
+  std::vector<int32_t> Choose(int32_t max_rows) const;
+  Ready ReadyOf(int32_t node) const;
+  void AddReady(int32_t node);
+  void RemoveReady(int32_t node);
+  void AddReadyChildren(int32_t node);  // Those whose subtrees are not done.
+  void CompleteChildren(int32_t node);  // Their sums, bounds and candidates, once they are known.
+  void FinishSubtree(int32_t node);     // And of ancestors that waited for it alone.
+  void Prune();
+  void RewindSearch();
+
+  void AppendRow(int32_t node);
+  void ReleaseSlot(int32_t node);
+  void ReleaseAllSlots();
+
+  const TokenTrie* const trie_;
+  const int32_t num_slots_;
+  const bool one_at_a_time_;
+
+  // By node.
+  std::vector<float> logprobs_;
+  std::vector<uint8_t> scored_;   // The log-probs of its children are known.
+  std::vector<uint8_t> pending_;  // Taken, and they are yet to come.
+  std::vector<int32_t> slots_;    // -1: none.
+
+  std::vector<int32_t> free_slots_;
+  std::vector<int32_t> taken_;  // Of the last batch.
+  int32_t num_pending_ = 0;
+  int64_t num_taken_ = 0;
+  Rows rows_;
+
+  // All candidates: the internal nodes in preorder, those from next_ on not yet taken, and those
+  // with slots.
+  std::vector<int32_t> order_;
+  size_t next_ = 0;
+  std::vector<int32_t> live_;
+
+  // The best only. By node: the sum of the log-probs from the root to it, and what the candidates
+  // below it can reach at most; how many internal children have subtrees that are not done.
+  std::unique_ptr<CandidateBounds> candidates_;
+  std::vector<double> sums_;
+  std::vector<double> bounds_;
+  std::vector<int32_t> open_children_;
+  std::vector<uint8_t> done_;
+  std::vector<uint8_t> keeps_slot_;  // It has internal children: others will need its keys.
+  absl::btree_set<Ready, BestFirst> best_first_;
+  absl::btree_set<Ready, DeepestFirst> deepest_first_;  // The same nodes; only if slots are scarce.
 };
 
 }  // namespace prefixd
