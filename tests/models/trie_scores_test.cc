@@ -139,6 +139,43 @@ TEST_P(TrieScores, KeepTheirBitsHoweverTheTreeIsCutAndLies) {
   EXPECT_EQ(by_token, case_.TreeByToken(names(), trie_, {.max_rows = 5, .slots_backwards = true}));
 }
 
+// Slots are handed on from node to node.
+TEST_P(TrieScores, KeepTheirBitsInFewSlots) {
+  const std::vector<float> by_token = case_.TreeByToken(names(), trie_, {});
+  for (const int32_t max_rows : {1, 2, 8, 32}) {
+    SCOPED_TRACE(max_rows);
+    for (const int32_t num_slots :
+         {TrieWalk::SlotsFor(trie_, 1), TrieWalk::SlotsFor(trie_, max_rows)}) {
+      TrieWalk walk(&trie_, {.num_slots = num_slots});
+      EXPECT_EQ(by_token, ByToken(trie_, names(), case_.scorer().Walk(trie_, max_rows, &walk)));
+      EXPECT_EQ(case_.scorer().num_rows(), trie_.num_internal());
+      EXPECT_LT(num_slots, trie_.num_internal());
+    }
+  }
+}
+
+// The best five by their means, without the others.
+TEST_P(TrieScores, OfTheBestAreFoundWithFewerRows) {
+  const std::vector<double> means = Means(names(), case_.TreeByToken(names(), trie_, {}));
+  TopSearch top{.k = 5};
+  for (const std::vector<int32_t>& name : names()) {
+    top.divisors.push_back(static_cast<double>(name.size()));
+  }
+  TrieWalk walk(&trie_, {.num_slots = TrieWalk::SlotsFor(trie_, 4), .top = &top});
+  const std::vector<double> found =
+      Means(names(), ByToken(trie_, names(), case_.scorer().Walk(trie_, 4, &walk)));
+  std::vector<size_t> order(means.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&means](size_t a, size_t b) { return means[a] > means[b]; });
+  for (size_t i = 0; i < 5; ++i) EXPECT_EQ(found[order[i]], means[order[i]]) << i;
+  for (size_t i = 5; i < order.size(); ++i) {
+    if (std::isnan(found[order[i]])) continue;
+    EXPECT_EQ(found[order[i]], means[order[i]]) << i;
+  }
+  EXPECT_LT(case_.scorer().num_rows(), trie_.num_internal());
+}
+
 // As the cached way of the original does, a row for every token: nothing is shared.
 TEST_P(TrieScores, KeepTheirBitsWhenNothingIsMerged) {
   const TokenTrie chains = TokenTrie::Build(names(), TokenTrie::Merge::kNothing);

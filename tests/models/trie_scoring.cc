@@ -8,13 +8,6 @@
 
 namespace prefixd::testing {
 
-// One call's nodes, in preorder, and their paths as in KvSegment.
-struct NameScorer::Rows {
-  std::vector<int32_t> nodes;
-  std::vector<int32_t> path_begins = {0};
-  std::vector<int32_t> path_slots;
-};
-
 NameScorer::NameScorer(LoadedModel* loaded, TestSequence context)
     : loaded_(loaded),
       context_(std::move(context)),
@@ -41,14 +34,15 @@ void NameScorer::Children(const TokenTrie& trie, absl::Span<const int32_t> nodes
   for (size_t i = 0; i < children.size(); ++i) logprobs->at(children[i]) = values[i];
 }
 
-void NameScorer::RunRows(const TokenTrie& trie, const Rows& rows, std::vector<float>* logprobs) {
+void NameScorer::RunRows(const TokenTrie& trie, const TrieWalk::Rows& rows,
+                         std::vector<float>* logprobs) {
   const int32_t count = static_cast<int32_t>(rows.nodes.size());
   std::vector<int32_t> ids, positions, slots, state_rows(count);
   for (int32_t i = 0; i < count; ++i) {
     const TokenTrie::Node& node = trie.node(rows.nodes[i]);
     ids.push_back(node.token);
     positions.push_back(context_rows_ + node.depth - 1);
-    slots.push_back(rows.path_slots[rows.path_begins[i + 1] - 1]);
+    slots.push_back(rows.slot(static_cast<size_t>(i)));
   }
   std::iota(state_rows.begin(), state_rows.end(), 0);
   std::vector<MediaRows> media;
@@ -90,7 +84,8 @@ std::vector<float> NameScorer::Tree(const TokenTrie& trie, const TreeWay& way) {
     if (trie.is_internal(i)) slot_of[i] = next++;
   }
   PREFIXD_CHECK(next <= static_cast<int32_t>(loaded_->LayerPages(context_, 0).size()) * kPageSlots);
-  Rows rows;
+  TrieWalk::Rows rows;
+  rows.path_begins = {0};
   for (int32_t i = 1; i < static_cast<int32_t>(slot_of.size()); ++i) {
     if (trie.is_internal(i)) {
       rows.nodes.push_back(i);
@@ -105,8 +100,29 @@ std::vector<float> NameScorer::Tree(const TokenTrie& trie, const TreeWay& way) {
     const bool last = i + 1 == static_cast<int32_t>(slot_of.size());
     if (static_cast<int32_t>(rows.nodes.size()) == way.max_rows || (last && !rows.nodes.empty())) {
       RunRows(trie, rows, &logprobs);
-      rows = Rows();
+      rows = {};
+      rows.path_begins = {0};
     }
+  }
+  return logprobs;
+}
+
+std::vector<float> NameScorer::Walk(const TokenTrie& trie, int32_t max_rows, TrieWalk* walk) {
+  std::vector<float> logprobs(trie.nodes().size(), std::numeric_limits<float>::quiet_NaN());
+  num_rows_ = 0;
+  const auto tell = [&trie, &logprobs, walk](int32_t node) {
+    std::vector<float> of_children;
+    for (const int32_t child : trie.ChildrenOf(node)) of_children.push_back(logprobs.at(child));
+    walk->SetChildLogprobs(node, of_children);
+  };
+  Children(trie, {0}, last_.view, &logprobs);
+  tell(0);
+  while (!walk->done()) {
+    TrieWalk::Rows rows = walk->Take(max_rows);
+    PREFIXD_CHECK(!rows.nodes.empty());
+    for (int32_t& slot : rows.path_slots) slot += context_rows_;
+    RunRows(trie, rows, &logprobs);
+    for (const int32_t node : rows.nodes) tell(node);
   }
   return logprobs;
 }

@@ -7,6 +7,7 @@
 
 #include "absl/types/span.h"
 #include "engine/classify/token_trie.h"
+#include "engine/classify/trie_walk.h"
 #include "tests/models/model_testing.h"
 
 namespace prefixd::testing {
@@ -27,7 +28,8 @@ class NameScorer {
 
   // Log-probs by node, NaN for the root. All nodes are kept in scratch slots of their own.
   std::vector<float> Tree(const TokenTrie& trie, const TreeWay& way = {});
-
+  // What `walk` of the trie chooses, until it is done; NaN also for what it left out.
+  std::vector<float> Walk(const TokenTrie& trie, int32_t max_rows, TrieWalk* walk);
 
   // Log-probs by token, all names in a row: each name's tokens behind the context's slots in a
   // plain segment; or each name with the whole context once more, without its slots.
@@ -38,10 +40,8 @@ class NameScorer {
   int64_t num_rows() const { return num_rows_; }
 
  private:
-  struct Rows;
-
-  // Runs `rows` and writes the log-probs of their children.
-  void RunRows(const TokenTrie& trie, const Rows& rows, std::vector<float>* logprobs);
+  // Runs nodes whose paths are in slots of the context's pages; writes their children's log-probs.
+  void RunRows(const TokenTrie& trie, const TrieWalk::Rows& rows, std::vector<float>* logprobs);
   void Children(const TokenTrie& trie, absl::Span<const int32_t> nodes, const Tensor& states,
                 std::vector<float>* logprobs);
 
