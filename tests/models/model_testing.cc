@@ -134,7 +134,7 @@ LoadedModel::LoadedModel(const std::string& directory, const std::string& backen
     : LoadedModel(directory, MakeBackend(backend, num_threads), pages_per_layer) {}
 
 LoadedModel::LoadedModel(const std::string& directory, std::unique_ptr<Backend> backend,
-                         int32_t pages_per_layer)
+                         int32_t pages_per_layer, std::optional<DType> kv_dtype)
     : pages_per_layer_(pages_per_layer), backend_(std::move(backend)) {
   auto files = ValueOrDie(OpenModelFiles(directory));
   const ModelLimits limits{.max_batch_rows = kMaxRows, .max_logit_rows = kMaxRows};
@@ -143,7 +143,7 @@ LoadedModel::LoadedModel(const std::string& directory, std::unique_ptr<Backend> 
       backend_->CreateKvPool({.num_pages = kMaxSequences * spec().num_layers * pages_per_layer_,
                               .num_kv_heads = spec().num_kv_heads,
                               .head_dim = spec().head_dim,
-                              .dtype = backend_->info().default_kv_dtype,
+                              .dtype = kv_dtype.value_or(backend_->info().default_kv_dtype),
                               .keeps_positions = spec().keeps_positions}));
   logits_ = ValueOrDie(backend_->NewTensor(kMaxRows, spec().vocab_size));
 }

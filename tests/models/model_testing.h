@@ -83,7 +83,8 @@ class LoadedModel {
   LoadedModel(const std::string& directory, const std::string& backend, int num_threads = 2,
               int32_t pages_per_layer = kPagesPerLayer);
   LoadedModel(const std::string& directory, std::unique_ptr<Backend> backend,
-              int32_t pages_per_layer = kPagesPerLayer);
+              int32_t pages_per_layer = kPagesPerLayer,
+              std::optional<DType> kv_dtype = std::nullopt);
 
   Model& model() { return *model_; }
   const ModelSpec& spec() const { return model_->spec(); }

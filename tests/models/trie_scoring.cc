@@ -35,30 +35,40 @@ void NameScorer::Children(const TokenTrie& trie, absl::Span<const int32_t> nodes
 }
 
 void NameScorer::RunRows(const TokenTrie& trie, const TrieWalk::Rows& rows,
-                         std::vector<float>* logprobs) {
+                         const TestSequence& company, std::vector<float>* logprobs) {
   const int32_t count = static_cast<int32_t>(rows.nodes.size());
-  std::vector<int32_t> ids, positions, slots, state_rows(count);
+  const int32_t begin = static_cast<int32_t>(company.ids.size());
+  std::vector<int32_t> ids = company.ids, positions(begin), company_slots(begin), slots;
+  std::iota(positions.begin(), positions.end(), 0);
+  std::iota(company_slots.begin(), company_slots.end(), 0);
   for (int32_t i = 0; i < count; ++i) {
     const TokenTrie::Node& node = trie.node(rows.nodes[i]);
     ids.push_back(node.token);
     positions.push_back(context_rows_ + node.depth - 1);
     slots.push_back(rows.slot(static_cast<size_t>(i)));
   }
-  std::iota(state_rows.begin(), state_rows.end(), 0);
+  std::vector<int32_t> state_rows(count);
+  std::iota(state_rows.begin(), state_rows.end(), begin);
   std::vector<MediaRows> media;
   if (!context_.media.empty()) {
-    media.push_back({.row_begin = 0, .count = count, .features = context_.media.back()});
+    media.push_back({.row_begin = begin, .count = count, .features = context_.media.back()});
   }
-  std::vector<std::vector<KvSegment>> segments;
+  std::vector<std::vector<KvSegment>> segments(loaded_->spec().num_layers);
   for (int layer = 0; layer < loaded_->spec().num_layers; ++layer) {
-    segments.push_back({{.row_begin = 0,
-                         .num_rows = count,
-                         .pages = loaded_->LayerPages(context_, layer),
-                         .write_slots = slots,
-                         .first_visible = context_rows_,
-                         .first_position = context_rows_,
-                         .path_begins = rows.path_begins,
-                         .path_slots = rows.path_slots}});
+    if (begin > 0) {
+      segments[layer].push_back({.num_rows = begin,
+                                 .pages = loaded_->LayerPages(company, layer),
+                                 .write_slots = company_slots,
+                                 .first_visible = 1});
+    }
+    segments[layer].push_back({.row_begin = begin,
+                               .num_rows = count,
+                               .pages = loaded_->LayerPages(context_, layer),
+                               .write_slots = slots,
+                               .first_visible = context_rows_,
+                               .first_position = context_rows_,
+                               .path_begins = rows.path_begins,
+                               .path_slots = rows.path_slots});
   }
   const std::vector<absl::Span<const KvSegment>> layers(segments.begin(), segments.end());
   const Tensor states = states_.view.Rows(0, count);
@@ -84,6 +94,8 @@ std::vector<float> NameScorer::Tree(const TokenTrie& trie, const TreeWay& way) {
     if (trie.is_internal(i)) slot_of[i] = next++;
   }
   PREFIXD_CHECK(next <= static_cast<int32_t>(loaded_->LayerPages(context_, 0).size()) * kPageSlots);
+  TestSequence company;
+  if (way.company > 0) company = loaded_->NewSequence(std::vector<int32_t>(way.company, 7));
   TrieWalk::Rows rows;
   rows.path_begins = {0};
   for (int32_t i = 1; i < static_cast<int32_t>(slot_of.size()); ++i) {
@@ -99,7 +111,7 @@ std::vector<float> NameScorer::Tree(const TokenTrie& trie, const TreeWay& way) {
     }
     const bool last = i + 1 == static_cast<int32_t>(slot_of.size());
     if (static_cast<int32_t>(rows.nodes.size()) == way.max_rows || (last && !rows.nodes.empty())) {
-      RunRows(trie, rows, &logprobs);
+      RunRows(trie, rows, company, &logprobs);
       rows = {};
       rows.path_begins = {0};
     }
@@ -121,7 +133,7 @@ std::vector<float> NameScorer::Walk(const TokenTrie& trie, int32_t max_rows, Tri
     TrieWalk::Rows rows = walk->Take(max_rows);
     PREFIXD_CHECK(!rows.nodes.empty());
     for (int32_t& slot : rows.path_slots) slot += context_rows_;
-    RunRows(trie, rows, &logprobs);
+    RunRows(trie, rows, {}, &logprobs);
     for (const int32_t node : rows.nodes) tell(node);
   }
   return logprobs;

@@ -18,6 +18,7 @@ using Names = std::vector<std::vector<int32_t>>;
 struct TreeWay {
   int32_t max_rows = LoadedModel::kMaxRows;  // Of a call; calls are in preorder.
   bool slots_backwards = false;              // The first node has the last scratch slot.
+  int32_t company = 0;                       // Rows of another sequence in front of each call.
 };
 
 class NameScorer {
@@ -41,7 +42,9 @@ class NameScorer {
 
  private:
   // Runs nodes whose paths are in slots of the context's pages; writes their children's log-probs.
-  void RunRows(const TokenTrie& trie, const TrieWalk::Rows& rows, std::vector<float>* logprobs);
+  // In front of them: the rows of `company`, a text.
+  void RunRows(const TokenTrie& trie, const TrieWalk::Rows& rows, const TestSequence& company,
+               std::vector<float>* logprobs);
   void Children(const TokenTrie& trie, absl::Span<const int32_t> nodes, const Tensor& states,
                 std::vector<float>* logprobs);
 
