@@ -20,8 +20,6 @@ namespace prefixd::testing {
 
 namespace {
 
-constexpr int kMaxRows = 320;
-
 template <typename T>
 T ValueOrDie(absl::StatusOr<T> value) {
   if (!value.ok()) fprintf(stderr, "%s\n", value.status().ToString().c_str());
@@ -131,30 +129,32 @@ std::string TemporaryDirectory::Read(const std::string& name) const {
   return ValueOrDie(ReadFile(absl::StrCat(path_, "/", name), 64 << 20));
 }
 
-LoadedModel::LoadedModel(const std::string& directory, const std::string& backend, int num_threads)
-    : LoadedModel(directory, MakeBackend(backend, num_threads)) {}
+LoadedModel::LoadedModel(const std::string& directory, const std::string& backend, int num_threads,
+                         int32_t pages_per_layer)
+    : LoadedModel(directory, MakeBackend(backend, num_threads), pages_per_layer) {}
 
-LoadedModel::LoadedModel(const std::string& directory, std::unique_ptr<Backend> backend)
-    : backend_(std::move(backend)) {
+LoadedModel::LoadedModel(const std::string& directory, std::unique_ptr<Backend> backend,
+                         int32_t pages_per_layer, std::optional<DType> kv_dtype)
+    : pages_per_layer_(pages_per_layer), backend_(std::move(backend)) {
   auto files = ValueOrDie(OpenModelFiles(directory));
   const ModelLimits limits{.max_batch_rows = kMaxRows, .max_logit_rows = kMaxRows};
   model_ = ValueOrDie(files->Load(backend_.get(), limits, {}));
   pool_ = ValueOrDie(
-      backend_->CreateKvPool({.num_pages = kMaxSequences * spec().num_layers * kPagesPerLayer,
+      backend_->CreateKvPool({.num_pages = kMaxSequences * spec().num_layers * pages_per_layer_,
                               .num_kv_heads = spec().num_kv_heads,
                               .head_dim = spec().head_dim,
-                              .dtype = backend_->info().default_kv_dtype,
+                              .dtype = kv_dtype.value_or(backend_->info().default_kv_dtype),
                               .keeps_positions = spec().keeps_positions}));
   logits_ = ValueOrDie(backend_->NewTensor(kMaxRows, spec().vocab_size));
 }
 
 TestSequence LoadedModel::NewSequence(absl::Span<const int32_t> ids, const Tensor* features) {
   if (features != nullptr) return NewImageSequence(ids, {*features});
-  PREFIXD_CHECK(static_cast<int32_t>(ids.size()) <= kPagesPerLayer * kPageSlots);
+  PREFIXD_CHECK(static_cast<int32_t>(ids.size()) <= pages_per_layer_ * kPageSlots);
   TestSequence sequence{.ids = {ids.begin(), ids.end()}};
   // Page i of a sequence lies at i * num_sequences + its index, from the end of the pool backwards.
   const int32_t num_pages = pool_->shape().num_pages;
-  for (int32_t i = 0; i < spec().num_layers * kPagesPerLayer; ++i) {
+  for (int32_t i = 0; i < spec().num_layers * pages_per_layer_; ++i) {
     sequence.pages.push_back(num_pages - 1 - (i * kMaxSequences + num_sequences_ % kMaxSequences));
   }
   ++num_sequences_;
@@ -205,7 +205,7 @@ OwnedTensor LoadedModel::Encode(absl::Span<const float> pixels) {
 }
 
 std::vector<float> LoadedModel::Step(absl::Span<TestSequence* const> sequences,
-                                     absl::Span<const int32_t> num_rows) {
+                                     absl::Span<const int32_t> num_rows, const Tensor* states) {
   std::vector<int32_t> ids, positions;
   std::vector<FeatureRows> features;
   std::vector<MediaRows> media;
@@ -236,10 +236,9 @@ std::vector<float> LoadedModel::Step(absl::Span<TestSequence* const> sequences,
   for (int layer = 0; layer < spec().num_layers; ++layer) {
     int32_t row = 0;
     for (size_t s = 0; s < sequences.size(); ++s) {
-      const auto pages = absl::MakeConstSpan(sequences[s]->pages);
       segments[layer].push_back({.row_begin = row,
                                  .num_rows = num_rows[s],
-                                 .pages = pages.subspan(layer * kPagesPerLayer, kPagesPerLayer),
+                                 .pages = LayerPages(*sequences[s], layer),
                                  .write_slots = slots[s],
                                  .first_visible = sequences[s]->computed + 1,
                                  .visible_prefix = sequences[s]->visible_prefix,
@@ -251,12 +250,15 @@ std::vector<float> LoadedModel::Step(absl::Span<TestSequence* const> sequences,
   std::vector<int32_t> logit_rows(ids.size());
   std::iota(logit_rows.begin(), logit_rows.end(), 0);
   const Tensor logits = logits_.view.Rows(0, static_cast<int64_t>(ids.size()));
-  CheckOk(model_->Forward({.token_ids = ids,
-                           .positions = positions,
-                           .features = features,
-                           .media = media,
-                           .logit_rows = logit_rows},
-                          {.pool = pool_.get(), .layers = layers}, logits));
+  CheckOk(
+      model_->Forward({.token_ids = ids,
+                       .positions = positions,
+                       .features = features,
+                       .media = media,
+                       .logit_rows = logit_rows,
+                       .state_rows = states == nullptr ? absl::Span<const int32_t>() : logit_rows,
+                       .states = states == nullptr ? Tensor() : *states},
+                      {.pool = pool_.get(), .layers = layers}, logits));
   std::vector<float> host(ids.size() * spec().vocab_size);
   CheckOk(backend_->Download(logits, absl::MakeSpan(host)));
   for (size_t s = 0; s < sequences.size(); ++s) sequences[s]->computed += num_rows[s];

@@ -75,12 +75,24 @@ struct TestSequence {
 
 class LoadedModel {
  public:
-  LoadedModel(const std::string& directory, const std::string& backend, int num_threads = 2);
-  LoadedModel(const std::string& directory, std::unique_ptr<Backend> backend);
+  // Pages that a sequence has in every layer.
+  static constexpr int32_t kPagesPerLayer = 20;
+  // The rows of one step at most.
+  static constexpr int kMaxRows = 320;
+
+  LoadedModel(const std::string& directory, const std::string& backend, int num_threads = 2,
+              int32_t pages_per_layer = kPagesPerLayer);
+  LoadedModel(const std::string& directory, std::unique_ptr<Backend> backend,
+              int32_t pages_per_layer = kPagesPerLayer,
+              std::optional<DType> kv_dtype = std::nullopt);
 
   Model& model() { return *model_; }
   const ModelSpec& spec() const { return model_->spec(); }
   Backend& backend() { return *backend_; }
+  KvPool* pool() { return pool_.get(); }
+  absl::Span<const int32_t> LayerPages(const TestSequence& sequence, int layer) const {
+    return absl::MakeConstSpan(sequence.pages).subspan(layer * pages_per_layer_, pages_per_layer_);
+  }
 
   // The placeholder run in `ids`, if any, takes `features`. Only the last six sequences are alive.
   TestSequence NewSequence(absl::Span<const int32_t> ids, const Tensor* features = nullptr);
@@ -91,9 +103,9 @@ class LoadedModel {
   OwnedTensor Encode(absl::Span<const float> pixels);
 
   // Computes `num_rows[i]` further rows of every sequence in one step and returns the logits of all
-  // of them, row by row, in batch order.
+  // of them, row by row, in batch order. `states`: where their final states go, if anywhere.
   std::vector<float> Step(absl::Span<TestSequence* const> sequences,
-                          absl::Span<const int32_t> num_rows);
+                          absl::Span<const int32_t> num_rows, const Tensor* states = nullptr);
   // All rows in one step.
   std::vector<float> Run(TestSequence* sequence);
 
@@ -102,9 +114,9 @@ class LoadedModel {
   void AddMedia(const TestSequence& sequence, int32_t end, int32_t row_begin,
                 std::vector<MediaRows>* rows) const;
 
-  static constexpr int32_t kPagesPerLayer = 20;
   static constexpr int32_t kMaxSequences = 6;
 
+  const int32_t pages_per_layer_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<KvPool> pool_;
