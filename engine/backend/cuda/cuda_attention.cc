@@ -12,6 +12,24 @@
 namespace prefixd::cuda {
 namespace {
 
+// What the contract says of a tree; num_slots: of its pages.
+void CheckTree(const KvSegment& segment, int64_t num_slots) {
+  const auto begins = segment.path_begins;
+  PREFIXD_CHECK(static_cast<int64_t>(begins.size()) == int64_t{segment.num_rows} + 1);
+  PREFIXD_CHECK(segment.visible_prefix == 0 && segment.sums == nullptr);
+  PREFIXD_CHECK(begins.front() >= 0);
+  PREFIXD_CHECK(begins.back() <= static_cast<int64_t>(segment.path_slots.size()));
+  PREFIXD_CHECK(segment.first_visible <= num_slots);
+  for (int32_t i = 0; i < segment.num_rows; ++i) {
+    PREFIXD_CHECK(begins[i] < begins[i + 1] && VisibleTo(segment, i) <= num_slots);
+    PREFIXD_CHECK(segment.path_slots[begins[i + 1] - 1] == segment.write_slots[i]);
+  }
+  for (int32_t i = begins.front(); i < begins.back(); ++i) {
+    const int32_t slot = segment.path_slots[i];
+    PREFIXD_CHECK(slot >= segment.first_visible && slot < num_slots);
+  }
+}
+
 // Rows inside the batch, and pages for all that rows see and write.
 void CheckSegments(absl::Span<const KvSegment> segments, int64_t num_rows,
                    const KvPoolShape& shape) {
@@ -22,9 +40,13 @@ void CheckSegments(absl::Span<const KvSegment> segments, int64_t num_rows,
     for (const int32_t page : segment.pages) PREFIXD_CHECK(page >= 0 && page < shape.num_pages);
     const int64_t num_slots = static_cast<int64_t>(segment.pages.size()) * kPageSlots;
     PREFIXD_CHECK(segment.visible_prefix >= 0);
-    const int64_t visible = segment.num_rows == 0 ? 0 : LastVisible(segment);
-    PREFIXD_CHECK(visible <= num_slots);
     for (const int32_t slot : segment.write_slots) PREFIXD_CHECK(slot >= 0 && slot < num_slots);
+    if (segment.is_tree()) {
+      CheckTree(segment, num_slots);
+      continue;
+    }
+    const int64_t visible = segment.num_rows == 0 ? 0 : VisibleTo(segment, segment.num_rows - 1);
+    PREFIXD_CHECK(visible <= num_slots);
     if (segment.sums == nullptr) continue;
     PREFIXD_CHECK(segment.sums->rows == 1 && segment.sums->dtype == DType::kF32);
     PREFIXD_CHECK(segment.sums->cols >= visible);
@@ -169,6 +191,7 @@ absl::Status CudaBackend::RunSplits(const AttentionCall& call, const AttentionPl
     split.kernel = matrix ? SplitKernel::kMatrix : SplitKernel::kPlain;
   }
   split.rows.max_visible = run.max_visible;
+  if (!run.tree) split.rows.context = nullptr;
   for (int32_t begin = 0; begin < run.num_rows; begin += piece) {
     const int32_t row = run.row_begin + begin;
     const int32_t count = std::min(piece, run.num_rows - begin);
@@ -179,6 +202,10 @@ absl::Status CudaBackend::RunSplits(const AttentionCall& call, const AttentionPl
     split.rows.sequence = segments.rows.sequence + row;
     split.rows.visible = segments.rows.visible + row;
     split.rows.position = segments.rows.position + row;
+    if (run.tree) {
+      split.rows.context = segments.rows.context + row;
+      split.rows.path_begin = segments.rows.path_begin + row;
+    }
     split.lse = call.lse == nullptr ? nullptr : call.lse + int64_t{row} * call.num_heads;
     if (piece == run.num_rows && (run.grouped || segments.always_grouped)) {
       split.groups = {.shared = segments.groups.shared + row,
