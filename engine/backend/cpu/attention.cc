@@ -6,6 +6,7 @@
 
 #include "absl/types/span.h"
 #include "base/status_macros.h"
+#include "engine/backend/cpu/attention_path.h"
 
 namespace prefixd::cpu {
 namespace {
@@ -39,6 +40,7 @@ struct Attention::ThreadScratch {
   float* row_positions;  // With ALiBi.
   States states;
   States block;
+  PathPages path;  // With rows of a tree.
 };
 
 void Attention::Begin(const AttentionCall& call) {
@@ -46,6 +48,7 @@ void Attention::Begin(const AttentionCall& call) {
   group_ = call.num_heads / call.num_kv_heads;
   query_stride_ = (call.layout.head_dim + 1) / 2 * 2;
   rows_.clear();
+  has_paths_ = false;
   sums_.Begin(call);
 }
 
@@ -145,8 +148,10 @@ void Attention::MakeItems(bool alone) {
 
 int64_t Attention::ThreadFloats() const {
   const int64_t n = max_vectors_;
-  return RoundUp16(n * query_stride_) + n * kBlockSlots + 3 * RoundUp16(n) +
-         2 * StateFloats(n, call_.layout.value_stride);
+  const int64_t floats = RoundUp16(n * query_stride_) + n * kBlockSlots + 3 * RoundUp16(n) +
+                         2 * StateFloats(n, call_.layout.value_stride);
+  if (!has_paths_) return floats;
+  return floats + kBlockPages * call_.layout.head_bytes() / int64_t{sizeof(float)} + kBlockSlots;
 }
 
 absl::Status Attention::Reserve() {
@@ -176,6 +181,11 @@ Attention::ThreadScratch Attention::ScratchOf(int thread) const {
   float* first = s.row_positions + 2 * RoundUp16(n);
   s.states = StatesAt(first, max_vectors_);
   s.block = StatesAt(first + states, max_vectors_);
+  if (has_paths_) {
+    s.path.positions = first + 2 * states;
+    s.path.keys = reinterpret_cast<std::byte*>(s.path.positions + kBlockSlots);
+    s.path.values = s.path.keys + kBlockPages * call_.layout.key_bytes;
+  }
   return s;
 }
 
@@ -228,6 +238,12 @@ bool Attention::SelectStrip(const AttentionPlan::Strip& strip, int kv_head, int 
   const int32_t* ids = member.rows.page_ids;
   for (int page = page_begin; page < page_end; ++page) {
     const int index = block * kBlockPages + page;
+    if (member.rows.path != nullptr && index >= member.rows.context_pages()) {
+      heads->keys[page] = scratch.path.keys + page * call_.layout.key_bytes;
+      heads->values[page] = scratch.path.values + page * call_.layout.value_bytes;
+      heads->positions[page] = scratch.path.positions + page * kPageRows;
+      continue;
+    }
     const int64_t id = ids == nullptr ? index : ids[index];
     heads->keys[page] = call_.page(id) + call_.head_bytes * kv_head;
     heads->values[page] = heads->keys[page] + call_.layout.key_bytes;
@@ -242,6 +258,25 @@ bool Attention::SelectStrip(const AttentionPlan::Strip& strip, int kv_head, int 
   a->page_begin = page_begin;
   a->page_end = page_end;
   return true;
+}
+
+// Fills those of the strip's pages of the block that SelectStrip took from scratch: keys and, with
+// ALiBi, positions.
+void Attention::GatherKeys(const AttentionPlan::Strip& strip, int kv_head, int block,
+                           const PathPages& to) const {
+  ForEachPathPage(plan_.members[strip.member_begin].rows, strip, block, [&](const PathPage& page) {
+    CopyPathKeys(call_, page, kv_head, to.keys + page.of_block * call_.layout.key_bytes);
+    if (call_.alibi_slopes == nullptr) return;
+    CopyPathPositions(call_, page, to.positions + page.of_block * kPageRows);
+  });
+}
+
+// The same of their values.
+void Attention::GatherValues(const AttentionPlan::Strip& strip, int kv_head, int block,
+                             const PathPages& to) const {
+  ForEachPathPage(plan_.members[strip.member_begin].rows, strip, block, [&](const PathPage& page) {
+    CopyPathValues(call_, page, kv_head, to.values + page.of_block * call_.layout.value_bytes);
+  });
 }
 
 void Attention::SelectVectors(int first, int last, const ThreadScratch& scratch, const States& out,
@@ -288,20 +323,26 @@ void Attention::ComputeBlock(const Tile& tile, int kv_head, int block, const Thr
   };
   if (strips.size() == 1) {
     if (!select(strips[0])) return;
+    GatherKeys(strips[0], kv_head, block, scratch.path);
     ComputeScores(a);
     a.scale = call_.softmax_scale();
     kernels_->attention_softmax(a);
+    GatherValues(strips[0], kv_head, block, scratch.path);
     kernels_->attention_values(a);
     return;
   }
   for (const AttentionPlan::Strip& strip : strips) {
-    if (select(strip)) ComputeScores(a);
+    if (!select(strip)) continue;
+    GatherKeys(strip, kv_head, block, scratch.path);
+    ComputeScores(a);
   }
   SelectVectors(0, tile.num_vectors, scratch, out, &a);
   a.scale = call_.softmax_scale();
   kernels_->attention_softmax(a);
   for (const AttentionPlan::Strip& strip : strips) {
-    if (select(strip)) kernels_->attention_values(a);
+    if (!select(strip)) continue;
+    GatherValues(strip, kv_head, block, scratch.path);
+    kernels_->attention_values(a);
   }
 }
 

@@ -5,6 +5,9 @@
 // cut into blocks, so that all threads have some; the blocks' states are merged afterwards, in the
 // same order and with the same formula.
 //
+// Rows of trees pass over the whole pages of their context together; what is left of the context
+// and the slots of their path are gathered into pages of scratch just before they are used.
+//
 // ALiBi (arXiv:2108.12409): slope * (slot position - row position) is added to the scaled scores of
 // a block, in float32 and with one rounding, before its softmax.
 //
@@ -37,7 +40,10 @@ class Attention {
 
   // One call: Begin, AddRows or AddRowsWithSums for every sequence, Run.
   void Begin(const AttentionCall& call);
-  void AddRows(const AttentionRows& rows) { rows_.push_back(rows); }
+  void AddRows(const AttentionRows& rows) {
+    rows_.push_back(rows);
+    has_paths_ |= rows.path != nullptr;
+  }
   // Also adds the probabilities of rows first_summed_row and later to `sums`; see AttentionSums.
   // Requires: visible_step 1, and page ids.
   void AddRowsWithSums(AttentionRows rows, int first_summed_row, float* sums);
@@ -66,6 +72,12 @@ class Attention {
     const std::byte* values[kBlockPages];
     const float* positions[kBlockPages];  // With ALiBi.
   };
+  // The pages of a block that are gathered: [kBlockPages][bytes of one] each.
+  struct PathPages {
+    std::byte* keys = nullptr;
+    std::byte* values = nullptr;
+    float* positions = nullptr;
+  };
   struct ThreadScratch;
 
   absl::Status Attend();
@@ -84,6 +96,10 @@ class Attention {
   bool SelectStrip(const AttentionPlan::Strip& strip, int kv_head, int block,
                    const ThreadScratch& scratch, const States& out, PageHeads* heads,
                    AttentionBlock* a) const;
+  void GatherKeys(const AttentionPlan::Strip& strip, int kv_head, int block,
+                  const PathPages& to) const;
+  void GatherValues(const AttentionPlan::Strip& strip, int kv_head, int block,
+                    const PathPages& to) const;
   void SelectVectors(int first, int last, const ThreadScratch& scratch, const States& out,
                      AttentionBlock* a) const;
   void ComputeBlock(const Tile& tile, int kv_head, int block, const ThreadScratch& scratch,
@@ -100,6 +116,7 @@ class Attention {
   int group_ = 1;         // Query heads per kv head.
   int query_stride_ = 0;  // Of packed queries.
   std::vector<AttentionRows> rows_;
+  bool has_paths_ = false;  // Some are of a tree.
   AttentionPlan plan_;
   int max_vectors_ = 0;      // Of a tile.
   int64_t part_floats_ = 0;  // Of all states of parts.

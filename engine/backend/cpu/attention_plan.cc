@@ -4,8 +4,6 @@
 #include <cstddef>
 #include <cstring>
 
-#include "engine/backend/cpu/kernels.h"
-
 namespace prefixd::cpu {
 namespace {
 
@@ -16,7 +14,7 @@ using Member = AttentionPlan::Member;
 using Tile = AttentionPlan::Tile;
 
 Entry EntryOf(const AttentionRows& rows) {
-  const int full = rows.page_ids == nullptr ? 0 : rows.visible(0) / kPageRows;
+  const int full = rows.page_ids == nullptr ? 0 : rows.context_pages();
   return {.rows = &rows, .first_page = full > 0 ? rows.page_ids[0] : -1, .full_pages = full};
 }
 
@@ -25,8 +23,9 @@ Entry EntryOf(const AttentionRows& rows) {
 bool Before(const Entry& a, const Entry& b) {
   if (a.first_page != b.first_page) return a.first_page < b.first_page;
   const int both = std::min(a.full_pages, b.full_pages);
+  const bool equal = both == 0 || a.rows->page_ids == b.rows->page_ids;  // Rows of one tree.
   const int order =
-      both == 0 ? 0 : std::memcmp(a.rows->page_ids, b.rows->page_ids, both * sizeof(int32_t));
+      equal ? 0 : std::memcmp(a.rows->page_ids, b.rows->page_ids, both * sizeof(int32_t));
   if (order != 0) return order < 0;
   if (a.full_pages != b.full_pages) return a.full_pages < b.full_pages;
   return a.rows < b.rows;

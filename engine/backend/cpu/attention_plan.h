@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "engine/backend/cpu/kernels.h"
 
 namespace prefixd::cpu {
 
@@ -31,10 +32,16 @@ struct AttentionRows {
   int first_position = 0;             // Row i's is first_position + i; for ALiBi.
   const int32_t* page_ids = nullptr;  // Null: page i has id i, and nothing is shared.
   int sums = -1;                      // Which rows of AttentionSums these are, or are part of.
+  // Of a tree (KvSegment::path_slots), one row: slots from `context` on are not those of the pages
+  // but path[0], path[1], ... Null: no tree. Requires page ids.
+  const int32_t* path = nullptr;
+  int context = 0;
 
   // Never less than that of the row before.
   int visible(int i) const { return std::max(first_visible + i * visible_step, visible_prefix); }
   int last_visible() const { return visible(num_rows - 1); }
+  // Whole pages that the row sees as they are.
+  int context_pages() const { return (path == nullptr ? visible(0) : context) / kPageRows; }
 };
 
 // A row gives vectors_per_row query vectors to each of num_kv_heads; the plan is of one kv head.

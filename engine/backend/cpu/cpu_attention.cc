@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "engine/backend/check_tree.h"
 #include "engine/backend/cpu/attention.h"
 #include "engine/backend/cpu/cpu_backend_impl.h"
 #include "engine/backend/cpu/kv_pool.h"
@@ -18,11 +19,15 @@ constexpr int32_t kMostPositions = 1 << 24;  // Exact in f32, as the pool keeps 
 void CheckSegment(const KvSegment& segment, int64_t batch_rows, const KvPoolShape& shape) {
   PREFIXD_CHECK(segment.row_begin >= 0 && segment.num_rows >= 0);
   PREFIXD_CHECK(int64_t{segment.row_begin} + segment.num_rows <= batch_rows);
-  if (shape.keeps_positions) {
-    PREFIXD_CHECK(segment.first_position >= 0 &&
-                  int64_t{segment.first_position} + segment.num_rows <= kMostPositions);
-  }
   for (const int32_t page : segment.pages) PREFIXD_CHECK(page >= 0 && page < shape.num_pages);
+  if (segment.is_tree()) CheckTree(segment);
+  if (!shape.keeps_positions) return;
+  PREFIXD_CHECK(segment.first_position >= 0);
+  int64_t last_row = segment.num_rows - 1;  // As positions go.
+  for (int32_t i = 0; i < segment.num_rows && segment.is_tree(); ++i) {
+    last_row = std::max<int64_t>(last_row, segment.path_length(i) - 1);
+  }
+  PREFIXD_CHECK(segment.first_position + last_row < kMostPositions);
 }
 
 }  // namespace
@@ -62,7 +67,7 @@ absl::Status CpuBackend::WriteKv(const Tensor& qkv, const Tensor* angles, int nu
     const int32_t slot = segment->write_slots[i];
     const int32_t page = segment->pages[slot / kPageSlots];
     if (pages.shape().keeps_positions) {
-      pages.positions(page)[slot % kPageSlots] = static_cast<float>(segment->first_position + i);
+      pages.positions(page)[slot % kPageSlots] = static_cast<float>(segment->position(i));
     }
     std::byte* head = pages.head(page, 0);
     for (int kv = 0; kv < num_kv_heads; ++kv, head += pages.layout().head_bytes()) {
@@ -70,6 +75,19 @@ absl::Status CpuBackend::WriteKv(const Tensor& qkv, const Tensor* angles, int nu
     }
   });
   return absl::OkStatus();
+}
+
+// Every row is a sequence of its own: the context, which all have in common, and its path.
+void CpuBackend::AddTree(const KvSegment& segment) {
+  for (int32_t i = 0; i < segment.num_rows; ++i) {
+    attention_.AddRows({.row_begin = segment.row_begin + i,
+                        .num_rows = 1,
+                        .first_visible = segment.first_visible + segment.path_length(i),
+                        .first_position = segment.position(i),
+                        .page_ids = segment.pages.data(),
+                        .path = segment.path_slots.data() + segment.path_begins[i],
+                        .context = segment.first_visible});
+  }
 }
 
 absl::Status CpuBackend::PagedAttention(const Tensor& q, const KvPool& pool, int num_heads,
@@ -101,6 +119,10 @@ absl::Status CpuBackend::PagedAttention(const Tensor& q, const KvPool& pool, int
                     .positions_offset = pages.positions_offset()});
   for (const KvSegment& segment : segments) {
     CheckSegment(segment, q.rows, shape);
+    if (segment.is_tree()) {
+      AddTree(segment);
+      continue;
+    }
     const int64_t last_visible = std::max<int64_t>(
         int64_t{segment.first_visible} + segment.num_rows - 1, segment.visible_prefix);
     PREFIXD_CHECK(segment.first_visible >= 1 && segment.visible_prefix >= 0);

@@ -74,6 +74,8 @@ class CpuBackend final : public Backend {
   // Calls body(row) for every row, on all threads if the work (in elements) is worth it.
   void ForRows(int64_t rows, int64_t elements_per_row, absl::FunctionRef<void(int64_t)> body);
 
+  void AddTree(const KvSegment& segment);
+
   // Attention to keys and values that lie in rows of matrices, not in pages: they are copied into
   // pages of scratch, the heads' apart, whose ids go from matrix to matrix.
   struct DenseKv {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -13,7 +14,9 @@
 #include "base/check.h"
 #include "base/checked_math.h"
 #include "base/status_macros.h"
+#include "engine/backend/check_tree.h"
 #include "engine/backend/ref/ref_attention.h"
+#include "engine/backend/ref/ref_head.h"
 #include "engine/backend/ref/ref_storage.h"
 #include "engine/tensor/quantized.h"
 
@@ -61,9 +64,25 @@ void CheckSegment(const KvSegment& segment, int64_t batch_rows) {
   PREFIXD_CHECK(int64_t{segment.row_begin} + segment.num_rows <= batch_rows);
   PREFIXD_CHECK(static_cast<int64_t>(segment.write_slots.size()) == segment.num_rows);
   const int64_t num_slots = static_cast<int64_t>(segment.pages.size()) * kPageSlots;
+  for (const int32_t slot : segment.write_slots) PREFIXD_CHECK(slot >= 0 && slot < num_slots);
+  if (segment.is_tree()) return CheckTree(segment);
   PREFIXD_CHECK(int64_t{segment.first_visible} + segment.num_rows - 1 <= num_slots);
   PREFIXD_CHECK(segment.visible_prefix >= 0 && segment.visible_prefix <= num_slots);
-  for (const int32_t slot : segment.write_slots) PREFIXD_CHECK(slot >= 0 && slot < num_slots);
+}
+
+// The slots that a row sees, in the order in which they count.
+std::vector<int32_t> SeenSlots(const KvSegment& segment, int32_t row) {
+  const int32_t first = segment.is_tree()
+                            ? segment.first_visible
+                            : std::max(segment.first_visible + row, segment.visible_prefix);
+  std::vector<int32_t> slots(static_cast<size_t>(first));
+  std::iota(slots.begin(), slots.end(), 0);
+  if (segment.is_tree()) {
+    const auto path =
+        segment.path_slots.subspan(segment.path_begins[row], segment.path_length(row));
+    slots.insert(slots.end(), path.begin(), path.end());
+  }
+  return slots;
 }
 
 class RefBackend final : public Backend {
@@ -184,6 +203,19 @@ class RefBackend final : public Backend {
     return absl::OkStatus();
   }
 
+  absl::Status HeadLogprobs(const Tensor& x, const Matrix& weight, absl::Span<const int32_t> rows,
+                            absl::Span<const int32_t> columns, absl::Span<float> y) override {
+    PREFIXD_CHECK(x.cols == weight.cols() && rows.size() == columns.size() &&
+                  rows.size() == y.size());
+    for (size_t begin = 0, end = 0; begin < rows.size(); begin = end) {
+      while (end < rows.size() && rows[end] == rows[begin]) ++end;
+      PREFIXD_CHECK(begin == 0 || rows[begin - 1] < rows[begin]);
+      ref::HeadLogprobsOfRow(RowOf(x, rows[begin]), static_cast<const RefMatrix&>(weight),
+                             columns.subspan(begin, end - begin), y.subspan(begin, end - begin));
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status RmsNorm(const Tensor& x, const Tensor& weight, const RmsNormOptions& options,
                        const Tensor& y) override {
     PREFIXD_CHECK(x.cols == weight.cols && x.cols == y.cols && x.rows == y.rows);
@@ -285,7 +317,7 @@ class RefBackend final : public Backend {
         }
         const int32_t page = segment.pages[segment.write_slots[i] / kPageSlots];
         const int32_t slot = segment.write_slots[i] % kPageSlots;
-        pages->set_position(page, slot, segment.first_position + i);
+        pages->set_position(page, slot, segment.position(i));
         for (int h = 0; h < kv_heads; ++h) {
           std::copy_n(row + (num_heads + h) * dim, dim, pages->at(page, RefKvPool::kKey, h, slot));
           std::copy_n(row + (num_heads + kv_heads + h) * dim, dim,
@@ -308,9 +340,10 @@ class RefBackend final : public Backend {
                   (pool.shape().keeps_positions && options.alibi_slopes->cols == num_heads));
     for (const KvSegment& segment : segments) {
       CheckSegment(segment, q.rows);
+      std::vector<int32_t> slots;  // That the row sees.
       const auto part = [&](RefKvPool::Part which, int head) {
-        return [&pages, &segment, which, head](int slot) {
-          return pages.at(segment.pages[slot / kPageSlots], which, head, slot % kPageSlots);
+        return [&pages, &segment, &slots, which, head](int j) {
+          return pages.at(segment.pages[slots[j] / kPageSlots], which, head, slots[j] % kPageSlots);
         };
       };
       const int32_t last_visible =
@@ -320,22 +353,23 @@ class RefBackend final : public Backend {
                      segment.first_summed_row >= 0));
       for (int32_t i = 0; i < segment.num_rows; ++i) {
         const int64_t t = segment.row_begin + i;
-        const int32_t visible = std::max(segment.first_visible + i, segment.visible_prefix);
-        std::vector<double> probabilities(static_cast<size_t>(visible));  // Of all heads.
+        slots = SeenSlots(segment, i);
+        std::vector<double> probabilities(slots.size());  // Of all heads.
         for (int h = 0; h < num_heads; ++h) {
-          const auto bias = [&](int slot) {
+          const auto bias = [&](int j) {
             if (options.alibi_slopes == nullptr) return 0.0;
-            const int32_t page = segment.pages[slot / kPageSlots];
+            const int32_t page = segment.pages[slots[j] / kPageSlots];
             const int32_t distance =
-                pages.position(page, slot % kPageSlots) - (segment.first_position + i);
+                pages.position(page, slots[j] % kPageSlots) - segment.position(i);
             return RowOf(*options.alibi_slopes, 0)[h] * distance;
           };
-          AttendOne({RowOf(q, t) + h * dim, static_cast<size_t>(dim)}, visible, options.scale,
-                    part(RefKvPool::kKey, h / group), part(RefKvPool::kValue, h / group), bias,
-                    RowOf(y, t) + h * dim, probabilities.data());
+          AttendOne({RowOf(q, t) + h * dim, static_cast<size_t>(dim)},
+                    static_cast<int>(slots.size()), options.scale, part(RefKvPool::kKey, h / group),
+                    part(RefKvPool::kValue, h / group), bias, RowOf(y, t) + h * dim,
+                    probabilities.data());
         }
         if (segment.sums == nullptr || i < segment.first_summed_row) continue;
-        for (int32_t s = 0; s < visible; ++s) {
+        for (size_t s = 0; s < slots.size(); ++s) {
           RowOf(*segment.sums, 0)[s] += probabilities[s] / num_heads;
         }
       }
