@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "engine/backend/check_tree.h"
 #include "engine/backend/cuda/cuda_backend_impl.h"
 #include "engine/backend/cuda/kernels/column_sums.h"
 #include "engine/backend/cuda/kernels/kv_ops.h"
@@ -11,24 +12,6 @@
 
 namespace prefixd::cuda {
 namespace {
-
-// What the contract says of a tree; num_slots: of its pages.
-void CheckTree(const KvSegment& segment, int64_t num_slots) {
-  const auto begins = segment.path_begins;
-  PREFIXD_CHECK(static_cast<int64_t>(begins.size()) == int64_t{segment.num_rows} + 1);
-  PREFIXD_CHECK(segment.visible_prefix == 0 && segment.sums == nullptr);
-  PREFIXD_CHECK(begins.front() >= 0);
-  PREFIXD_CHECK(begins.back() <= static_cast<int64_t>(segment.path_slots.size()));
-  PREFIXD_CHECK(segment.first_visible <= num_slots);
-  for (int32_t i = 0; i < segment.num_rows; ++i) {
-    PREFIXD_CHECK(begins[i] < begins[i + 1] && VisibleTo(segment, i) <= num_slots);
-    PREFIXD_CHECK(segment.path_slots[begins[i + 1] - 1] == segment.write_slots[i]);
-  }
-  for (int32_t i = begins.front(); i < begins.back(); ++i) {
-    const int32_t slot = segment.path_slots[i];
-    PREFIXD_CHECK(slot >= segment.first_visible && slot < num_slots);
-  }
-}
 
 // Rows inside the batch, and pages for all that rows see and write.
 void CheckSegments(absl::Span<const KvSegment> segments, int64_t num_rows,
@@ -42,7 +25,7 @@ void CheckSegments(absl::Span<const KvSegment> segments, int64_t num_rows,
     PREFIXD_CHECK(segment.visible_prefix >= 0);
     for (const int32_t slot : segment.write_slots) PREFIXD_CHECK(slot >= 0 && slot < num_slots);
     if (segment.is_tree()) {
-      CheckTree(segment, num_slots);
+      CheckTree(segment);
       continue;
     }
     const int64_t visible = segment.num_rows == 0 ? 0 : VisibleTo(segment, segment.num_rows - 1);
