@@ -28,17 +28,16 @@ struct SegmentRows {
   std::vector<std::vector<int32_t>> paths;  // Of a tree, by row.
 };
 
-// A pass of segments; its page s of layer l is page 7 l + 3 s + 1 of the pool, of one sequence.
+// A pass of segments, all in the same pages.
 struct Pass {
   explicit Pass(std::vector<SegmentRows> segments) : rows(std::move(segments)) {
     tiny.layers.resize(kTinyLayers);
     for (int layer = 0; layer < kTinyLayers; ++layer) {
-      for (int32_t page = 0; page < 9; ++page) {
-        pages[layer].push_back((7 * layer + 3 * page + 1) % kPages);
+      for (int32_t page = 0; page < 19; ++page) {
+        pages[layer].push_back(20 * layer + 7 * page % 19);  // In some order.
       }
     }
     for (SegmentRows& r : rows) {
-      const int32_t count = static_cast<int32_t>(r.tokens.size());
       std::vector<int32_t>& begins = path_begins.emplace_back();
       std::vector<int32_t>& slots = path_slots.emplace_back();
       for (const std::vector<int32_t>& path : r.paths) {
@@ -88,8 +87,8 @@ std::vector<int32_t> Prompt(int32_t length) {
 }
 
 // The logits of the pass's rows.
-std::vector<std::vector<float>> Run(TinyDecoder* decoder, const std::vector<SegmentRows>& segments,
-                                    bool announce) {
+std::vector<std::vector<float>> RunPass(TinyDecoder* decoder,
+                                        const std::vector<SegmentRows>& segments, bool announce) {
   const Pass pass(segments);
   EXPECT_EQ(decoder->Run(pass.tiny, announce), absl::OkStatus());
   const std::vector<float> all = decoder->Logits(pass.tiny).value();
@@ -114,17 +113,18 @@ TEST_F(CudaTreeTest, NodesHaveTheBitsOfSequences) {
     for (const bool announce : {true, false}) {
       const auto backend = CreateTinyBackend(dtype, /*deterministic=*/true, true).value();
       const auto decoder = TinyDecoder::Create(backend.get(), kPages).value();
-      Run(decoder.get(), {Sequence(Prompt(kContext), 0)}, announce);
-      const auto roots = Run(decoder.get(), {node({5, 6}, {{120}, {40}})}, announce);
-      const auto children = Run(decoder.get(), {node({7, 8}, {{120, 39}, {120, 100}})}, announce);
-      const auto mixed = Run(decoder.get(),
-                             {Sequence(Prompt(kContext), 0), node({9}, {{120, 39, 90}}),
-                              node({10}, {{40, 38}}), Sequence({11}, kContext)},
-                             announce);
+      RunPass(decoder.get(), {Sequence(Prompt(kContext), 0)}, announce);
+      const auto roots = RunPass(decoder.get(), {node({5, 6}, {{120}, {40}})}, announce);
+      const auto children =
+          RunPass(decoder.get(), {node({7, 8}, {{120, 39}, {120, 100}})}, announce);
+      const auto mixed = RunPass(decoder.get(),
+                                 {Sequence(Prompt(kContext), 0), node({9}, {{120, 39, 90}}),
+                                  node({10}, {{40, 38}}), Sequence({11}, kContext)},
+                                 announce);
       const auto expect = [&](const std::vector<float>& actual, std::vector<int32_t> path) {
         std::vector<int32_t> tokens = Prompt(kContext);
         tokens.insert(tokens.end(), path.begin(), path.end());
-        EXPECT_EQ(Run(decoder.get(), {Sequence(tokens, 0)}, announce).back(), actual);
+        EXPECT_EQ(RunPass(decoder.get(), {Sequence(tokens, 0)}, announce).back(), actual);
       };
       expect(roots[0], {5});
       expect(roots[1], {6});
@@ -147,21 +147,20 @@ TEST_F(CudaTreeTest, ManyNodesGoInSeveralRuns) {
                                                 .split_bytes = 40000})
                            .value();
   const auto decoder = TinyDecoder::Create(backend.get(), kPages).value();
-  Run(decoder.get(), {Sequence(Prompt(kContext), 0)}, true);
+  RunPass(decoder.get(), {Sequence(Prompt(kContext), 0)}, true);
   SegmentRows nodes = {.first_visible = kContext, .first_position = kContext};
-  for (int32_t i = 0; i < 100; ++i) {
+  for (int32_t i = 0; i < 270; ++i) {
     nodes.tokens.push_back(i % kTinyVocabulary);
     nodes.slots.push_back(kContext + 1 + i);
     nodes.paths.push_back({kContext + 1 + i});
   }
-  // All rows thrice.
-  const auto all = Run(decoder.get(), {nodes, nodes, nodes}, true);
-  for (int32_t i = 0; i < 300; ++i) {
-    EXPECT_EQ(all[i], all[i % 100 % kTinyVocabulary]) << "row " << i;
+  const auto all = RunPass(decoder.get(), {nodes}, true);
+  for (int32_t i = 0; i < 270; ++i) {
+    EXPECT_EQ(all[i], all[i % kTinyVocabulary]) << "row " << i;
   }
   std::vector<int32_t> tokens = Prompt(kContext);
   tokens.push_back(1);
-  EXPECT_EQ(Run(decoder.get(), {Sequence(tokens, 0)}, true).back(), all[1]);
+  EXPECT_EQ(RunPass(decoder.get(), {Sequence(tokens, 0)}, true).back(), all[1]);
 }
 
 TEST_F(CudaTreeTest, HeadLogprobsAreThoseOfItsLogits) {
