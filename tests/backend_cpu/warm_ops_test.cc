@@ -132,7 +132,8 @@ TEST_F(WarmOps, AllocateNothing) {
   };
   const auto steps = [&] {
     return step(prefill) && step(decode) && step(with_sums(prefill)) && step(with_sums(decode)) &&
-           attend_shared() && other_ops() && tree_step() && backend_->GatherSlots(gathers, pool.get()).ok();
+           attend_shared() && other_ops() && tree_step() &&
+           backend_->GatherSlots(gathers, pool.get()).ok();
   };
   ASSERT_TRUE(steps());
   const int64_t before = allocations.load();
