@@ -100,7 +100,7 @@ class Results {
     for (const std::string& file : files) {
       file_columns_ = std::max(file_columns_, Columns(OneLine(file, layout_.utf8)));
     }
-    file_columns_ = std::min(file_columns_, layout_.columns / 2);
+    file_columns_ = std::min(file_columns_, MaxFileColumns(layout_));
   }
 
   void Begin() const {

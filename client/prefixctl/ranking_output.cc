@@ -157,11 +157,18 @@ std::string RankingTable(const v1::ClassifyResponse& response, const Layout& lay
   return out;
 }
 
+int MaxFileColumns(const Layout& layout) {
+  if (layout.columns == 0) return 0;
+  // What a name of four columns and its weight take.
+  constexpr int kBestColumns = kGap + kMinNameColumns + 1 + 7;
+  return std::max(1, std::min(layout.columns / 2, layout.columns - kBestColumns));
+}
+
 std::string RankingLine(absl::string_view file, const v1::ClassifyResponse& response,
                         int file_columns, const Layout& layout) {
   ScreenLine line = NewLine(layout);
   std::string shown = OneLine(file, layout.utf8);
-  if (layout.columns > 0) shown = FitTail(shown, std::max(1, layout.columns / 2), layout.utf8);
+  if (layout.columns > 0) shown = FitTail(shown, MaxFileColumns(layout), layout.utf8);
   const int columns = Columns(shown);
   line.Piece(shown, columns).Glyphs(" ", std::max(0, file_columns - columns));
   for (int i = 0; i < response.top_size(); ++i) {

@@ -25,6 +25,9 @@ Layout LayoutOf(const Terminal& terminal);
 // longest) and score. The bar takes the room that is left and gives way to names.
 std::string RankingTable(const v1::ClassifyResponse& response, const Layout& layout);
 
+// The most columns that a file's name takes of a line; 0: as many as it likes.
+int MaxFileColumns(const Layout& layout);
+
 // One line: the file, the best name and its probability, then the names after it as far as there is
 // room. Without probabilities: scores. `file_columns`: what the file's name is filled up to.
 std::string RankingLine(absl::string_view file, const v1::ClassifyResponse& response,
