@@ -43,11 +43,11 @@ struct ClassifyBatchOptions {
 };
 
 // Drives `stream` (of `context`) to its end; both callbacks run on this thread. A request whose
-// images the server lacks is sent again with their bytes; `on_result` sees one request. One that is
-// larger than a message may be has INVALID_ARGUMENT, REQUEST_TOO_LARGE as its result.
-// Returns OK also if `on_result` ended it.
-// Errors: the status of the stream, whose last requests then have no result; DATA_LOSS for a server
-// that breaks the order or leaves requests without an answer.
+// images the server lacks is sent again with their bytes; `on_result` sees one request, the limit
+// of the stream counts two. One that is larger than a message may be has INVALID_ARGUMENT,
+// REQUEST_TOO_LARGE as its result. Returns OK also if `on_result` ended it. Errors: the status of
+// the stream, whose last requests then have no result; DATA_LOSS for a server that breaks the order
+// or leaves requests without an answer.
 absl::Status ClassifyOver(ClassifyBatchStream* stream, grpc::ClientContext* context,
                           const ClassifyBatchOptions& options, const NextClassification& next,
                           const OnClassified& on_result);

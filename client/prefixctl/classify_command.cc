@@ -5,9 +5,11 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/error.h"
 #include "base/status_macros.h"
 #include "client/prefixctl/ask.h"
 #include "client/prefixctl/class_prompt.h"
@@ -143,9 +145,12 @@ class Results {
       PrintLine(FileErrorJsonLine(file, status));
       return;
     }
-    const Explanation explanation = Explain(status, session_.options.server);
-    session_.messages.Error(
-        OneLine(absl::StrCat(file, ": ", explanation.message), session_.terminal.utf8), "");
+    std::string message = Explain(status, session_.options.server).message;
+    // The client's own errors name the file.
+    if (!absl::StartsWith(message, absl::StrCat("image ", file))) {
+      message = absl::StrCat(file, ": ", message);
+    }
+    session_.messages.Error(OneLine(message, session_.terminal.utf8), "");
   }
 
   const Session& session_;
@@ -157,22 +162,35 @@ class Results {
   int exit_code_ = kExitOk;
 };
 
+// Whether every request of the command would end like this.
+bool ConcernsAll(const absl::Status& status) {
+  const std::string reason = GetErrorDetail(status).value_or(ErrorDetail{}).reason;
+  return reason == "CLASS_SET_NOT_FOUND" || reason == "MODEL_NOT_FOUND" ||
+         reason == "PARAMETER_OUT_OF_RANGE";
+}
+
 int ClassifyMany(Session* session, const v1::ClassifyRequest& request,
                  const std::vector<std::string>& files) {
   const absl::Time start = absl::Now();
   Results results(session, files);
   results.Begin();
   size_t next = 0;
-  const absl::Status status = session->client->ClassifyBatch(
+  absl::Status refusal;
+  absl::Status status = session->client->ClassifyBatch(
       [&]() -> std::optional<absl::StatusOr<v1::ClassifyRequest>> {
         if (next == files.size()) return std::nullopt;
         return WithPicture(request, files[next++]);
       },
       [&](int64_t index, const absl::StatusOr<v1::ClassifyResponse>& result) {
+        if (ConcernsAll(result.status())) {
+          refusal = result.status();
+          return false;
+        }
         results.Show(files[static_cast<size_t>(index)], result);
         return true;
       },
       Timeout(*session));
+  if (status.ok()) status = refusal;
   if (!status.ok()) return Fail(session, status);
   return results.End(absl::Now() - start);
 }

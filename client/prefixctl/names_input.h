@@ -22,8 +22,9 @@ std::vector<std::string> NamesOfLines(absl::string_view text);
 // Errors: INVALID_ARGUMENT, of fewer than two names too; those of ReadFile.
 absl::StatusOr<std::vector<std::string>> ReadNames(const Classification& classification);
 
-// The most pictures of one command: what a stream of the server takes.
-inline constexpr size_t kMaxPictures = 100'000;
+// The most pictures of one command: a stream of the server takes twice as many requests, and each
+// picture may have to be sent again.
+inline constexpr size_t kMaxPictures = 50'000;
 
 // `words` with those that are patterns (of `*`, `?` or `[`) and no files replaced by the files that
 // match, in order (glob(3)). Errors: INVALID_ARGUMENT if none matches, or above kMaxPictures.

@@ -80,12 +80,12 @@ TEST_F(NamesInputTest, LimitsThePictures) {
   std::vector<std::string> more = most;
   more.push_back("x");
   EXPECT_EQ(ExpandPatterns(more).status(),
-            absl::InvalidArgumentError("there are more than 100000 pictures"));
+            absl::InvalidArgumentError("there are more than 50000 pictures"));
   Write("a.jpg", "x");
   more.back() = path_ + "/*";
   EXPECT_EQ(ExpandPatterns(more).status(),
             absl::InvalidArgumentError(
-                absl::StrCat(path_, "/* and the rest are 100001 pictures, the limit is 100000")));
+                absl::StrCat(path_, "/* and the rest are 50001 pictures, the limit is 50000")));
 }
 
 TEST_F(NamesInputTest, ReadsDemonstrationsBesideTheirFile) {
