@@ -61,6 +61,15 @@ const RandomModelShape kManyKvHeads = {.name = "many-kv-heads",
                                        .vocab_size = 320,
                                        .max_positions = 4096};
 
+// A vocabulary that is far larger than the rest.
+RandomModelShape WideVocabulary() {
+  RandomModelShape shape = kTinyText;
+  shape.name = "wide-vocabulary";
+  shape.vocab_size = 150000;
+  shape.tie_word_embeddings = true;
+  return shape;
+}
+
 RandomModelShape WithVision(RandomModelShape shape, std::string name, RandomVisionShape vision) {
   shape.name = std::move(name);
   shape.vision = vision;
@@ -216,6 +225,7 @@ const std::vector<RandomModelShape>& RandomModelShapes() {
                     .image_size = 336,
                     .patch_size = 14}),
         kManyKvHeads,
+        WideVocabulary(),
         kTinyText,
         WithVision(kTinyText, "tiny-llava",
                    {.hidden_size = 32,

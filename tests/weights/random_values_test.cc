@@ -44,6 +44,7 @@ TEST(RandomModel, NamesTheShapesThatExist) {
   const absl::Status status = WriteRandomModel({.shape = "7b"}, directory.path());
   EXPECT_EQ(status.message(),
             "there is no shape \"7b\"; known: 135m, llava-135m, llava-7b-profile, many-kv-heads, "
+            "wide-vocabulary, "
             "tiny-llama, tiny-llava, tiny-llava-wide-heads, tiny-paligemma, tiny-openflamingo, "
             "gpt2-124m, tiny-gpt2, tiny-mpt, tiny-neox");
 }
