@@ -5,8 +5,11 @@
 #include <grpcpp/support/server_interceptor.h>
 
 #include "absl/strings/strip.h"
+#include "base/error.h"
+#include "engine/error_reasons.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "server/grpc_status.h"
 
 namespace prefixd {
 namespace {
@@ -22,14 +25,29 @@ std::string ReasonOf(const grpc::Status& status) {
   return "";
 }
 
+// gRPC answers UNIMPLEMENTED without a word where a message cannot be parsed.
+grpc::Status Unparsable() {
+  return ToGrpcError(MakeError(absl::StatusCode::kInvalidArgument, reason::kInputInvalid,
+                               "the message cannot be parsed; are all its texts UTF-8?"),
+                     "")
+      .status;
+}
+
 class CallCounter final : public grpc::experimental::Interceptor {
  public:
-  CallCounter(CallCounts* counts, const char* method)
-      : counts_(*counts), method_(method == nullptr ? "" : method) {}
+  CallCounter(CallCounts* counts, const grpc::experimental::ServerRpcInfo& info)
+      : counts_(*counts),
+        method_(info.method() == nullptr ? "" : info.method()),
+        one_message_(info.type() == grpc::experimental::ServerRpcInfo::Type::UNARY ||
+                     info.type() == grpc::experimental::ServerRpcInfo::Type::SERVER_STREAMING) {}
 
   void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
     using grpc::experimental::InterceptionHookPoints;
+    if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_MESSAGE)) {
+      unparsable_ = one_message_ && methods->GetRecvMessage() == nullptr;
+    }
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
+      if (unparsable_) methods->ModifySendStatus(Unparsable());
       counts_.Add(absl::StripPrefix(method_, "/"), methods->GetSendStatus());
     }
     methods->Proceed();
@@ -38,6 +56,8 @@ class CallCounter final : public grpc::experimental::Interceptor {
  private:
   CallCounts& counts_;
   const absl::string_view method_;  // Of the registered service, which outlives the call.
+  const bool one_message_;          // The client sends exactly one.
+  bool unparsable_ = false;
 };
 
 class CallCounterFactory final : public grpc::experimental::ServerInterceptorFactoryInterface {
@@ -45,7 +65,7 @@ class CallCounterFactory final : public grpc::experimental::ServerInterceptorFac
   explicit CallCounterFactory(CallCounts* counts) : counts_(counts) {}
   grpc::experimental::Interceptor* CreateServerInterceptor(
       grpc::experimental::ServerRpcInfo* info) override {
-    return new CallCounter(counts_, info->method());
+    return new CallCounter(counts_, *info);
   }
 
  private:

@@ -1,5 +1,7 @@
 // Counts how calls end: by method and code, and by reason for those that failed. One interceptor
-// sees every call of every service, so no service counts by itself. Thread-safe.
+// sees every call of every service, so no service counts by itself. It also sees what no service
+// does: a call whose message cannot be parsed ends with INVALID_ARGUMENT, INPUT_INVALID (in a
+// stream from the client gRPC tells such a message from none in no way). Thread-safe.
 #ifndef PREFIXD_SERVER_CALL_COUNTS_H_
 #define PREFIXD_SERVER_CALL_COUNTS_H_
 

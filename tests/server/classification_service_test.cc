@@ -2,6 +2,7 @@
 #include <thread>
 
 #include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
@@ -402,6 +403,31 @@ TEST_F(ClassificationServiceTest, ACancelledCreateEndsBeforeTheEngineAnswers) {
   EXPECT_EQ(call.Wait().error_code(), grpc::StatusCode::CANCELLED);
   EXPECT_TRUE(WaitNoCalls());
   answer();  // Reaches nobody.
+}
+
+// A text that is not UTF-8, as no client library of protobuf sends it.
+TEST_F(ClassificationServiceTest, RefusesBytesThatAreNoMessage) {
+  std::string bytes;
+  for (const std::string& name : {std::string("cat"), std::string("\xff\xfe")}) {
+    bytes += absl::StrCat("\x0a", std::string(1, static_cast<char>(name.size())), name);
+  }
+  bytes = absl::StrCat("\x42", std::string(1, static_cast<char>(bytes.size())), bytes);
+  grpc::GenericStub stub(server_.channel);
+  grpc::CompletionQueue queue;
+  grpc::ClientContext context;
+  const grpc::Slice slice(bytes);
+  const auto call = stub.PrepareUnaryCall(&context, "/prefixd.v1.ClassificationService/Classify",
+                                          grpc::ByteBuffer(&slice, 1), &queue);
+  call->StartCall();
+  grpc::ByteBuffer response;
+  grpc::Status status;
+  call->Finish(&response, &status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  EXPECT_TRUE(queue.Next(&tag, &ok));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << status.error_message();
+  EXPECT_EQ(Reason(status), "INPUT_INVALID");
+  EXPECT_EQ(classifier_.num_classified(), 0u);
 }
 
 // --- Tenants ----------------------------------------------------------------------------------

@@ -164,6 +164,30 @@ TEST(Metrics, ShowRetentionByScopeAndLayer) {
   }
 }
 
+TEST(Metrics, ShowScoring) {
+  RunningServer server;
+  server.engine.EditStats([](EngineStats* stats) {
+    stats->scoring = {.requests = 1,
+                      .candidates = 2,
+                      .computed_rows = 3,
+                      .saved_rows = 4,
+                      .pruned_nodes = 5,
+                      .passes = 6,
+                      .context_hits = 7,
+                      .class_sets = 8};
+  });
+  const Families families = Scrape(server.context);
+  const std::pair<const char*, double> rows[] = {
+      {"scoring_contexts_total", 1},      {"scoring_candidates_total", 2},
+      {"scoring_computed_rows_total", 3}, {"scoring_saved_rows_total", 4},
+      {"scoring_pruned_nodes_total", 5},  {"scoring_passes_total", 6},
+      {"scoring_context_hits_total", 7},  {"class_sets", 8},
+  };
+  for (const auto& [name, value] : rows) {
+    EXPECT_EQ(Value(families, absl::StrCat("prefixd_", name)), value) << name;
+  }
+}
+
 TEST(Metrics, ShowNoLayerBeforeTheFirstSelection) {
   RunningServer server;
   server.engine.EditStats([](EngineStats* stats) { stats->retention.kept_tokens = {0, 0}; });

@@ -105,7 +105,8 @@ TEST(OptionValue, ReadsChoicesAndBooleans) {
   ServerOptions options;
   ASSERT_TRUE(SetOne("kv-dtype", "bf16", &options).ok());
   EXPECT_EQ(options.engine.kv_dtype, "bf16");
-  EXPECT_EQ(Message(SetOne("kv-dtype", "int3", &options)), "`int3` is none of auto, f32, bf16, f16");
+  EXPECT_EQ(Message(SetOne("kv-dtype", "int3", &options)),
+            "`int3` is none of auto, f32, bf16, f16");
   ASSERT_TRUE(SetOne("reflection", "false", &options).ok());
   EXPECT_FALSE(options.reflection);
   EXPECT_EQ(Message(SetOne("reflection", "yes", &options)), "`yes` is neither true nor false");
@@ -185,6 +186,22 @@ TEST(OptionTable, HasRetentionAndItsGuard) {
   EXPECT_EQ(engine.guard_budget_step, 0.05);
   EXPECT_EQ(Message(ResolveOptions({{"retention", "on"}}, Environment({})).status()),
             "--retention: `on` is none of off, exact, shared");
+}
+
+TEST(OptionTable, HasClassification) {
+  const auto resolved = ResolveOptions({{"state-dir", "/s"},
+                                        {"max-class-names", "100"},
+                                        {"max-class-sets", "0"},
+                                        {"scoring-workspace", "2MiB"}},
+                                       Environment({}));
+  ASSERT_TRUE(resolved.ok()) << resolved.status();
+  const ClassificationOptions& classification = resolved->options.engine.classification;
+  EXPECT_EQ(classification.state_dir, "/s");
+  EXPECT_EQ(classification.max_names, 100);
+  EXPECT_EQ(classification.max_sets, 0);
+  EXPECT_EQ(classification.scoring_workspace, 2u << 20);
+  EXPECT_EQ(Message(ResolveOptions({{"max-class-names", "1"}}, Environment({})).status()),
+            "--max-class-names: `1` is outside the range [2, 100000]");
 }
 
 TEST(OptionTable, EveryDefaultReadsBackAsItself) {
@@ -409,7 +426,7 @@ TEST(ConfigReference, IsThePageInDocs) {
 TEST(ConfigReference, StartUpLinesFitTheLog) {
   const auto resolved = ResolveOptions({}, Environment({}));
   const std::vector<std::string> lines = DescribeOptions(*resolved);
-  ASSERT_EQ(lines.size(), 8u);  // One for each group.
+  ASSERT_EQ(lines.size(), 9u);  // One for each group.
   EXPECT_THAT(lines[0], HasSubstr("listen=127.0.0.1:50051(default)"));
   for (const std::string& line : lines) EXPECT_LT(line.size(), 1000u);
 }
