@@ -56,9 +56,13 @@ HOT = [
     Hot(r"SplitVector<\w+, \d+, 2, false>", 96, ("v4",)),
     Hot(r"SplitVector<\w+, \d+, 4, false>", 128, ("v4",)),
     Hot(r"SplitVector<\w+, \d+, 8, false>", 255, ("v4",)),
-    Hot(r"SplitMatrix<\w+, 64, (true|false)>", 168, TILE),
-    Hot(r"SplitMatrix<\w+, 128, (true|false)>", 255, TILE),
-    Hot(r"SplitMatrix<\w+, 256, false>", 255, TILE),
+    Hot(r"SplitMatrix<\w+, 64, (true|false), false>", 168, TILE),
+    Hot(r"SplitMatrix<\w+, 128, (true|false), false>", 255, TILE),
+    Hot(r"SplitMatrix<\w+, 256, false, false>", 255, TILE),
+    # The same for the rows of trees.
+    Hot(r"SplitMatrix<\w+, 64, (true|false), true>", 168, TILE),
+    Hot(r"SplitMatrix<\w+, 128, (true|false), true>", 255, TILE),
+    Hot(r"SplitMatrix<\w+, 256, false, true>", 255, TILE),
     Hot(r"SplitMerge<\w+>", 64),
     # Attention of prefill and of images, and its column sums.
     Hot(r"TileAttentionKernel<\w+, (64|80), (true|false)>", 168, TILE),
@@ -73,7 +77,7 @@ HOT = [
     Hot(r"WriteKvKernel<true, \w+, \w+>", 64, ("v4",)),
     Hot(r"(CopyRows|Embed|GatherCopy|MovePages)Kernel<uint4>", 64, ("v4",)),
     # 1,024 threads a row: more than 64 registers do not start.
-    Hot(r"(DrawTokens|GatherLogprobs)Kernel", 64),
+    Hot(r"(DrawTokens|GatherLogprobs|HeadTile)Kernel", 64),
 ]
 
 

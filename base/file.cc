@@ -14,6 +14,9 @@
 namespace prefixd {
 namespace {
 
+// Between the name of a file and the id of the process that writes it.
+constexpr char kTemporaryMark[] = ".tmp.";
+
 absl::Status ErrnoError(absl::string_view what, const std::string& path) {
   const int error = errno;
   const std::string message = absl::StrCat(path, ": ", what, ": ", std::strerror(error));
@@ -23,6 +26,9 @@ absl::Status ErrnoError(absl::string_view what, const std::string& path) {
     case EACCES:
     case EPERM:
       return absl::PermissionDeniedError(message);
+    case ENOSPC:
+    case EDQUOT:
+      return absl::ResourceExhaustedError(message);
     default:
       return absl::InvalidArgumentError(message);
   }
@@ -125,7 +131,7 @@ absl::StatusOr<std::string> ReadSecretFile(const std::string& path, size_t max_b
 bool FileExists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
 absl::Status WriteFileAtomically(const std::string& path, absl::Span<const uint8_t> bytes) {
-  const std::string temporary = absl::StrCat(path, ".tmp.", ::getpid());
+  const std::string temporary = absl::StrCat(path, kTemporaryMark, ::getpid());
   const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0) return ErrnoError("cannot create", temporary);
   size_t done = 0;
@@ -143,6 +149,23 @@ absl::Status WriteFileAtomically(const std::string& path, absl::Span<const uint8
     status = ErrnoError("cannot rename to", path);
   }
   if (!status.ok()) ::unlink(temporary.c_str());
+  return status;
+}
+
+bool IsTemporaryOfAtomicWrite(absl::string_view name) {
+  const size_t mark = name.rfind(kTemporaryMark);
+  if (mark == absl::string_view::npos) return false;
+  const absl::string_view process = name.substr(mark + sizeof(kTemporaryMark) - 1);
+  return !process.empty() && process.find_first_not_of("0123456789") == absl::string_view::npos;
+}
+
+absl::Status SyncDirectory(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return ErrnoError("cannot open", path);
+  // EINVAL: a file system whose directories cannot be synced.
+  const bool ok = ::fsync(fd) == 0 || errno == EINVAL;
+  const absl::Status status = ok ? absl::OkStatus() : ErrnoError("cannot sync", path);
+  ::close(fd);
   return status;
 }
 

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
 namespace prefixd {
@@ -53,6 +54,12 @@ bool FileExists(const std::string& path);
 
 // Writes `bytes` to a temporary file beside `path`, syncs it and renames it over `path`.
 absl::Status WriteFileAtomically(const std::string& path, absl::Span<const uint8_t> bytes);
+
+// Whether a file is a temporary one of WriteFileAtomically, by its name alone.
+bool IsTemporaryOfAtomicWrite(absl::string_view name);
+
+// What was created, renamed and removed in the directory is on disk when it returns.
+absl::Status SyncDirectory(const std::string& path);
 
 }  // namespace prefixd
 

@@ -2,7 +2,7 @@
 // Plain text; the numbers are medians of alternating repetitions, each compared with the probe of
 // its own repetition. Weights are streamed from a set larger than the caches.
 //
-//   op_bench [--level avx512] [--threads 2] [--repetitions 5] [--only linear|blocks|attention]
+//   op_bench [--level avx512] [--threads 2] [--repetitions 5] [--only linear|blocks|attention|tree]
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -17,6 +17,7 @@
 #include "bench/block_products.h"
 #include "bench/probes.h"
 #include "bench/random_operands.h"
+#include "bench/tree_ops.h"
 #include "engine/backend/cpu/cpu_backend.h"
 #include "engine/backend/cpu/level.h"
 
@@ -267,7 +268,8 @@ int Main(int argc, char** argv) {
   app.add_option("--threads", options.num_threads, "0: one per usable CPU")
       ->check(CLI::Range(0, 256));
   app.add_option("--repetitions", options.repetitions)->check(CLI::Range(1, 1000));
-  app.add_option("--only", options.only)->check(CLI::IsMember({"linear", "blocks", "attention"}));
+  app.add_option("--only", options.only)
+      ->check(CLI::IsMember({"linear", "blocks", "attention", "tree"}));
   CLI11_PARSE(app, argc, argv);
   auto backend = CreateCpuBackend({.cpu_level = options.level, .num_threads = options.num_threads});
   if (!backend.ok()) {
@@ -297,6 +299,9 @@ int Main(int argc, char** argv) {
   }
   if (options.only.empty() || options.only == "blocks") {
     BenchBlockProducts(backend->get(), options.repetitions);
+  }
+  if (options.only.empty() || options.only == "tree") {
+    BenchTreeOps(backend->get(), options.repetitions);
   }
   return 0;
 }

@@ -24,6 +24,14 @@ using ContentKey = Sha256Digest;
 // [num_layers][tokens]. Shared, because a prefix keeps them for all who begin with it.
 using ScoreSums = std::shared_ptr<const std::vector<float>>;
 
+// What the rows of a column yielded beside their KV, for whoever scores tokens instead of drawing
+// them: the log-prob of each of its tokens behind what is before it, and what its last row hands to
+// the output head.
+struct ColumnYield {
+  std::vector<float> logprobs;  // [kSlotsPerPage]; NaN where there is none. Empty: not known.
+  std::vector<float> last_state;
+};
+
 // The rows of one image. Equal ids mean equal pixels, dimensions and preprocessing.
 struct MediaRun {
   int32_t row_begin = 0;

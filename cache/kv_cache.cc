@@ -94,6 +94,7 @@ PrefixIndex::Match KvCache::Extend(TokenView tokens, absl::Span<const ContentKey
   if (columns == Columns::kScored && !PREFIXD_PLANTED(kHitBeyondScores)) {
     index_->CutToScores(before, &match);
   }
+  if (columns == Columns::kYielded) index_->CutToYields(before, &match);
   PREFIXD_CHECK(match.num_columns >= before);
   chain_.clear();
   const PrefixIndex::Node* node = match.pin.node();

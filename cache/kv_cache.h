@@ -87,7 +87,8 @@ class KvCache {
   // most `max_tokens` tokens in all. Requires: it shares, and all its pages are shared columns.
   // What follows the columns and matches in part is returned in the match, not adopted.
   // kScored: only up to the last column whose scores are known, and nothing in part.
-  enum class Columns { kAny, kScored };
+  // kYielded: only up to the last column whose rows' log-probs are known, and nothing in part.
+  enum class Columns { kAny, kScored, kYielded };
   PrefixIndex::Match Extend(TokenView tokens, absl::Span<const ContentKey> keys, int32_t max_tokens,
                             Columns columns, KvSequence* sequence);
 
@@ -137,6 +138,29 @@ class KvCache {
   void StoreWholePrefix(const ContentKey& key, const SnapshotSpec& spec, KvSequence* sequence);
   // Lets an empty sequence start from a snapshot. Returns false if there is none.
   bool StartFromSnapshot(const ContentKey& key, const SnapshotSpec& spec, KvSequence* sequence);
+
+  // --- Ends of contexts (docs/classification.md) ----------------------------------------------
+
+  // Keeps where a context ends, for whoever scores tokens behind an equal one: the KV of the rows
+  // that are in no column of the index, under `key`, and the state of its last row. A context that
+  // ends with a column keeps the state there. `sequence` holds spec.tokens and nothing else; its
+  // full columns are published, if it shares. Its next token copies the last page.
+  // Without effect if the end is kept already. Requires: not compressed; no fork was made.
+  void StoreContextEnd(const ContentKey& key, const SnapshotSpec& spec, std::vector<float> state,
+                       KvSequence* sequence);
+  // Lets an empty sequence hold all tokens of a context whose end is kept; its next token copies
+  // the last page. Returns the state of the last row; null, and `sequence` as it was, if the end or
+  // a column before it is not there. columns: whether the index has those; keys: of theirs.
+  const std::vector<float>* StartFromContextEnd(const ContentKey& key, const SnapshotSpec& spec,
+                                                bool columns, absl::Span<const ContentKey> keys,
+                                                KvSequence* sequence);
+
+  // What rows of its shared columns yielded, by column from `first` on; null where not known.
+  std::vector<std::shared_ptr<const ColumnYield>> YieldsOf(const KvSequence& sequence,
+                                                           int32_t first) const;
+  // Stores what rows of the shared columns `first`, first + 1, ... of the sequence yielded.
+  void AttachYields(const KvSequence& sequence, int32_t first,
+                    absl::Span<const std::shared_ptr<const ColumnYield>> yields);
 
   // Stores scores with the sequence's last shared column. Requires: there is one; [num_layers]
   // [num_shared_columns * kSlotsPerPage].

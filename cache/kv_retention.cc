@@ -55,7 +55,8 @@ int32_t KvCache::DropSlot(int32_t slot, KvSequence* sequence) {
 SnapshotStore::Pin KvCache::InsertSnapshot(const ContentKey& key, const SnapshotSpec& spec,
                                            int32_t tenant, Snapshot snapshot) {
   uint64_t cost = 0;
-  for (int32_t column = 0; column * kSlotsPerPage < snapshot.num_tokens; ++column) {
+  const int32_t first = snapshot.first_page;
+  for (int32_t column = first; column * kSlotsPerPage < snapshot.num_tokens; ++column) {
     cost += RecomputeCost(spec.tokens, column);
   }
   const uint64_t pages = static_cast<uint64_t>(snapshot.num_pages());

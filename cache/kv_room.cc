@@ -63,8 +63,11 @@ int64_t KvCache::NewOwnPages(absl::Span<const KvSequence* const> sequences, size
 
 bool KvCache::IsOfSnapshot(const KvSequence& sequence, int layer, size_t page) const {
   if (!sequence.snapshot()) return false;
-  const absl::Span<const PageId> held = sequence.snapshot()->layers[layer].page_ids();
-  return page < held.size() && held[page] == sequence.layer(layer).page_ids()[page];
+  const Snapshot& snapshot = *sequence.snapshot();
+  const absl::Span<const PageId> held = snapshot.layers[layer].page_ids();
+  const size_t first = static_cast<size_t>(snapshot.first_page);
+  return page >= first && page - first < held.size() &&
+         held[page - first] == sequence.layer(layer).page_ids()[page];
 }
 
 int64_t KvCache::OwnPages(absl::Span<const KvSequence* const> siblings) const {

@@ -133,6 +133,17 @@ LayerTable LayerTable::ForkPrefix(int32_t length) const {
   return fork;
 }
 
+LayerTable LayerTable::ForkTail(int32_t first_page) const {
+  PREFIXD_CHECK(first_page >= 0 && static_cast<size_t>(first_page) < pages_.size());
+  PREFIXD_CHECK(first_droppable_ < 0 && free_slot_ < 0);
+  LayerTable fork = Fork();
+  fork.pages_.erase(fork.pages_.begin(), fork.pages_.begin() + first_page);
+  fork.page_ids_.erase(fork.page_ids_.begin(), fork.page_ids_.begin() + first_page);
+  fork.positions_.erase(fork.positions_.begin(),
+                        fork.positions_.begin() + first_page * kSlotsPerPage);
+  return fork;
+}
+
 void LayerTable::CheckInvariants(const PagePool& pool) const {
   const int64_t pages_for_length = (int64_t{length()} + kSlotsPerPage - 1) / kSlotsPerPage;
   PREFIXD_CHECK(static_cast<int64_t>(pages_.size()) == pages_for_length);

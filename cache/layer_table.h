@@ -77,6 +77,10 @@ class LayerTable {
   // One with the first `length` of them. Requires: no drops have begun; 1 <= length <= length().
   LayerTable ForkPrefix(int32_t length) const;
 
+  // One with the slots of pages `first_page` and later, at the positions that they have. Requires:
+  // no drops have begun; there is such a page.
+  LayerTable ForkTail(int32_t first_page) const;
+
   // Crashes unless pages, slots and positions agree.
   void CheckInvariants(const PagePool& pool) const;
 

@@ -13,7 +13,9 @@ namespace prefixd {
 namespace {
 
 uint64_t ScoreBytes(const PrefixNode& node) {
-  return node.scores == nullptr ? 0 : node.scores->size() * sizeof(float);
+  uint64_t floats = node.scores == nullptr ? 0 : node.scores->size();
+  if (node.yield != nullptr) floats += node.yield->logprobs.size() + node.yield->last_state.size();
+  return floats * sizeof(float);
 }
 
 }  // namespace
@@ -197,11 +199,16 @@ void PrefixIndex::EvictLeaf(Node* leaf) {
 }
 
 void PrefixIndex::CutToScores(int32_t min_columns, Match* match) {
+  CutTo([](const Node& node) { return node.scores != nullptr; }, min_columns, match);
+}
+
+void PrefixIndex::CutTo(absl::FunctionRef<bool(const Node& node)> has_it, int32_t min_columns,
+                        Match* match) {
   const int32_t matched = match->num_tokens();
   match->partial = {};
   match->partial_tokens = 0;
   Node* node = match->pin.node();
-  while (match->num_columns > min_columns && node->scores == nullptr) {
+  while (match->num_columns > min_columns && !has_it(*node)) {
     node = node->parent;
     --match->num_columns;
   }
@@ -217,7 +224,26 @@ void PrefixIndex::AttachScores(const Pin& pin, ScoreSums scores) {
   PREFIXD_CHECK(scores->size() == static_cast<size_t>(options_.num_layers) *
                                       static_cast<size_t>(node->depth) * kSlotsPerPage);
   if (node->scores != nullptr) return;
+  score_bytes_ -= ScoreBytes(*node);
   node->scores = std::move(scores);
+  score_bytes_ += ScoreBytes(*node);
+}
+
+void PrefixIndex::CutToYields(int32_t min_columns, Match* match) {
+  CutTo([](const Node& node) { return node.yield != nullptr && !node.yield->logprobs.empty(); },
+        min_columns, match);
+}
+
+const std::shared_ptr<const ColumnYield>& PrefixIndex::yield(const Node* node) const {
+  return node->yield;
+}
+
+void PrefixIndex::AttachYield(const Node* const_node, std::shared_ptr<const ColumnYield> yield) {
+  Node* node = const_cast<Node*>(const_node);  // The index owns its nodes.
+  PREFIXD_CHECK(!node->is_root());
+  if (node->yield != nullptr && (!node->yield->logprobs.empty() || yield->logprobs.empty())) return;
+  score_bytes_ -= ScoreBytes(*node);
+  node->yield = std::move(yield);
   score_bytes_ += ScoreBytes(*node);
 }
 

@@ -130,7 +130,16 @@ class PrefixIndex {
   const ScoreSums& scores(const Node* node) const;
   // Stores them, if there are none. Requires: not a root; [num_layers][tokens up to its end].
   void AttachScores(const Pin& pin, ScoreSums scores);
+  // Of scores and yields.
   uint64_t score_bytes() const { return score_bytes_; }
+
+  // As CutToScores, but the last column must have a yield with log-probs. Yields are attached from
+  // the root on, so that all columns before it have one too.
+  void CutToYields(int32_t min_columns, Match* match);
+  // What the node's rows yielded; null if that is not known, or it is a root.
+  const std::shared_ptr<const ColumnYield>& yield(const Node* node) const;
+  // Stores it, if nothing is known, or log-probs are not. Requires: not a root.
+  void AttachYield(const Node* node, std::shared_ptr<const ColumnYield> yield);
 
   // The clock of eviction, for what is evicted beside the columns; it moves to what was evicted.
   uint64_t clock() const { return clock_; }
@@ -200,6 +209,7 @@ class PrefixIndex {
   // Requires: protected.
   void Use(Node* node);
   void DropRootIfUnused(Node* root);
+  void CutTo(absl::FunctionRef<bool(const Node& node)> has_it, int32_t min_columns, Match* match);
   // The leaf to evict next, null if there is none.
   Node* Victim(int32_t tenant);
   void EvictLeaf(Node* leaf);

@@ -47,8 +47,9 @@ struct alignas(64) PrefixNode {
   uint64_t last_use = 0;   // Its number.
   size_t heap_index = kNotInHeap;
   absl::btree_set<PrefixNode*, ByContent> children;
-  std::vector<PageRef> pages;  // [num_layers]; a root has none.
-  ScoreSums scores;            // Over the queries up to here; null: not known.
+  std::vector<PageRef> pages;                // [num_layers]; a root has none.
+  ScoreSums scores;                          // Over the queries up to here; null: not known.
+  std::shared_ptr<const ColumnYield> yield;  // Null: not known.
 
   bool is_root() const { return parent == nullptr; }
   bool is_leaf() const { return children.empty(); }

@@ -32,7 +32,10 @@ ContentKey SnapshotKey(const SnapshotSpec& spec);
 
 struct Snapshot {
   std::vector<LayerTable> layers;
-  int32_t num_tokens = 0;  // Of the prefix: the position of the next token.
+  // Pages before those of `layers` that are columns of the prefix index: of the end of a context.
+  int32_t first_page = 0;
+  std::vector<float> last_state;  // Of a context: what its last row hands to the output head.
+  int32_t num_tokens = 0;         // Of the prefix: the position of the next token.
   // What the selection said: the forget ratio of each layer, and the share of scores that was kept.
   std::vector<double> forget_ratios;
   double score_mass = 1.0;

@@ -33,19 +33,25 @@ void ReadDetail(const google::protobuf::Any& any, ErrorDetail* detail, std::stri
 
 }  // namespace
 
-absl::Status FromGrpcStatus(const grpc::Status& status) {
-  if (status.ok()) return absl::OkStatus();
-  // Both enumerations have the values of google.rpc.Code.
-  const auto code = static_cast<absl::StatusCode>(status.error_code());
+absl::Status FromRpcStatus(const google::rpc::Status& status) {
+  if (status.code() == 0) return absl::OkStatus();
   ErrorDetail detail;
   std::string request_id;
-  google::rpc::Status rich;
-  if (rich.ParseFromString(status.error_details())) {
-    for (const auto& any : rich.details()) ReadDetail(any, &detail, &request_id);
-  }
-  absl::Status result = MakeError(code, status.error_message(), detail);
+  for (const auto& any : status.details()) ReadDetail(any, &detail, &request_id);
+  absl::Status result =
+      MakeError(static_cast<absl::StatusCode>(status.code()), status.message(), detail);
   if (!request_id.empty()) result.SetPayload(kRequestIdUrl, absl::Cord(request_id));
   return result;
+}
+
+absl::Status FromGrpcStatus(const grpc::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  google::rpc::Status rich;
+  if (!rich.ParseFromString(status.error_details())) rich.Clear();
+  // Both enumerations have the values of google.rpc.Code. Those of the call itself count.
+  rich.set_code(status.error_code());
+  rich.set_message(status.error_message());
+  return FromRpcStatus(rich);
 }
 
 std::string GetRequestId(const absl::Status& status) {

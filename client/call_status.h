@@ -9,11 +9,18 @@
 
 #include "absl/status/status.h"
 
+namespace google::rpc {
+class Status;
+}
+
 namespace prefixd {
 
 // Returns `status` with the details of the trailer `grpc-status-details-bin`. Details that do not
 // parse are left out; code and message always stay.
 absl::Status FromGrpcStatus(const grpc::Status& status);
+
+// The same of a status that came in a message.
+absl::Status FromRpcStatus(const google::rpc::Status& status);
 
 // The id that the server gave the failed request (google.rpc.RequestInfo); empty if it gave none.
 std::string GetRequestId(const absl::Status& status);

@@ -153,11 +153,7 @@ void Client::Prepare(absl::Duration timeout, grpc::ClientContext* context) const
 }
 
 absl::Status Client::CheckSize(size_t bytes) const {
-  if (bytes <= static_cast<size_t>(options_.max_message_bytes)) return absl::OkStatus();
-  const std::string limit = absl::StrCat(options_.max_message_bytes);
-  return MakeError(absl::StatusCode::kInvalidArgument, "REQUEST_TOO_LARGE",
-                   absl::StrCat("the request has ", bytes, " bytes, the limit is ", limit),
-                   {{"bytes", absl::StrCat(bytes)}, {"limit_bytes", limit}});
+  return CheckMessageSize(bytes, static_cast<size_t>(options_.max_message_bytes));
 }
 
 absl::StatusOr<std::unique_ptr<GenerateStream>> Client::Generate(const v1::GenerateRequest& request,
@@ -190,9 +186,19 @@ absl::Status Client::SendOffered(
   }
 }
 
+// For the other files of this class.
 template absl::Status Client::SendOffered(
-    const v1::CreatePrefixRequest& request, absl::Duration timeout,
-    const std::function<grpc::Status(grpc::ClientContext*, const v1::CreatePrefixRequest&)>& call);
+    const v1::CreatePrefixRequest&, absl::Duration,
+    const std::function<grpc::Status(grpc::ClientContext*, const v1::CreatePrefixRequest&)>&);
+template absl::Status Client::SendOffered(
+    const v1::ClassifyRequest&, absl::Duration,
+    const std::function<grpc::Status(grpc::ClientContext*, const v1::ClassifyRequest&)>&);
+template absl::Status Client::SendOffered(
+    const v1::ScoreRequest&, absl::Duration,
+    const std::function<grpc::Status(grpc::ClientContext*, const v1::ScoreRequest&)>&);
+template absl::Status Client::SendOffered(
+    const v1::CreateClassSetRequest&, absl::Duration,
+    const std::function<grpc::Status(grpc::ClientContext*, const v1::CreateClassSetRequest&)>&);
 
 absl::StatusOr<v1::CountTokensResponse> Client::CountTokens(const v1::CountTokensRequest& request) {
   v1::CountTokensResponse response;

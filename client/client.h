@@ -23,11 +23,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/classify_batch.h"
 #include "client/generate_stream.h"
 #include "client/health.h"
 #include "client/image_offer.h"
 #include "client/sent_images.h"
 #include "prefixd/v1/admin_service.pb.h"
+#include "prefixd/v1/classification_service.pb.h"
 #include "prefixd/v1/generation_service.pb.h"
 #include "prefixd/v1/model_service.pb.h"
 #include "prefixd/v1/prefix_service.pb.h"
@@ -52,7 +54,7 @@ struct ClientOptions {
   int max_message_bytes = 32 << 20;
   // A ping after this much silence finds dead connections. The server tolerates 20 s and more.
   absl::Duration keepalive = absl::Seconds(30);
-  // Deadline of every call but Generate, CreatePrefix and WatchHealth.
+  // Deadline of every call that takes no timeout of its own.
   absl::Duration unary_timeout = absl::Seconds(10);
   // Sent with every call as `authorization: Bearer TOKEN`; empty: none. Only over TLS, to this
   // machine, or with `insecure`.
@@ -98,6 +100,26 @@ class Client {
   absl::StatusOr<v1::Prefix> TouchPrefix(const std::string& name,
                                          std::optional<absl::Duration> ttl = std::nullopt);
   absl::Status ReleasePrefix(const std::string& name);
+
+  // Ranks names behind a context; `timeout` as for Generate.
+  absl::StatusOr<v1::ClassifyResponse> Classify(const v1::ClassifyRequest& request,
+                                                absl::Duration timeout = absl::InfiniteDuration());
+  // Ranks names behind many contexts over one stream: see client/classify_batch.h. `timeout` is
+  // that of the whole stream.
+  absl::Status ClassifyBatch(const NextClassification& next, const OnClassified& on_result,
+                             absl::Duration timeout = absl::InfiniteDuration());
+  // Scores texts behind a prompt, and the prompt itself; `timeout` as for Generate.
+  absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request,
+                                          absl::Duration timeout = absl::InfiniteDuration());
+
+  // Stores a class set; `timeout` as for Generate. Names are "classSets/ID".
+  absl::StatusOr<v1::ClassSet> CreateClassSet(const v1::CreateClassSetRequest& request,
+                                              absl::Duration timeout = absl::InfiniteDuration());
+  // With its names.
+  absl::StatusOr<v1::ClassSet> GetClassSet(const std::string& name);
+  // All pages of the list; sets without their names.
+  absl::StatusOr<std::vector<v1::ClassSet>> ListClassSets();
+  absl::Status DeleteClassSet(const std::string& name);
 
   // All pages of the list.
   absl::StatusOr<std::vector<v1::Model>> ListModels();

@@ -1,5 +1,6 @@
 #include "client/image_offer.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -57,6 +58,31 @@ std::vector<v1::Image*> ImagesOf(v1::TokenInput* tokens) {
   return images;
 }
 
+std::vector<v1::Image*> ImagesOf(v1::ClassifyRequest* request) {
+  switch (request->context_case()) {
+    case v1::ClassifyRequest::kQuery:
+      if (!request->query().has_image()) return {};
+      return {request->mutable_query()->mutable_image()};
+    case v1::ClassifyRequest::kChat:
+      return ImagesOf(request->mutable_chat());
+    case v1::ClassifyRequest::kPrompt:
+      return ImagesOf(request->mutable_prompt());
+    case v1::ClassifyRequest::kTokens:
+      return ImagesOf(request->mutable_tokens());
+    case v1::ClassifyRequest::CONTEXT_NOT_SET:
+      break;
+  }
+  return {};
+}
+
+std::vector<v1::Image*> ImagesOf(v1::CreateClassSetRequest* request) {
+  std::vector<v1::Image*> images;
+  for (v1::Demonstration& demonstration : *request->mutable_demonstrations()) {
+    if (demonstration.has_image()) images.push_back(demonstration.mutable_image());
+  }
+  return images;
+}
+
 ImageOffer::ImageOffer(const std::vector<v1::Image*>& images, ImageDigests mode,
                        std::shared_ptr<SentImages> sent)
     : sent_(std::move(sent)) {
@@ -74,6 +100,11 @@ ImageOffer::ImageOffer(const std::vector<v1::Image*>& images, ImageDigests mode,
     }
     entries_.push_back(std::move(entry));
   }
+}
+
+bool ImageOffer::has_offered() const {
+  return std::any_of(entries_.begin(), entries_.end(),
+                     [](const Entry& entry) { return entry.offered; });
 }
 
 bool ImageOffer::PutBack(const absl::Status& status) {

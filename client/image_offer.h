@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "client/sent_images.h"
+#include "prefixd/v1/classification_service.pb.h"
 #include "prefixd/v1/input.pb.h"
 
 namespace prefixd {
@@ -27,12 +28,34 @@ std::vector<v1::Image*> ImagesOf(v1::ChatInput* chat);
 std::vector<v1::Image*> ImagesOf(v1::PromptInput* prompt);
 std::vector<v1::Image*> ImagesOf(v1::TokenInput* tokens);
 
+// The images of a request, likewise.
+std::vector<v1::Image*> ImagesOf(v1::ClassifyRequest* request);
+std::vector<v1::Image*> ImagesOf(v1::CreateClassSetRequest* request);
+// Of any request with the `oneof input` of GenerateRequest.
+template <typename Request>
+requires requires(Request* request) { request->input_case(); }
+std::vector<v1::Image*> ImagesOf(Request* request) {
+  switch (request->input_case()) {
+    case Request::kChat:
+      return ImagesOf(request->mutable_chat());
+    case Request::kPrompt:
+      return ImagesOf(request->mutable_prompt());
+    case Request::kTokens:
+      return ImagesOf(request->mutable_tokens());
+    default:
+      return {};
+  }
+}
+
 // The images of one request. An image that carries a digest already is left as it is. One thread.
 class ImageOffer {
  public:
   // Replaces bytes by digests. The images must outlive the offer and belong to it until it ends.
   ImageOffer(const std::vector<v1::Image*>& images, ImageDigests mode,
              std::shared_ptr<SentImages> sent);
+
+  // Whether an image travels as a digest in the place of its bytes.
+  bool has_offered() const;
 
   // After an attempt that ended with `status` and brought nothing: whether another one makes sense.
   // Puts bytes back first: those of the images that `status` names, at the second time of all.
@@ -61,12 +84,12 @@ class ImageOffer {
   bool put_back_ = false;
 };
 
-// A copy of a request whose images are offered. `Request` has the `oneof input` of GenerateRequest.
+// A copy of a request whose images are offered. ImagesOf knows `Request`.
 template <typename Request>
 class OfferedRequest {
  public:
   OfferedRequest(const Request& request, ImageDigests mode, std::shared_ptr<SentImages> sent)
-      : message_(request), offer_(Images(&message_), mode, std::move(sent)) {}
+      : message_(request), offer_(ImagesOf(&message_), mode, std::move(sent)) {}
   OfferedRequest(const OfferedRequest&) = delete;
   OfferedRequest& operator=(const OfferedRequest&) = delete;
 
@@ -74,19 +97,6 @@ class OfferedRequest {
   ImageOffer& offer() { return offer_; }
 
  private:
-  static std::vector<v1::Image*> Images(Request* request) {
-    switch (request->input_case()) {
-      case Request::kChat:
-        return ImagesOf(request->mutable_chat());
-      case Request::kPrompt:
-        return ImagesOf(request->mutable_prompt());
-      case Request::kTokens:
-        return ImagesOf(request->mutable_tokens());
-      default:
-        return {};
-    }
-  }
-
   Request message_;
   ImageOffer offer_;  // Points into message_.
 };

@@ -8,6 +8,7 @@
 
 #include "client/client.h"
 #include "prefixd/v1/admin_service.grpc.pb.h"
+#include "prefixd/v1/classification_service.grpc.pb.h"
 #include "prefixd/v1/generation_service.grpc.pb.h"
 #include "prefixd/v1/model_service.grpc.pb.h"
 #include "prefixd/v1/prefix_service.grpc.pb.h"
@@ -20,12 +21,13 @@ inline constexpr int kMaxListPages = 1000;
 
 struct Client::Stubs {
   Stubs(const std::shared_ptr<grpc::Channel>& data, const std::shared_ptr<grpc::Channel>& operators)
-      : generation(data), models(data), admin(operators), prefixes(data) {}
+      : generation(data), models(data), admin(operators), prefixes(data), classification(data) {}
 
   v1::GenerationService::Stub generation;
   v1::ModelService::Stub models;
   v1::AdminService::Stub admin;
   v1::PrefixService::Stub prefixes;
+  v1::ClassificationService::Stub classification;
 };
 
 }  // namespace prefixd

@@ -33,9 +33,28 @@ absl::Status EngineFailed() {
   return MakeError(absl::StatusCode::kUnavailable, reason::kEngineFailed, "the engine has failed");
 }
 
+ThreadedEngine::ThreadedEngine(EngineParts parts, const Clock* clock)
+    : parts_(std::move(parts)),
+      clock_(clock),
+      tenant_waiting_(std::max<size_t>(1, parts_.options.tenants.size())),
+      stats_(std::make_shared<EngineStats>()),
+      prep_(std::make_unique<PrepPool>(parts_.options.prep_threads)) {
+  classifier_ = std::make_unique<EngineClassifier>(
+      ClassifierHost{.engine = this,
+                     .tokenizer = &parts_.prompts->tokenizer(),
+                     .clock = clock,
+                     .options = parts_.options.classification,
+                     .prefix_cache = parts_.options.prefix_cache,
+                     .pins_prefixes = parts_.model_files->spec().sharing == Sharing::kCausal,
+                     .max_calls = parts_.options.max_queue,
+                     .admit = [this] { return CheckAdmission(); },
+                     .prepare = [this](PrepPool::Job job) { prep_->Add(std::move(job)); }},
+      std::move(parts_.class_sets));
+}
+
 ThreadedEngine::~ThreadedEngine() {
   state_ = EngineState::kStopped;
-  prep_.reset();
+  prep_->Shutdown();
   {
     MutexLock lock(&mutex_);
     stop_thread_ = true;
@@ -144,6 +163,7 @@ void ThreadedEngine::PublishStats() {
   auto stats = std::make_shared<EngineStats>();
   loop_->FillStats(stats.get());
   FillImageStats(&stats->cache);
+  stats->scoring.class_sets = classifier_->num_sets();
   wait_estimate_ms_ = absl::ToInt64Milliseconds(loop_->EstimatedWait());
   next_stats_ = clock_->Now() + kStatsPeriod;
   MutexLock lock(&stats_mutex_);

@@ -59,7 +59,7 @@ struct EngineModelInfo {
 struct RequestInfo {
   std::string id;
   std::string tenant;
-  std::string state;  // "queued", "prefill", "decode", "parked".
+  std::string state;  // "queued", "prefill", "decode", "score", "parked".
   int32_t prompt_tokens = 0;
   int32_t cached_tokens = 0;    // Prompt tokens that came from the prefix cache.
   int32_t computed_tokens = 0;  // Prompt tokens in the KV so far, cached ones included.

@@ -234,6 +234,16 @@ absl::Status OpenRetention(EngineParts* parts) {
   return absl::OkStatus();
 }
 
+absl::Status OpenClassSets(EngineParts* parts) {
+  const ClassificationOptions& options = parts->options.classification;
+  std::unique_ptr<ClassSetStore> store;
+  if (!options.state_dir.empty()) {
+    PREFIXD_ASSIGN_OR_RETURN(store, ClassSetStore::Open(options));
+  }
+  PREFIXD_ASSIGN_OR_RETURN(parts->class_sets, ClassSets::Create(options, std::move(store)));
+  return absl::OkStatus();
+}
+
 StepLoopOptions LoopOptions(const EngineParts& parts) {
   return {.model_name = parts.model_info.name,
           .max_batch_tokens = parts.options.max_batch_tokens,
@@ -244,6 +254,7 @@ StepLoopOptions LoopOptions(const EngineParts& parts) {
           .pinned_share = parts.options.pinned_percent / 100.0,
           .feature_cache_memory = parts.options.feature_cache_memory,
           .page_bytes = parts.page_bytes,
+          .scoring_workspace = parts.options.classification.scoring_workspace,
           .tenants = parts.options.tenants,
           .prefixes = parts.prefixes.get(),
           .retention = parts.retention,
@@ -269,6 +280,7 @@ absl::StatusOr<EngineParts> OpenEngineParts(const EngineOptions& options) {
   PREFIXD_RETURN_IF_ERROR(DescribeModel(&parts));
   PREFIXD_RETURN_IF_ERROR(OpenPrompts(&parts));
   PREFIXD_RETURN_IF_ERROR(OpenRetention(&parts));
+  PREFIXD_RETURN_IF_ERROR(OpenClassSets(&parts));
   parts.prefixes = std::make_unique<PrefixRegistry>();
   return parts;
 }

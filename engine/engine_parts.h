@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "engine/backend/backend.h"
+#include "engine/classify/class_sets.h"
 #include "engine/engine.h"
 #include "engine/models/model_loader.h"
 #include "engine/options.h"
@@ -27,6 +28,7 @@ struct EngineParts {
   std::unique_ptr<ImageStore> images;  // Outlives `prompts`.
   std::unique_ptr<const PromptBuilder> prompts;
   std::unique_ptr<PrefixRegistry> prefixes;
+  std::unique_ptr<ClassSets> class_sets;
   std::shared_ptr<const RetentionCatalogue> retention;
   EngineModelInfo model_info;
   EngineRuntimeInfo runtime_info;

@@ -23,6 +23,9 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Create(
     std::vector<int32_t> never_sampled) {
   auto runner = std::unique_ptr<ModelRunner>(
       new ModelRunner(backend, model, pool, cache, limits, std::move(never_sampled)));
+  PREFIXD_ASSIGN_OR_RETURN(
+      runner->states_,
+      backend->NewTensor(limits.max_batch_rows + limits.max_logit_rows, model->spec().hidden_size));
   PREFIXD_ASSIGN_OR_RETURN(runner->logits_,
                            backend->NewTensor(limits.max_logit_rows, model->spec().vocab_size));
   return runner;
@@ -63,10 +66,12 @@ absl::Status ModelRunner::Queue(const StepPlan& plan, StepResult* result) {
     PREFIXD_RETURN_IF_ERROR(ClearScoreOfFreeSlot(decode));
   }
   BuildBatch(plan);
-  if (token_ids_.empty()) return absl::OkStatus();
-  PREFIXD_RETURN_IF_ERROR(CopyPages());
-  PREFIXD_RETURN_IF_ERROR(Forward());
-  for (const PrefillPiece& piece : plan.prefills) FinishPrefill(piece);
+  if (!token_ids_.empty()) {
+    PREFIXD_RETURN_IF_ERROR(CopyPages());
+    PREFIXD_RETURN_IF_ERROR(Forward());
+    for (const PrefillPiece& piece : plan.prefills) FinishPrefill(piece);
+  }
+  PREFIXD_RETURN_IF_ERROR(ScoreTokens(result));
   return DrawTokens();
 }
 
@@ -101,11 +106,14 @@ void ModelRunner::BuildBatch(const StepPlan& plan) {
   media_.clear();
   for (std::vector<KvSegment>& layer : segments_) layer.clear();
   num_sequences_ = 0;
+  ClearScores();
   // Placements must not move while segments point into them.
   const size_t num_sequences = plan.decodes.size() + plan.prefills.size();
   if (placements_.size() < num_sequences) placements_.resize(num_sequences);
   for (const DecodeRow& decode : plan.decodes) AddDecode(decode);
   for (const PrefillPiece& piece : plan.prefills) AddPrefill(piece);
+  if (trees_.size() < plan.scores.size()) trees_.resize(plan.scores.size());
+  for (const ScorePiece& piece : plan.scores) AddScores(piece);
   PadDecodes(plan);
 }
 
@@ -113,7 +121,8 @@ void ModelRunner::PadDecodes(const StepPlan& plan) {
   const bool summed = std::any_of(plan.decodes.begin(), plan.decodes.end(), [](const auto& decode) {
     return !decode.sequence->scores.empty();
   });
-  decodes_only_ = plan.prefills.empty() && !plan.decodes.empty() && !summed && media_.empty();
+  decodes_only_ = plan.prefills.empty() && plan.scores.empty() && !plan.decodes.empty() &&
+                  !summed && media_.empty();
   if (!decodes_only_) return;
   const int32_t rows = backend_->PaddedRows(static_cast<int32_t>(token_ids_.size()));
   if (rows > std::min(limits_.max_batch_rows, limits_.max_logit_rows)) return;
@@ -157,6 +166,7 @@ void ModelRunner::AddPrefill(const PrefillPiece& piece) {
   if (request->whole_prompt && begin < request->prompt_rows()) {
     attention.visible_prefix = request->prompt_rows();
   }
+  if (request->scoring) AddPrefillStates(piece, begin, row_begin);
   AddKv(kv, attention, row_begin, piece.num_rows);
   if (!piece.samples) return;
   const int32_t logits_row = static_cast<int32_t>(logit_rows_.size());
@@ -258,7 +268,9 @@ absl::Status ModelRunner::Forward() {
                     .positions = positions_,
                     .features = features_,
                     .media = media_,
-                    .logit_rows = logit_rows_};
+                    .logit_rows = logit_rows_,
+                    .state_rows = state_rows_,
+                    .states = states_.view.Rows(0, static_cast<int64_t>(state_rows_.size()))};
   const KvView kv{.pool = pool_, .layers = layer_spans_};
   return RunForward(batch, kv, decodes_only_, backend_, model_,
                     logits_.view.Rows(0, static_cast<int64_t>(logit_rows_.size())));

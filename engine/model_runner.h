@@ -79,6 +79,31 @@ class ModelRunner {
     uint64_t ticket = 0;  // Of its draws, if it has sources.
   };
 
+  // Log-probs that a state is asked for, and what they are of.
+  struct TokenScore {
+    enum class Kind {
+      kChildren,  // The children of node `place` of the trie.
+      kPrompt,    // Row `place` of the prompt.
+      kPath,      // Node `place`, of a candidate that is computed with its context.
+    };
+    ActiveRequest* request;
+    Kind kind;
+    int32_t place;
+    int32_t state;        // Row of states_.
+    size_t begin, count;  // Ids in score_ids_.
+  };
+  // In the place of a row: the state is one that the host has, the next of given_states_.
+  static constexpr int32_t kGiven = -1;
+  // A state that the host keeps.
+  struct KeptState {
+    int32_t state;
+    std::vector<float>* values;
+  };
+  // The rows of one trie as a segment.
+  struct TreeRows {
+    std::vector<int32_t> write_slots, path_begins, path_slots;
+  };
+
   ModelRunner(Backend* backend, Model* model, KvPool* pool, KvCache* cache,
               const ModelLimits& limits, std::vector<int32_t> never_sampled);
 
@@ -92,6 +117,24 @@ class ModelRunner {
   // What batch rows [row_begin, row_begin + num_rows), which are rows of the request from `begin`
   // on, see through cross-attention.
   void AddMedia(const ActiveRequest& request, int32_t begin, int32_t num_rows, int32_t row_begin);
+
+  // Scoring (model_runner_scoring.cc).
+  void ClearScores();
+  void AddScores(const ScorePiece& piece);
+  void AddPrefillStates(const PrefillPiece& piece, int32_t begin, int32_t row_begin);
+  void AddPromptScore(ActiveRequest* request, int32_t row, int32_t batch_row);
+  // The place of a batch row's state. Requires: no later row has one.
+  int32_t AddState(int32_t row);
+  void AddChildren(ActiveRequest* request, int32_t node, int32_t state);
+  void AddTokenScore(ActiveRequest* request, TokenScore::Kind kind, int32_t place, int32_t state,
+                     int32_t id);
+  // Of the ids from `begin` of score_ids_ on.
+  void AddScoresOf(ActiveRequest* request, TokenScore::Kind kind, int32_t place, int32_t state,
+                   size_t begin);
+  // Computes what the states at hand are asked for. Waits.
+  absl::Status ScoreTokens(StepResult* result);
+  absl::Status ComputeLogprobs();
+  void TakeScores(const TokenScore& score, absl::Span<const float> logprobs, StepResult* result);
   struct Attention {
     const SlotScores* scores = nullptr;  // Where attention is added up; null: nowhere.
     int32_t first_summed = 0;            // That of the rows from here on.
@@ -134,6 +177,20 @@ class ModelRunner {
   std::vector<absl::Span<const KvSegment>> layer_spans_;  // [num_layers].
   std::vector<PageCopy> page_copies_;
   bool decodes_only_ = false;  // See ForwardInputs.
+
+  // What the states of the step are asked for, in order of their rows in states_: those of the
+  // forward pass, then those that the host had.
+  OwnedTensor states_;  // [max_batch_rows + max_logit_rows, hidden_size].
+  std::vector<int32_t> state_rows_;
+  std::vector<const std::vector<float>*> given_states_;
+  std::vector<std::shared_ptr<const ColumnYield>> given_yields_;  // That hold some of them.
+  std::vector<TokenScore> token_scores_, given_scores_;
+  std::vector<int32_t> score_ids_;
+  std::vector<int32_t> pair_rows_, pair_ids_;
+  std::vector<float> pair_logprobs_;
+  std::vector<KeptState> kept_states_;
+  std::vector<TreeRows> trees_;
+  size_t num_trees_ = 0;
   size_t num_sequences_ = 0;
 };
 

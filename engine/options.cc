@@ -88,6 +88,10 @@ absl::Status EngineOptions::Validate() const {
       {"max_images", max_images, 0, 64},
       {"max_prefixes", max_prefixes, 0, 1 << 20},
       {"pinned_percent", pinned_percent, 0, 100},
+      {"max_class_names", classification.max_names, 2, 100'000},
+      {"max_class_sets", classification.max_sets, 0, 100'000},
+      {"scoring_workspace", static_cast<int64_t>(classification.scoring_workspace), 1 << 20,
+       int64_t{1} << 40},
       {"max_image_memory", static_cast<int64_t>(max_image_memory), 1 << 20, int64_t{1} << 50},
   };
   for (const auto& range : ranges) {

@@ -34,7 +34,9 @@ int32_t MatchableRows(const ActiveRequest& request) {
     const int32_t last = retention.needs().window > 0 ? retention.first_summed() : INT32_MAX;
     return std::min(retention.boundary - 1, last);
   }
-  return request.pins != nullptr ? request.prefill_rows() : request.prefill_rows() - 1;
+  const bool needs_last =
+      request.pins == nullptr && !(request.scoring && !request.scoring->context_state.empty());
+  return needs_last ? request.prefill_rows() - 1 : request.prefill_rows();
 }
 
 // The key of the column that the request computes next; null if that is never full.
@@ -45,6 +47,7 @@ const ContentKey* NextKey(const ActiveRequest& request) {
 }
 
 KvCache::Columns ColumnsFor(const ActiveRequest& request) {
+  if (request.scoring && request.scoring->params.prompt_logprobs) return KvCache::Columns::kYielded;
   return request.retention.needs_stored_scores() ? KvCache::Columns::kScored
                                                  : KvCache::Columns::kAny;
 }
@@ -94,8 +97,10 @@ bool PrefixSharing::Begin(ActiveRequest* request) {
   KvSequence* const kv = &request->first().kv;
   saved_most_rows_ = request->first().most_rows;
   saved_receipt_ = request->receipt;
-  if (!request->prompt.root_key) return true;
+  if (!request->prompt.root_key || request->request.embed_images) return true;
+  if (request->context_end && StartFromContextEnd(request)) return true;
   if (request->whole_prompt) {
+    if (request->context_end) return !in_flight_.HasSnapshot(*request->context_end);
     if (!request->whole_prefix || StartFromWholePrefix(request)) return true;
     return !in_flight_.HasSnapshot(*request->whole_prefix);
   }
@@ -131,6 +136,25 @@ bool PrefixSharing::StartFromWholePrefix(ActiveRequest* request) {
   if (!cache_.StartFromSnapshot(*request->whole_prefix, spec, kv)) return false;
   CountAdopted(0, kv->next_position(), request);
   return true;
+}
+
+// All rows; the state of the last one is kept with them.
+bool PrefixSharing::StartFromContextEnd(ActiveRequest* request) {
+  ScoringState& scoring = *request->scoring;
+  if (scoring.params.prompt_logprobs) return false;  // Rows yield more than the cache keeps.
+  KvSequence* const kv = &request->first().kv;
+  const std::vector<float>* const state =
+      cache_.StartFromContextEnd(*request->context_end, ContextEndSpecOf(request->prompt),
+                                 !request->whole_prompt, request->keys, kv);
+  if (state == nullptr) return false;
+  scoring.context_state = *state;
+  CountAdopted(0, kv->next_position(), request);
+  return true;
+}
+
+SnapshotSpec ContextEndSpecOf(const Prompt& prompt) {
+  static const ContentKey kRecipe = Sha256().Update(absl::string_view("context end")).Finish();
+  return {.root_key = *prompt.root_key, .recipe = kRecipe, .tokens = prompt.tokens()};
 }
 
 SnapshotSpec WholePrefixSpecOf(const Prompt& prompt) {
@@ -179,6 +203,10 @@ void PrefixSharing::Update(ActiveRequest* request) {
   request->column_waits = request->image_waits = false;
   if (request->whole_prefix && kv->next_position() == 0) {
     in_flight_.ClaimSnapshot(*request->whole_prefix);
+    if (request->receipt.miss == CacheMiss::kNone) request->receipt.miss = CacheMiss::kNotCached;
+  }
+  if (request->whole_prompt && request->context_end && kv->next_position() == 0) {
+    in_flight_.ClaimSnapshot(*request->context_end);
     if (request->receipt.miss == CacheMiss::kNone) request->receipt.miss = CacheMiss::kNotCached;
   }
   if (kv->shares() && kv->next_position() < request->prefill_rows()) {

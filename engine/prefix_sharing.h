@@ -39,6 +39,7 @@ class PrefixSharing {
  private:
   bool StartFromSnapshot(ActiveRequest* request);
   bool StartFromWholePrefix(ActiveRequest* request);
+  bool StartFromContextEnd(ActiveRequest* request);
   void ExtendColumns(ActiveRequest* request);
   void AdoptPartial(ActiveRequest* request);
   void UpdateImages(ActiveRequest* request);
@@ -58,6 +59,9 @@ SnapshotSpec SnapshotSpecOf(const ActiveRequest& request);
 // The same of a whole prompt whose rows see each other. Valid while the prompt is. Requires: it has
 // a root key.
 SnapshotSpec WholePrefixSpecOf(const Prompt& prompt);
+
+// The same of a context behind which tokens are scored, whatever the model.
+SnapshotSpec ContextEndSpecOf(const Prompt& prompt);
 
 // Counts rows [begin, end) of the prompt's first choice as taken from the cache, or as computed.
 void CountAdopted(int32_t begin, int32_t end, ActiveRequest* request);

@@ -8,7 +8,9 @@ PrepPool::PrepPool(int num_threads) {
   for (int i = 0; i < num_threads; ++i) threads_.emplace_back([this] { Work(); });
 }
 
-PrepPool::~PrepPool() {
+PrepPool::~PrepPool() { Shutdown(); }
+
+void PrepPool::Shutdown() {
   {
     MutexLock lock(&mutex_);
     stopping_ = true;
@@ -17,8 +19,14 @@ PrepPool::~PrepPool() {
 }
 
 void PrepPool::Add(Job job) {
-  MutexLock lock(&mutex_);
-  jobs_.push_back(std::move(job));
+  {
+    MutexLock lock(&mutex_);
+    if (!stopping_) {
+      jobs_.push_back(std::move(job));
+      return;
+    }
+  }
+  job(false);
 }
 
 void PrepPool::Work() {

@@ -22,6 +22,10 @@ class PrepPool {
   // Runs the jobs that are left with `false`, then joins.
   ~PrepPool();
 
+  // Runs the jobs that are left, and those that come later, with `false`; the threads have ended
+  // when it returns. Idempotent.
+  void Shutdown();
+
   void Add(Job job);
 
  private:

@@ -50,6 +50,7 @@ std::vector<ActiveRequest*> InOrder(const RequestList& running, Before before) {
 
 // Whether rows of a prompt, or rows to compute again, are due and need not wait for another.
 bool HasPromptWork(const ActiveRequest& request) {
+  if (request.phase == ActiveRequest::Phase::kScore) return true;
   if (request.phase != ActiveRequest::Phase::kDecode) return !request.column_waits;
   return std::any_of(request.choices.begin(), request.choices.end(), [](const auto& choice) {
     return !choice->finished && choice->pending_rows() > 1;
@@ -72,7 +73,8 @@ int64_t SelectionPages(const ActiveRequest& request) {
 // Pages that what is left of the prompt takes, and the first step of all choices after it.
 int64_t PromptPages(const KvCache& cache, const ActiveRequest& request) {
   if (request.phase == ActiveRequest::Phase::kDecode) return 0;
-  const int32_t rows = request.prefill_rows() - request.first().kv.next_position();
+  int32_t rows = request.prefill_rows() - request.first().kv.next_position();
+  if (request.scoring) rows = request.scoring->has_slots ? 0 : rows + request.scoring->num_slots;
   const int64_t pages = cache.PagesToAppend(request.first().kv, rows) +
                         (request.unfinished_choices() - 1) * cache.num_layers() +
                         SelectionPages(request);
@@ -99,6 +101,7 @@ int64_t OwnPages(const KvCache& cache, const ActiveRequest& request) {
 void StepPlan::Clear() {
   decodes.clear();
   prefills.clear();
+  scores.clear();
   images.clear();
 }
 
@@ -207,6 +210,7 @@ Scheduler::Outcome Scheduler::Plan(const RequestList& running, uint64_t step,
   // The plan stands.
   for (const DecodeRow& row : plan->decodes) row.request->last_decode = step;
   for (const PrefillPiece& piece : plan->prefills) piece.request->last_prefill = step;
+  for (const ScorePiece& piece : plan->scores) piece.request->last_prefill = step;
   for (const ImagePiece& piece : plan->images) piece.request->last_prefill = step;
   return {};
 }
@@ -263,6 +267,9 @@ Scheduler::Outcome Scheduler::PlanPrompt(const RequestList& running, ActiveReque
     }
     return {};
   }
+  if (request->phase == ActiveRequest::Phase::kScore) {
+    return PlanScores(running, request, budget, plan);
+  }
   if (request->column_waits) return {};
   const size_t image = request->next_image();
   int32_t ready_end = request->prefill_rows();
@@ -310,11 +317,39 @@ Scheduler::Outcome Scheduler::PlanRows(const RequestList& running, ActiveRequest
       request->choices.begin(), request->choices.end(),
       [](const auto& choice) { return !choice->finished && choice->generated.empty(); });
   // Of several choices that go on after preemption each computes its own tokens first.
-  const bool samples =
-      ends && request->pins == nullptr && (!prefill || request->choices.size() == 1 || fresh);
+  const bool samples = ends && request->pins == nullptr && !request->scoring &&
+                       (!prefill || request->choices.size() == 1 || fresh);
   plan->prefills.push_back({request, sequence, num_rows, ends_prompt, samples});
   budget->rows -= num_rows;
   if (samples) --budget->logit_rows;
+  return {};
+}
+
+// The first tokens of the candidates from the context's state, then rows of its candidates.
+Scheduler::Outcome Scheduler::PlanScores(const RequestList& running, ActiveRequest* request,
+                                         Budget* budget, StepPlan* plan) const {
+  const ScoringState& scoring = *request->scoring;
+  if (!scoring.root_scored) {
+    plan->scores.push_back({request, 0});
+    return {};
+  }
+  if (request->next_image() < request->images.size()) {  // Rows see it through cross-attention.
+    if (!request->image_waits) PlanImage(request, budget, plan);
+    return {};
+  }
+  const bool first = plan->num_prompt_pieces() == 0;
+  const int32_t limit = std::max(budget->rows, first ? 1 : 0);
+  const int32_t num_rows =
+      scoring.walk->NumReady(std::min({limit, budget->piece_rows, scoring.max_rows}));
+  if (num_rows <= 0) return {};
+  const int64_t pages =
+      scoring.has_slots ? 0 : cache_.PagesToAppend(request->first().kv, scoring.num_slots);
+  const KvCache::Room room = cache_.Reserve(request->tenant, pages);
+  if (room != KvCache::Room::kGranted) {
+    return {.lacks = request, .victim = VictimForPages(*request, room, running)};
+  }
+  plan->scores.push_back({request, num_rows});
+  budget->rows -= num_rows;
   return {};
 }
 

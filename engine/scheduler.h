@@ -36,6 +36,11 @@ struct PrefillPiece {
   bool ends_prompt = false;  // Afterwards all choices of the request go on from here.
   bool samples = false;      // Its last row yields logits.
 };
+// Rows of a request's candidates; none: what the state of its context yields.
+struct ScorePiece {
+  ActiveRequest* request = nullptr;
+  int32_t num_rows = 0;
+};
 struct ImagePiece {
   ActiveRequest* request = nullptr;
   size_t image = 0;
@@ -50,10 +55,11 @@ struct DecodeRow {
 struct StepPlan {
   std::vector<DecodeRow> decodes;
   std::vector<PrefillPiece> prefills;
+  std::vector<ScorePiece> scores;
   std::vector<ImagePiece> images;
 
-  size_t num_prompt_pieces() const { return prefills.size() + images.size(); }
-  bool empty() const { return decodes.empty() && prefills.empty() && images.empty(); }
+  size_t num_prompt_pieces() const { return prefills.size() + scores.size() + images.size(); }
+  bool empty() const { return decodes.empty() && num_prompt_pieces() == 0; }
   void Clear();
 };
 
@@ -101,6 +107,8 @@ class Scheduler {
                      StepPlan* plan) const;
   Outcome PlanRows(const RequestList& running, ActiveRequest* request, Sequence* sequence,
                    int32_t ready, Budget* budget, StepPlan* plan) const;
+  Outcome PlanScores(const RequestList& running, ActiveRequest* request, Budget* budget,
+                     StepPlan* plan) const;
   void PlanImage(ActiveRequest* request, Budget* budget, StepPlan* plan) const;
   // What happens when `num_pages` cannot be had for `request`.
   ActiveRequest* VictimForPages(const ActiveRequest& request, KvCache::Room room,

@@ -24,6 +24,7 @@
 #include "engine/request.h"
 #include "engine/retention_state.h"
 #include "engine/sampler.h"
+#include "engine/scoring_state.h"
 #include "engine/shadow_replay.h"
 #include "engine/text_streamer.h"
 
@@ -106,9 +107,9 @@ struct BeamState {
   uint64_t advanced_in = 0;  // The step whose draws let the beams go on last.
 };
 
-// A request that was prepared: waiting, in prefill, or decoding.
+// A request that was prepared: waiting, in prefill, decoding, or scoring candidates.
 struct ActiveRequest {
-  enum class Phase { kWaiting, kPrefill, kDecode };
+  enum class Phase { kWaiting, kPrefill, kDecode, kScore };
 
   Request request;
   Prompt prompt;
@@ -129,6 +130,9 @@ struct ActiveRequest {
   bool cross_attended = false;
   // Of the snapshot that an equal prompt of a whole_prompt model starts from; unset: none.
   std::optional<ContentKey> whole_prefix;
+  std::optional<ScoringState> scoring;
+  // Under which the end of a scored context is kept; unset: it is not.
+  std::optional<ContentKey> context_end;
   int32_t max_new_tokens = 0;      // After all caps; >= 1.
   bool capped_by_context = false;  // max_new_tokens is what the context (or the cache) leaves.
   int64_t max_pages = 0;           // Most pages that all choices can ever hold.
@@ -169,6 +173,7 @@ struct ActiveRequest {
   // preemption. Of a prefix that is pinned, whole columns only.
   int32_t prefill_rows() const {
     if (pins != nullptr) return prompt_rows() / kSlotsPerPage * kSlotsPerPage;
+    if (request.embed_images) return 0;
     if (retention.on()) return prompt_rows();
     return choices.size() == 1 ? static_cast<int32_t>(first().tokens.size()) : prompt_rows();
   }
@@ -187,7 +192,14 @@ struct ActiveRequest {
     encoding_begun = absl::Time();
   }
   int32_t computed_rows() const {
-    return phase == Phase::kDecode ? prompt_rows() : first().kv.next_position();
+    const bool past_prompt = phase == Phase::kDecode || phase == Phase::kScore;
+    return past_prompt ? prompt_rows() : first().kv.next_position();
+  }
+  // Whether nothing of the prompt is left to compute although it never ended in a step.
+  bool complete() const {
+    if (phase != Phase::kPrefill || ended) return false;
+    if (request.embed_images) return next_image() == images.size();
+    return (pins != nullptr || scoring) && first().kv.next_position() == prefill_rows();
   }
   int32_t unfinished_choices() const {
     return static_cast<int32_t>(

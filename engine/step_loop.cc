@@ -31,6 +31,7 @@ std::vector<ActiveRequest*> PlannedRequests(const StepPlan& plan) {
   std::vector<ActiveRequest*> requests;
   for (const DecodeRow& decode : plan.decodes) requests.push_back(decode.request);
   for (const PrefillPiece& piece : plan.prefills) requests.push_back(piece.request);
+  for (const ScorePiece& piece : plan.scores) requests.push_back(piece.request);
   for (const ImagePiece& piece : plan.images) {
     if (!PREFIXD_PLANTED(kFailureSparesImages)) requests.push_back(piece.request);
   }
@@ -112,7 +113,11 @@ ModelLimits StepLoop::LimitsFor(const StepLoopOptions& options, const ModelSpec&
   if (spec.sharing == Sharing::kWholePrefix) {
     rows = std::max(rows, MaxPromptRows(spec) + options.max_running);
   }
-  return {.max_batch_rows = rows, .max_logit_rows = 2 * options.max_running};
+  const uint64_t scored_row = Backend::kHeadTile * sizeof(float);
+  const uint64_t scored_rows = std::max<uint64_t>(1, options.scoring_workspace / scored_row);
+  return {.max_batch_rows = rows,
+          .max_logit_rows = 2 * options.max_running,
+          .max_scored_rows = static_cast<int>(std::min<uint64_t>(scored_rows, 1 << 20))};
 }
 
 absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(const StepLoopOptions& options,
@@ -134,6 +139,7 @@ StepLoop::StepLoop(const StepLoopOptions& options, Backend* backend, std::unique
                    std::unique_ptr<KvPool> pool, const Tokenizer* tokenizer, const Clock* clock,
                    Listener listener)
     : options_(WithDefaults(options, model->spec().num_layers)),
+      backend_(backend),
       model_(std::move(model)),
       pool_(std::move(pool)),
       tokenizer_(tokenizer),
@@ -177,7 +183,7 @@ bool StepLoop::Step() {
   const absl::Time sharing = clock_->Now();
   BeginRound();
   AdmitWaiting();
-  FinishCachedPins();
+  FinishComplete();
   MakePlan();
   calm_ = true;
   const absl::Time planned = clock_->Now();
@@ -245,15 +251,15 @@ void StepLoop::BeginRound() {
   for (const auto& request : running_) {
     if (request->parked) continue;
     active[request->tenant] = true;
-    if (request->phase == ActiveRequest::Phase::kPrefill) asking[request->tenant] = true;
+    if (request->phase != ActiveRequest::Phase::kDecode) asking[request->tenant] = true;
   }
   shares_.BeginStep(active, asking);
   cache_.BeginRound(LiveSequences());
   sharing_.BeginStep();
   for (const auto& request : running_) {
-    if (request->phase == ActiveRequest::Phase::kPrefill && !request->parked) {
-      sharing_.Update(request.get());
-    }
+    if (request->phase == ActiveRequest::Phase::kDecode || request->parked) continue;
+    sharing_.Update(request.get());
+    if (request->scoring) TakeYields(request.get());
   }
 }
 
@@ -282,12 +288,10 @@ void StepLoop::EndExpired() {
   Sweep();
 }
 
-// Prefixes whose last column came from the cache have nothing to compute.
-void StepLoop::FinishCachedPins() {
+// Prefixes, contexts and images of which everything came from the cache have nothing to compute.
+void StepLoop::FinishComplete() {
   for (const auto& request : running_) {
-    const bool complete = request->pins != nullptr && !request->ended &&
-                          request->first().kv.next_position() == request->prefill_rows();
-    if (complete) EndPrefill(request.get());
+    if (request->complete()) EndPrefill(request.get());
   }
   Sweep();
 }
@@ -308,6 +312,9 @@ void StepLoop::MakePlan() {
 
 // What the step computed becomes everybody's.
 void StepLoop::AfterForward() {
+  for (const auto& [request, failure] : result_.failures) {
+    if (request->scoring) Fail(request, failure);
+  }
   for (auto& [request, features] : result_.features) {
     request->images[request->encoding_image].source = FeatureSource::kTower;
     histograms_.image_encode_seconds.Observe(
@@ -326,6 +333,7 @@ void StepLoop::AfterForward() {
       EndPrefill(piece.request);
     }
   }
+  for (const ScorePiece& piece : plan_.scores) AfterScores(piece);
 }
 
 void StepLoop::PublishComputed() {
@@ -340,16 +348,30 @@ void StepLoop::PublishComputed() {
     sequence->most_rows = std::max(sequence->most_rows, rows);
     if (sequence->kv.next_position() % kSlotsPerPage == 0) computed(decode.request);
   }
-  for (const PrefillPiece& piece : plan_.prefills) computed(piece.request);
+  for (const PrefillPiece& piece : plan_.prefills) {
+    computed(piece.request);
+    const auto& scoring = piece.request->scoring;
+    if (scoring && scoring->params.prompt_logprobs) GiveYields(piece.request);
+  }
 }
 
 void StepLoop::EndPrefill(ActiveRequest* request) {
+  if (request->request.embed_images) {
+    if (const absl::Status status = FinishEmbedding(request); !status.ok()) Fail(request, status);
+    return;
+  }
   if (request->pins != nullptr) {
     if (absl::Status status = PinPrefix(request); !status.ok()) {
       Fail(request, std::move(status));
     } else {
       FinishRequest(request);
     }
+    return;
+  }
+  if (request->scoring) {
+    if (request->ended) return;
+    NotePrefilled(request);
+    BeginScoring(request);
     return;
   }
   BeginDrops(request);
@@ -360,6 +382,10 @@ void StepLoop::EndPrefill(ActiveRequest* request) {
   request->phase = ActiveRequest::Phase::kDecode;
   // A choice that had finished carried the prompt for the others.
   if (request->first().finished) Retire(&request->first());
+  NotePrefilled(request);
+}
+
+void StepLoop::NotePrefilled(ActiveRequest* request) {
   if (request->prefilled != absl::Time()) return;  // It was preempted.
   request->prefilled = clock_->Now();
   prompt_tokens_ += static_cast<uint64_t>(request->prompt_rows());
@@ -375,6 +401,9 @@ void StepLoop::ChargeTenants(const StepPlan& plan) {
     if (PREFIXD_PLANTED(kPrefillNotCharged) && piece.request->tenant == 0) continue;
     shares_.Charge(piece.request->tenant, piece.num_rows);
   }
+  for (const ScorePiece& piece : plan.scores) {
+    shares_.Charge(piece.request->tenant, std::max(1, piece.num_rows));
+  }
   for (const ImagePiece& piece : plan.images) {
     const ImageEncoding* encoding = piece.request->encoding.get();
     const int32_t rows = encoding != nullptr ? encoding->rows_per_step()
@@ -387,7 +416,7 @@ void StepLoop::ChargeTenants(const StepPlan& plan) {
     prompts[request->tenant] += !request->parked && !request->column_waits;
   }
   for (const auto& request : running_) {
-    const bool prefill = request->phase == ActiveRequest::Phase::kPrefill;
+    const bool prefill = request->phase != ActiveRequest::Phase::kDecode;
     prompts[request->tenant] += prefill && !request->parked && !request->column_waits;
   }
   for (const PrefillPiece& piece : plan.prefills) {
@@ -401,10 +430,11 @@ void StepLoop::ChargeTenants(const StepPlan& plan) {
 void StepLoop::ObserveStep(absl::Duration elapsed) {
   int64_t rows = 0;
   for (const PrefillPiece& piece : plan_.prefills) rows += piece.num_rows;
+  for (const ScorePiece& piece : plan_.scores) rows += piece.num_rows;
   histograms_.batch_tokens.Observe(static_cast<double>(rows) +
                                    static_cast<double>(plan_.decodes.size()));
   histograms_.batch_sequences.Observe(
-      static_cast<double>(plan_.prefills.size() + plan_.decodes.size()));
+      static_cast<double>(plan_.prefills.size() + plan_.scores.size() + plan_.decodes.size()));
   for (const ImagePiece& piece : plan_.images) {
     if (piece.request->encoding_begun == absl::Time()) {
       piece.request->encoding_begun = clock_->Now() - elapsed;

@@ -41,12 +41,13 @@ struct StepLoopOptions {
   int32_t prefill_chunk = 0;  // 0: max_batch_tokens.
   int32_t max_running = 64;
   int32_t max_output_tokens = 4096;
-  bool reserve_all = false;            // EngineOptions::admission is "reserve".
-  double pinned_share = 0.5;           // Most of the pool that pinned prefixes hold.
-  uint64_t feature_cache_memory = 0;   // Bytes.
-  uint64_t page_bytes = 0;             // For receipts.
-  std::vector<TenantOptions> tenants;  // Empty: one, without limits.
-  PrefixRegistry* prefixes = nullptr;  // Null: none are pinned. Must outlive the loop.
+  bool reserve_all = false;               // EngineOptions::admission is "reserve".
+  double pinned_share = 0.5;              // Most of the pool that pinned prefixes hold.
+  uint64_t feature_cache_memory = 0;      // Bytes.
+  uint64_t page_bytes = 0;                // For receipts.
+  uint64_t scoring_workspace = 32 << 20;  // Scratch of scored rows, bytes.
+  std::vector<TenantOptions> tenants;     // Empty: one, without limits.
+  PrefixRegistry* prefixes = nullptr;     // Null: none are pinned. Must outlive the loop.
   std::shared_ptr<const RetentionCatalogue> retention;  // Null: one without profiles.
   GuardOptions guard;
   int key_bits = 256;  // Tests cut keys to force collisions.
@@ -131,6 +132,8 @@ class StepLoop {
   int64_t PagesFor(const ActiveRequest& request, int64_t new_tokens) const;
   absl::Status ForceOutput(ActiveRequest* request) const;
   absl::Status CheckCombination(const ActiveRequest& request) const;
+  // Whether it can ever run, and in time.
+  absl::Status CheckArrival(ActiveRequest* request) const;
   absl::Status CheckFits(const ActiveRequest& request) const;
   int32_t ExpectedRows(const ActiveRequest& request) const;
   absl::Status CheckDeadlineReachable(const ActiveRequest& request) const;
@@ -148,11 +151,12 @@ class StepLoop {
   ActiveRequest* NextCandidate(const std::vector<bool>& blocked) const;
   void Start(ActiveRequest* request);
   void Announce(ActiveRequest* request);
-  void FinishCachedPins();
+  void FinishComplete();
   void Preempt(ActiveRequest* request);
   void MakePlan();
   void AfterForward();
   void EndPrefill(ActiveRequest* request);
+  void NotePrefilled(ActiveRequest* request);
   void ChargeTenants(const StepPlan& plan);
   void Absorb(SampledToken* sampled);
   void AbsorbBeam(SampledToken* sampled);
@@ -207,6 +211,18 @@ class StepLoop {
   void AddToRetentionTotals(const ActiveRequest& request);
   void FillRetentionStats(RetentionStats* stats) const;
 
+  // Scoring.
+  absl::Status PrepareScoring(ActiveRequest* request);
+  void TakeScratch(ActiveRequest* request);
+  void StartCandidate(ActiveRequest* request);
+  void BeginScoring(ActiveRequest* request);
+  void AfterScores(const ScorePiece& piece);
+  void FinishScoring(ActiveRequest* request);
+  void AddToScoringTotals(const ScoringReceipt& receipt);
+  void TakeYields(ActiveRequest* request);
+  void GiveYields(ActiveRequest* request);
+  absl::Status FinishEmbedding(ActiveRequest* request);
+
   // The end.
   void FinishChoice(ActiveRequest* request, Sequence* sequence, FinishReason reason);
   void FinishRequest(ActiveRequest* request);
@@ -233,6 +249,7 @@ class StepLoop {
   void CheckInvariants() const;
 
   const StepLoopOptions options_;
+  Backend* const backend_;
   const std::unique_ptr<Model> model_;
   const std::unique_ptr<KvPool> pool_;
   const Tokenizer* const tokenizer_;
@@ -272,6 +289,7 @@ class StepLoop {
   std::array<uint64_t, 6> finishes_{};
   CacheStats totals_;  // Of ended requests.
   RetentionStats retention_totals_;
+  ScoringStats scoring_totals_;
   std::vector<TenantTotals> tenant_totals_;
   EngineHistograms histograms_;
 };

@@ -75,6 +75,7 @@ void StepLoop::Start(ActiveRequest* request) {
   waiting_.erase(at);
   NoteSnapshot(request);
   sharing_.Update(request);
+  if (request->scoring) TakeYields(request);
   request->most_pages = std::max(request->most_pages, static_cast<int32_t>(HeldPages(*request)));
   if (!request->started) Announce(request);
 }
@@ -108,6 +109,7 @@ void StepLoop::Preempt(ActiveRequest* request) {
     Retire(choice.get());
   }
   if (request->retention.on()) RewindUnderBudget(request);
+  if (request->scoring) request->scoring->Rewind();
   if (request->beams) {
     for (auto& candidates : request->beams->candidates) candidates.clear();
   }

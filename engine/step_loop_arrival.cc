@@ -66,10 +66,15 @@ absl::Status StepLoop::Prepare(ActiveRequest* request) {
   PREFIXD_RETURN_IF_ERROR(CheckCombination(*request));
 
   request->seed = request->request.sampling.seed ? *request->request.sampling.seed : DrawSeed();
+  if (request->request.embed_images) return absl::OkStatus();
+  const SamplingParams& sampling = request->request.sampling;
+  if (request->request.scoring) {
+    PREFIXD_RETURN_IF_ERROR(PrepareScoring(request));
+    return CheckArrival(request);
+  }
   PREFIXD_RETURN_IF_ERROR(PrepareRetention(request));
   PREFIXD_RETURN_IF_ERROR(ForceOutput(request));
   if (request->pins == nullptr) CapOutput(request);
-  const SamplingParams& sampling = request->request.sampling;
   if (sampling.num_beams > 1) {
     request->beams.emplace(BeamState{
         .search = BeamSearch(sampling.num_beams, sampling.length_penalty, request->max_new_tokens),
@@ -92,6 +97,10 @@ absl::Status StepLoop::Prepare(ActiveRequest* request) {
                      absl::StrCat(sampling.num_beams > 1 ? "num_beams" : "n", " is ", num_choices,
                                   ", the server runs at most ", max_choices));
   }
+  return CheckArrival(request);
+}
+
+absl::Status StepLoop::CheckArrival(ActiveRequest* request) const {
   PREFIXD_RETURN_IF_ERROR(CheckFits(*request));
   request->expected_rows = ExpectedRows(*request);
   PREFIXD_RETURN_IF_ERROR(CheckDeadlineReachable(*request));
@@ -202,6 +211,7 @@ int64_t StepLoop::PagesFor(const ActiveRequest& request, int64_t new_tokens) con
 // What is neither cached nor computed for a request before it.
 int32_t StepLoop::ExpectedRows(const ActiveRequest& request) const {
   if (!request.prompt.root_key) return request.prompt_rows();
+  if (request.context_end && cache_.snapshots().Contains(*request.context_end)) return 0;
   if (request.whole_prompt) {
     const auto& key = request.whole_prefix;
     return key && cache_.snapshots().Contains(*key) ? 1 : request.prompt_rows();

@@ -63,6 +63,7 @@ void StepLoop::FillStats(EngineStats* stats) const {
   stats->histograms = histograms_;
   FillCacheStats(&stats->cache);
   FillRetentionStats(&stats->retention);
+  stats->scoring = scoring_totals_;
   FillTenantStats(&stats->tenants);
   const auto add = [&](const ActiveRequest& request, absl::string_view state) {
     RequestInfo info{.id = request.request.id,
@@ -84,7 +85,9 @@ void StepLoop::FillStats(EngineStats* stats) const {
   };
   int64_t promised = 0;
   for (const auto& request : running_) {
-    add(*request, request->phase == ActiveRequest::Phase::kPrefill ? "prefill" : "decode");
+    const bool decodes = request->phase == ActiveRequest::Phase::kDecode;
+    const bool scores = request->phase == ActiveRequest::Phase::kScore;
+    add(*request, decodes ? "decode" : scores ? "score" : "prefill");
     promised += std::max<int64_t>(0, request->max_pages - HeldPages(*request));
   }
   for (const auto& request : waiting_) add(*request, "queued");
@@ -175,6 +178,7 @@ void StepLoop::CheckInvariants() const {
     PREFIXD_CHECK(!request->ended && request->phase != ActiveRequest::Phase::kWaiting);
     PREFIXD_CHECK(HeldPages(*request) <= request->max_pages);
     for (const auto& choice : request->choices) {
+      if (request->scoring) continue;  // Rows of candidates are no tokens of the choice.
       PREFIXD_CHECK(choice->finished || choice->pending_rows() >= 0);
       PREFIXD_CHECK(choice->tokens.size() ==
                     request->prompt.token_ids.size() + choice->generated.size());

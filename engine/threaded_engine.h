@@ -17,6 +17,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "base/mutex.h"
+#include "engine/classifier.h"
 #include "engine/engine.h"
 #include "engine/engine_parts.h"
 #include "engine/prep_pool.h"
@@ -27,12 +28,7 @@ namespace prefixd {
 
 class ThreadedEngine final : public Engine {
  public:
-  ThreadedEngine(EngineParts parts, const Clock* clock)
-      : parts_(std::move(parts)),
-        clock_(clock),
-        tenant_waiting_(std::max<size_t>(1, parts_.options.tenants.size())),
-        stats_(std::make_shared<EngineStats>()),
-        prep_(std::make_unique<PrepPool>(parts_.options.prep_threads)) {}
+  ThreadedEngine(EngineParts parts, const Clock* clock);
 
   ~ThreadedEngine() override;
 
@@ -55,7 +51,7 @@ class ThreadedEngine final : public Engine {
     return parts_.prefixes->Touch(tenant, name, ttl, clock_->Now());
   }
   absl::Status ReleasePrefix(absl::string_view tenant, absl::string_view name) override;
-  Classifier* classifier() override { return nullptr; }
+  Classifier* classifier() override { return classifier_.get(); }
   void FlushCache(std::optional<std::string> tenant,
                   std::function<void(FlushResult)> done) override;
   void GetPageMap(int32_t max_cells, std::function<void(PageMap)> done) override;
@@ -120,6 +116,7 @@ class ThreadedEngine final : public Engine {
   std::unique_ptr<StepLoop> loop_;
   absl::Time next_stats_ = absl::InfinitePast();
 
+  std::unique_ptr<EngineClassifier> classifier_;
   std::unique_ptr<PrepPool> prep_;
   std::jthread thread_;
 };

@@ -8,7 +8,7 @@
 namespace prefixd {
 
 // GetServerInfoResponse.schema_revision; grows with every change of proto/.
-inline constexpr int kSchemaRevision = 5;
+inline constexpr int kSchemaRevision = 6;
 
 class AdminService final : public v1::AdminService::CallbackService {
  public:

@@ -13,7 +13,6 @@
 namespace prefixd {
 namespace {
 
-constexpr char kRequestIdKey[] = "x-request-id";
 constexpr char kPushbackKey[] = "grpc-retry-pushback-ms";
 
 std::mt19937_64& Random() {
@@ -39,7 +38,7 @@ std::string DrawRequestId() {
 
 absl::StatusOr<std::string> ChooseRequestId(const std::string& from_body,
                                             const grpc::ServerContextBase& context) {
-  if (!from_body.empty()) return from_body;
+  if (!from_body.empty()) return IsRequestId(from_body) ? from_body : DrawRequestId();
   const auto& metadata = context.client_metadata();
   const auto found = metadata.find(kRequestIdKey);
   if (found == metadata.end()) return DrawRequestId();
@@ -68,6 +67,11 @@ absl::Status BudgetUsedUp() {
   return MakeError(absl::StatusCode::kResourceExhausted,
                    "the messages of live requests use up the server's memory for them",
                    ErrorDetail{.reason = reason::kQueueFull, .retry_after = absl::Seconds(1)});
+}
+
+absl::Status SlowReader(absl::string_view what) {
+  return MakeError(absl::StatusCode::kResourceExhausted, reason::kSlowReader,
+                   absl::StrCat("the stream was not read fast enough: ", what));
 }
 
 GrpcError PrepareError(const absl::Status& status, absl::string_view request_id,

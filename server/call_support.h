@@ -19,8 +19,12 @@ namespace prefixd {
 // A random id of 128 bits, hexadecimal.
 std::string DrawRequestId();
 
-// The id of a call: `from_body`, else metadata `x-request-id`, else drawn.
-// Errors: INVALID_ARGUMENT for a malformed metadata value (`from_body` is checked elsewhere).
+// Metadata with the id of a call.
+inline constexpr char kRequestIdKey[] = "x-request-id";
+
+// The id of a call: `from_body`, else metadata `x-request-id`, else drawn. A malformed `from_body`
+// is reported with all other violations, under a drawn id.
+// Errors: INVALID_ARGUMENT for a malformed metadata value.
 absl::StatusOr<std::string> ChooseRequestId(const std::string& from_body,
                                             const grpc::ServerContextBase& context);
 
@@ -29,6 +33,9 @@ absl::Duration TimeLeft(const grpc::ServerContextBase& context, const RequestLim
 
 // RESOURCE_EXHAUSTED, QUEUE_FULL, for a call that ServingContext::budget has no room for.
 absl::Status BudgetUsedUp();
+
+// RESOURCE_EXHAUSTED, SLOW_READER; `what`: how slow.
+absl::Status SlowReader(absl::string_view what);
 
 // Takes the content of a received message. gRPC keeps the message until the call ends; emptying it
 // spares a copy of the images for all that time. The object is not const where it was made.

@@ -3,9 +3,9 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "base/status_macros.h"
 #include "engine/error_reasons.h"
 #include "server/convert_input.h"
@@ -19,7 +19,6 @@ namespace {
 constexpr int kRequestReserved[][2] = {{13, 13}, {16, 17}};  // First and last.
 constexpr int kPromptLogprobsField = 4;
 
-constexpr absl::string_view kPrefixCollection = "prefixes/";
 constexpr size_t kMaxPrefixIdBytes = 63;
 
 bool HasOnly(absl::string_view text, absl::string_view punctuation) {
@@ -57,18 +56,27 @@ bool IsRequestId(absl::string_view id) {
   return !id.empty() && id.size() <= kMaxIdBytes && HasOnly(id, "._:/-");
 }
 
+void CheckRequestId(const std::string& id, Violations* violations) {
+  if (id.empty() || IsRequestId(id)) return;
+  violations->Add(reason::kParameterOutOfRange, "request_id",
+                  "a request id has 1..128 characters of [A-Za-z0-9._:/-]");
+}
+
 bool IsPrefixId(absl::string_view id) {
   return !id.empty() && id.size() <= kMaxPrefixIdBytes &&
          id.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == absl::string_view::npos;
 }
 
 void CheckPrefixName(absl::string_view field, absl::string_view name, Violations* violations) {
-  if (absl::StartsWith(name, kPrefixCollection) &&
-      IsPrefixId(name.substr(kPrefixCollection.size()))) {
-    return;
-  }
+  if (absl::ConsumePrefix(&name, "prefixes/") && IsPrefixId(name)) return;
   violations->Add(reason::kParameterOutOfRange, std::string(field),
                   "the name of a prefix is prefixes/ and 1..63 characters of [a-z0-9-]");
+}
+
+void CheckClassSetName(absl::string_view field, absl::string_view name, Violations* violations) {
+  if (absl::ConsumePrefix(&name, "classSets/") && IsPrefixId(name)) return;
+  violations->Add(reason::kParameterOutOfRange, std::string(field),
+                  "the name of a class set is classSets/ and 1..63 characters of [a-z0-9-]");
 }
 
 absl::Status CheckModelName(absl::string_view field, const std::string& name,
@@ -93,10 +101,7 @@ absl::StatusOr<Request> ConvertGenerateRequest(v1::GenerateRequest message,
     converter.RefuseReserved(message, "", first, last);
   }
   converter.RefuseReserved(message.output(), "output", kPromptLogprobsField, kPromptLogprobsField);
-  if (!message.request_id().empty() && !IsRequestId(message.request_id())) {
-    violations.Add(reason::kParameterOutOfRange, "request_id",
-                   "a request id has 1..128 characters of [A-Za-z0-9._:/-]");
-  }
+  CheckRequestId(message.request_id(), &violations);
   PREFIXD_RETURN_IF_ERROR(CheckModelName("model", message.model(), model, &violations));
 
   Request request;

@@ -3,6 +3,8 @@
 #ifndef PREFIXD_SERVER_CONVERT_H_
 #define PREFIXD_SERVER_CONVERT_H_
 
+#include <string>
+
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "engine/engine.h"
@@ -33,10 +35,16 @@ absl::StatusOr<Request> ConvertCountTokensRequest(v1::CountTokensRequest message
 absl::Status CheckModelName(absl::string_view field, const std::string& name,
                             const EngineModelInfo& model, Violations* violations);
 
+// Adds a violation unless `id`, if there is one, is a request id.
+void CheckRequestId(const std::string& id, Violations* violations);
+
 // Adds a violation unless `name` is `prefixes/` and 1..63 of [a-z0-9-].
 void CheckPrefixName(absl::string_view field, absl::string_view name, Violations* violations);
 
-// Whether `id` has 1..63 of [a-z0-9-].
+// The same for `classSets/`.
+void CheckClassSetName(absl::string_view field, absl::string_view name, Violations* violations);
+
+// Whether `id`, of a prefix or a class set, has 1..63 of [a-z0-9-].
 bool IsPrefixId(absl::string_view id);
 
 // Whether `id` has 1..128 characters of [A-Za-z0-9._:/-].

@@ -72,14 +72,17 @@ ChatInput InputConverter::Chat(v1::ChatInput* chat) {
     violations_.Add(reason::kInputInvalid, absl::StrCat("chat.messages[", count - 1, "].role"),
                     "the last message must be the user's");
   }
-  if (model_.chat_template.empty() && unsupported_.ok()) {
-    unsupported_ =
-        MakeError(absl::StatusCode::kFailedPrecondition, reason::kFeatureUnsupported,
-                  model_.chat_problem.empty() ? "this model has no chat template; send a prompt"
-                                              : model_.chat_problem,
-                  {{"model", model_.name}});
-  }
+  RequireChatTemplate();
   return out;
+}
+
+void InputConverter::RequireChatTemplate() {
+  if (!model_.chat_template.empty() || !unsupported_.ok()) return;
+  unsupported_ =
+      MakeError(absl::StatusCode::kFailedPrecondition, reason::kFeatureUnsupported,
+                model_.chat_problem.empty() ? "this model has no chat template; send a prompt"
+                                            : model_.chat_problem,
+                {{"model", model_.name}});
 }
 
 Role InputConverter::ConvertRole(const v1::ChatMessage& message, int index,
@@ -131,8 +134,7 @@ std::vector<Part> InputConverter::Parts(google::protobuf::RepeatedPtrField<v1::P
     const std::string part_path = absl::StrCat(path, "[", i, "]");
     switch (part.part_case()) {
       case v1::Part::kText:
-        text_bytes_ += part.text().size();
-        out.emplace_back(TextPart{std::move(*part.mutable_text())});
+        out.emplace_back(TextPart{Text(part.mutable_text())});
         break;
       case v1::Part::kImage:
         out.emplace_back(Image(part.mutable_image(), absl::StrCat(part_path, ".image")));
@@ -143,6 +145,11 @@ std::vector<Part> InputConverter::Parts(google::protobuf::RepeatedPtrField<v1::P
     }
   }
   return out;
+}
+
+std::string InputConverter::Text(std::string* text) {
+  text_bytes_ += text->size();
+  return std::move(*text);
 }
 
 ImagePart InputConverter::Image(v1::Image* image, const std::string& path) {

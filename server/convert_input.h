@@ -49,6 +49,14 @@ class InputConverter {
   PromptInput Prompt(v1::PromptInput* prompt);
   TokenInput Tokens(v1::TokenInput* tokens);
 
+  // Pieces of an input that has another form, at `path`.
+  std::string Text(std::string* text);
+  ImagePart Image(v1::Image* image, const std::string& path);
+  // Says how many images one prompt has, where that is not how many were converted.
+  void SetNumImages(int count) { num_images_ = count; }
+  // Notes FAILED_PRECONDITION unless the model has a chat template.
+  void RequireChatTemplate();
+
   // What is wrong beyond single fields: a feature that the model (FAILED_PRECONDITION) or the
   // server (UNIMPLEMENTED) lacks. Call it last.
   absl::Status Finish();
@@ -60,7 +68,6 @@ class InputConverter {
  private:
   std::vector<Part> Parts(google::protobuf::RepeatedPtrField<v1::Part>* parts,
                           const std::string& path);
-  ImagePart Image(v1::Image* image, const std::string& path);
   void CheckImageBytes(const v1::Image& image, const std::string& path);
   void CheckImageDigest(const v1::Image& image, const std::string& path);
   void CheckTokenIds(const v1::TokenInput& tokens);

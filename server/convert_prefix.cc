@@ -85,11 +85,7 @@ void ToProto(const PrefixInfo& prefix, const std::string& model, absl::Time wall
   ToProto(prefix.ttl, out->mutable_ttl());
   ToProto(prefix.age, out->mutable_age());
   ToProto(prefix.expires_in, out->mutable_expires_in());
-  const absl::Time expires = wall_now + prefix.expires_in;
-  const int64_t seconds = absl::ToUnixSeconds(expires);
-  out->mutable_expire_time()->set_seconds(seconds);
-  out->mutable_expire_time()->set_nanos(
-      static_cast<int32_t>(absl::ToInt64Nanoseconds(expires - absl::FromUnixSeconds(seconds))));
+  ToProto(wall_now + prefix.expires_in, out->mutable_expire_time());
 }
 
 }  // namespace prefixd

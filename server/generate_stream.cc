@@ -6,23 +6,14 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/error.h"
-#include "base/log.h"
 #include "engine/error_reasons.h"
+#include "server/call_log.h"
 #include "server/call_support.h"
 #include "server/convert_retention.h"
 #include "server/to_proto.h"
 
 namespace prefixd {
 namespace {
-
-// How long a reader that was too slow has to take the status before the connection's stream is
-// reset.
-constexpr absl::Duration kSlowReaderGrace = absl::Seconds(5);
-
-absl::Status SlowReader(absl::string_view what) {
-  return MakeError(absl::StatusCode::kResourceExhausted, reason::kSlowReader,
-                   absl::StrCat("the stream was not read fast enough: ", what));
-}
 
 absl::string_view FinishReasonName(FinishReason reason) {
   switch (reason) {
@@ -259,7 +250,7 @@ void GenerateStream::Act(Action action) {
     first = action == Action::kWrite && !std::exchange(headers_set_, true);
   }
   if (action == Action::kWrite) {
-    if (first) call->AddInitialMetadata("x-request-id", request_id_);
+    if (first) call->AddInitialMetadata(kRequestIdKey, request_id_);
     reactor->StartWrite(&current_);
     return;
   }
@@ -287,26 +278,21 @@ size_t GenerateStream::PendingBytes() const { return queue_.bytes() + current_by
 
 void GenerateStream::LogSummary() {
   if (!end_) return;
-  const absl::Status& end = *end_;
-  std::string line =
-      absl::StrCat("req=", request_id_, tenant_.empty() ? "" : " tenant=", tenant_, " ",
-                   end.ok() ? "done" : "failed", " code=", absl::StatusCodeToString(end.code()),
-                   " reason=", end.ok() ? reason_ : ToGrpcError(end, "").reason,
-                   " prompt=", usage_.prompt_tokens, " cached=", usage_.cached_prompt_tokens,
+  std::string details =
+      absl::StrCat(" prompt=", usage_.prompt_tokens, " cached=", usage_.cached_prompt_tokens,
                    " image=", usage_.image_tokens);
   if (timings_) {
-    absl::StrAppend(&line, " generated=", usage_.completion_tokens,
+    absl::StrAppend(&details, " generated=", usage_.completion_tokens,
                     " queue_ms=", absl::ToInt64Milliseconds(timings_->queue),
                     " ttft_ms=", absl::ToInt64Milliseconds(timings_->first_token));
   }
-  absl::StrAppend(&line, " total_ms=", absl::ToInt64Milliseconds(context_.clock->Now() - arrival_));
-  if (!end.ok() &&
-      (end.code() == absl::StatusCode::kInternal || end.code() == absl::StatusCode::kUnknown)) {
-    absl::StrAppend(&line, " cause=", end.message());
-    PREFIXD_LOG(kError, line);
-  } else {
-    PREFIXD_LOG(kInfo, line);
-  }
+  LogCall({.request_id = request_id_,
+           .tenant = tenant_,
+           .method = "",
+           .status = *end_,
+           .reason = reason_,
+           .details = std::move(details),
+           .total = context_.clock->Now() - arrival_});
 }
 
 }  // namespace prefixd

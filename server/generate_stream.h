@@ -21,10 +21,11 @@
 #include "prefixd/v1/generation_service.pb.h"
 #include "server/response_queue.h"
 #include "server/serving_context.h"
+#include "server/stream_watch.h"
 
 namespace prefixd {
 
-class GenerateStream final : public EventSink {
+class GenerateStream final : public EventSink, public WatchedStream {
  public:
   using Reactor = grpc::ServerWriteReactor<v1::GenerateResponse>;
 
@@ -53,8 +54,7 @@ class GenerateStream final : public EventSink {
   void OnDone();
 
   // --- From the watch -------------------------------------------------------------------------
-  // Ends a call whose reader takes nothing. Returns false once the call is done.
-  bool CheckStall(absl::Time now);
+  bool CheckStall(absl::Time now) override;
 
  private:
   enum class Action { kNone, kWrite, kFinish };

@@ -69,17 +69,9 @@ class GenerateReactor final : public GenerateStream::Reactor {
 
 }  // namespace
 
-GenerationService::GenerationService(ServingContext* context)
-    : context_(*context),
-      watch_(context->clock, std::min(absl::Seconds(1), context->options.slow_reader_timeout / 4)) {
-}
-
 grpc::ServerWriteReactor<v1::GenerateResponse>* GenerationService::Generate(
     grpc::CallbackServerContext* call, const v1::GenerateRequest* message) {
-  // A malformed id in the body is reported with all other violations, under a drawn one.
-  const bool usable = message->request_id().empty() || IsRequestId(message->request_id());
-  absl::StatusOr<std::string> id =
-      usable ? ChooseRequestId(message->request_id(), *call) : DrawRequestId();
+  const absl::StatusOr<std::string> id = ChooseRequestId(message->request_id(), *call);
   absl::StatusOr<Principal> caller = context_.auth.TenantOf(*call);
   const absl::Status refusal = caller.ok() ? id.status() : caller.status();
   auto* reactor = new GenerateReactor(&context_, call, std::move(caller).value_or(Principal()),

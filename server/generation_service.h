@@ -10,8 +10,9 @@ namespace prefixd {
 
 class GenerationService final : public v1::GenerationService::CallbackService {
  public:
-  // `context` must outlive the service.
-  explicit GenerationService(ServingContext* context);
+  // Both must outlive the service.
+  GenerationService(ServingContext* context, StreamWatch* watch)
+      : context_(*context), watch_(*watch) {}
 
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
       grpc::CallbackServerContext* call, const v1::GenerateRequest* message) override;
@@ -22,7 +23,7 @@ class GenerationService final : public v1::GenerationService::CallbackService {
 
  private:
   ServingContext& context_;
-  StreamWatch watch_;
+  StreamWatch& watch_;
 };
 
 }  // namespace prefixd

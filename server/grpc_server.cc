@@ -17,11 +17,13 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "server/admin_service.h"
+#include "server/classification_service.h"
 #include "server/generation_service.h"
 #include "server/guarded_services.h"
 #include "server/model_service.h"
 #include "server/prefix_service.h"
 #include "server/reflection.h"
+#include "server/stream_watch.h"
 #include "server/tls_credentials.h"
 
 namespace prefixd {
@@ -94,20 +96,26 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(
 // The services, and the guards that stand before them.
 struct GrpcServer::Services {
   explicit Services(ServingContext* context)
-      : generation(context),
+      : watch(context->clock, std::min(absl::Seconds(1), context->options.slow_reader_timeout / 4)),
+        generation(context, &watch),
+        classification(context, &watch),
         models(context),
         prefixes(context),
         admin(context),
         guarded_generation(&generation, &context->auth),
+        guarded_classification(&classification, &context->auth),
         guarded_models(&models, &context->auth),
         guarded_prefixes(&prefixes, &context->auth),
         guarded_admin(&admin, &context->auth) {}
 
+  StreamWatch watch;
   GenerationService generation;
+  ClassificationService classification;
   ModelService models;
   PrefixService prefixes;
   AdminService admin;
   GuardedGenerationService guarded_generation;
+  GuardedClassificationService guarded_classification;
   GuardedModelService guarded_models;
   GuardedPrefixService guarded_prefixes;
   GuardedAdminService guarded_admin;
@@ -166,8 +174,9 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(ServingContext* co
   const ServerOptions& options = context->options;
   std::unique_ptr<GrpcServer> server(new GrpcServer(context));
   Services* const services = server->services_.get();
-  std::vector<grpc::Service*> on_data = {&services->guarded_generation, &services->guarded_models,
-                                         &services->guarded_prefixes};
+  std::vector<grpc::Service*> on_data = {&services->guarded_generation,
+                                         &services->guarded_classification,
+                                         &services->guarded_models, &services->guarded_prefixes};
   if (AdminOnDataListener(options)) on_data.push_back(&services->guarded_admin);
   // Tenants are not shown what else there is.
   const bool reflection = options.reflection && !context->auth.has_tenants();
@@ -198,6 +207,7 @@ void GrpcServer::SetReady(bool ready) {
     }
   }
   data_->SetHealth(v1::GenerationService::service_full_name(), ready);
+  data_->SetHealth(v1::ClassificationService::service_full_name(), ready);
   data_->SetHealth(v1::ModelService::service_full_name(), ready);
   data_->SetHealth(v1::PrefixService::service_full_name(), ready);
   Listener* const with_admin = AdminOnDataListener(context_.options) ? data_.get() : admin_.get();

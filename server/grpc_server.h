@@ -1,9 +1,10 @@
 // The gRPC server: listeners, services, health and reflection. One thread starts and stops it.
 //
 //              data listener                  admin listener (--admin-listen)
-//   services   Generation, Model; Admin if    Admin, health
-//              there are neither tenants nor
-//              an admin listener; health
+//   services   Generation, Classification,    Admin, health
+//              Model, Prefix; Admin if there
+//              are neither tenants nor an
+//              admin listener; health
 //   callers    tenants, if there are any      operators, if they have tokens
 #ifndef PREFIXD_SERVER_GRPC_SERVER_H_
 #define PREFIXD_SERVER_GRPC_SERVER_H_

@@ -105,6 +105,7 @@ google::rpc::ErrorInfo MakeErrorInfo(const ErrorDetail& detail) {
 std::pair<const char*, const char*> ResourceOf(const std::string& reason) {
   if (reason == reason::kModelNotFound) return {"model", "model"};
   if (reason == reason::kPrefixNotFound) return {"prefix", "prefix"};
+  if (reason == reason::kClassSetNotFound) return {"class_set", "class_set"};
   if (reason == reason::kImageNotCached) return {"image", "sha256"};
   return {"request", "request_id"};
 }

@@ -6,6 +6,7 @@
 #define PREFIXD_SERVER_GUARDED_SERVICES_H_
 
 #include "prefixd/v1/admin_service.grpc.pb.h"
+#include "prefixd/v1/classification_service.grpc.pb.h"
 #include "prefixd/v1/generation_service.grpc.pb.h"
 #include "prefixd/v1/model_service.grpc.pb.h"
 #include "prefixd/v1/prefix_service.grpc.pb.h"
@@ -19,6 +20,16 @@ template <typename Response>
 class RefusedStream final : public grpc::ServerWriteReactor<Response> {
  public:
   RefusedStream(grpc::CallbackServerContext* call, const absl::Status& status) {
+    this->Finish(RefusalOf(call, status));
+  }
+  void OnDone() override { delete this; }
+};
+
+// The same for one that is read and written.
+template <typename Request, typename Response>
+class RefusedBidi final : public grpc::ServerBidiReactor<Request, Response> {
+ public:
+  RefusedBidi(grpc::CallbackServerContext* call, const absl::Status& status) {
     this->Finish(RefusalOf(call, status));
   }
   void OnDone() override { delete this; }
@@ -54,12 +65,33 @@ class Guard : public Service::CallbackService {
     if (!caller.ok()) return new RefusedStream<v1::Method##Response>(call, caller.status()); \
     return service_.Method(call, request);                                                   \
   }
+#define PREFIXD_GUARDED_BIDI(Method)                                                            \
+  grpc::ServerBidiReactor<v1::Method##Request, v1::Method##Response>* Method(                   \
+      grpc::CallbackServerContext* call) override {                                             \
+    const auto caller = auth_.Admit(*call, kDoor);                                              \
+    if (!caller.ok()) {                                                                         \
+      return new RefusedBidi<v1::Method##Request, v1::Method##Response>(call, caller.status()); \
+    }                                                                                           \
+    return service_.Method(call);                                                               \
+  }
 
 class GuardedGenerationService final : public Guard<v1::GenerationService, Door::kData> {
  public:
   using Guard::Guard;
   PREFIXD_GUARDED_STREAM(Generate)
   PREFIXD_GUARDED_UNARY(CountTokens)
+};
+
+class GuardedClassificationService final : public Guard<v1::ClassificationService, Door::kData> {
+ public:
+  using Guard::Guard;
+  PREFIXD_GUARDED_UNARY(Classify)
+  PREFIXD_GUARDED_BIDI(ClassifyBatch)
+  PREFIXD_GUARDED_UNARY(Score)
+  PREFIXD_GUARDED_UNARY(CreateClassSet)
+  PREFIXD_GUARDED_UNARY(GetClassSet)
+  PREFIXD_GUARDED_UNARY(ListClassSets)
+  PREFIXD_GUARDED_UNARY(DeleteClassSet)
 };
 
 class GuardedModelService final : public Guard<v1::ModelService, Door::kData> {
@@ -91,6 +123,7 @@ class GuardedAdminService final : public Guard<v1::AdminService, Door::kAdmin> {
   PREFIXD_GUARDED_UNARY(GetPageMap)
 };
 
+#undef PREFIXD_GUARDED_BIDI
 #undef PREFIXD_GUARDED_STREAM
 #undef PREFIXD_GUARDED_UNARY
 

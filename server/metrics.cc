@@ -93,6 +93,7 @@ std::vector<prometheus::MetricFamily> CollectMetrics(const ServingContext& conte
   AddEngineMetrics(*stats, &list);
   AddCacheMetrics(*stats, &list);
   AddRetentionMetrics(stats->retention, &list);
+  AddScoringMetrics(stats->scoring, &list);
   AddProcessMetrics(context.wall_start, &list);
   std::vector<prometheus::MetricFamily> families = list.Take();
   if (context.options.metrics_compat == "vllm") {

@@ -30,6 +30,7 @@ void AddServerMetrics(const ServingContext& context, const EngineStats& stats, M
 void AddEngineMetrics(const EngineStats& stats, MetricList* list);
 void AddCacheMetrics(const EngineStats& stats, MetricList* list);
 void AddRetentionMetrics(const RetentionStats& stats, MetricList* list);
+void AddScoringMetrics(const ScoringStats& stats, MetricList* list);
 // Of /proc/self; what cannot be read is left out.
 void AddProcessMetrics(absl::Time start, MetricList* list);
 // `list` carries vLLM's labels model_name and engine.

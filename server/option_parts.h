@@ -14,6 +14,9 @@ namespace prefixd {
 // The groups "Retention" and "Quality guard".
 void AddRetentionOptions(std::vector<OptionSpec>* table);
 
+// The group "Classification".
+void AddClassificationOptions(std::vector<OptionSpec>* table);
+
 }  // namespace prefixd
 
 #endif  // PREFIXD_SERVER_OPTION_PARTS_H_

@@ -361,6 +361,7 @@ std::vector<OptionSpec> MakeTable() {
   AddEngineOptions(&table);
   AddSharingOptions(&table);
   AddRetentionOptions(&table);
+  AddClassificationOptions(&table);
   AddMetricsOptions(&table);
   AddSecurityOptions(&table);
   return table;

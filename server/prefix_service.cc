@@ -1,6 +1,5 @@
 #include "server/prefix_service.h"
 
-#include <memory>
 #include <utility>
 #include <vector>
 
@@ -10,7 +9,7 @@
 #include "engine/error_reasons.h"
 #include "server/call_support.h"
 #include "server/convert_prefix.h"
-#include "server/create_prefix_call.h"
+#include "server/engine_call.h"
 #include "server/paging.h"
 #include "server/unary.h"
 
@@ -25,66 +24,29 @@ absl::Status NotFoundInOneText(absl::Status status, const std::string& name) {
                    {{"prefix", name}});
 }
 
-// gRPC's end of a CreatePrefix call. Deletes itself in OnDone.
-class CreatePrefixReactor final : public grpc::ServerUnaryReactor {
- public:
-  CreatePrefixReactor(ServingContext* context, grpc::CallbackServerContext* call,
-                      v1::CreatePrefixResponse* response, std::string request_id,
-                      CreatePrefixCall::Fill fill)
-      : context_(*context),
-        deadline_(context->clock->Now() + TimeLeft(*call, context->limits)),
-        call_(std::make_shared<CreatePrefixCall>(call, this, response, std::move(request_id),
-                                                 std::move(fill))) {}
-
-  // Hands the prefix to the engine, or refuses the call.
-  void Start(v1::CreatePrefixRequest message, const absl::StatusOr<std::string>& tenant,
-             const absl::Status& id_status) {
-    // The call may be over at any time: only what is held here is touched after its end.
-    const std::shared_ptr<CreatePrefixCall> call = call_;
-    const uint64_t bytes = message.ByteSizeLong();
-    if (!tenant.ok()) return call->End(tenant.status());
-    if (!id_status.ok()) return call->End(id_status);
-    if (!context_.budget.Take(bytes)) return call->End(BudgetUsedUp());
-    taken_bytes_ = bytes;
-    holds_budget_ = true;
-    absl::StatusOr<PrefixSpec> spec = ConvertCreatePrefixRequest(
-        std::move(message), context_.engine->model_info(), context_.limits);
-    if (!spec.ok()) return call->End(spec.status());
-    spec->tenant = *tenant;
-    spec->deadline = deadline_;
-    context_.engine->CreatePrefix(
-        *std::move(spec), [call](const absl::StatusOr<PrefixInfo>& result) { call->End(result); });
-  }
-
-  void OnCancel() override {
-    // Held beside: End lets the call, and with it this object, go.
-    const std::shared_ptr<CreatePrefixCall> call = call_;
-    call->End(MakeError(absl::StatusCode::kCancelled, reason::kCancelled, "the client left"));
-  }
-  void OnDone() override {
-    if (holds_budget_) context_.budget.Give(taken_bytes_);
-    delete this;
-  }
-
- private:
-  ServingContext& context_;
-  const absl::Time deadline_;
-  const std::shared_ptr<CreatePrefixCall> call_;
-  uint64_t taken_bytes_ = 0;
-  bool holds_budget_ = false;
-};
-
 }  // namespace
 
 grpc::ServerUnaryReactor* PrefixService::CreatePrefix(grpc::CallbackServerContext* call,
                                                       const v1::CreatePrefixRequest* message,
                                                       v1::CreatePrefixResponse* response) {
-  const absl::StatusOr<std::string> id = ChooseRequestId("", *call);
-  auto* reactor = new CreatePrefixReactor(
-      &context_, call, response, id.ok() ? *id : DrawRequestId(),
-      [this](const PrefixInfo& prefix, v1::Prefix* out) { Fill(prefix, out); });
-  reactor->Start(TakeMessage(message), TenantOf(*call), id.status());
-  return reactor;
+  const auto fill = [this, response](const PrefixInfo& prefix) {
+    Fill(prefix, response->mutable_prefix());
+    return absl::StrCat(" name=", prefix.name, " prompt=", prefix.prompt_tokens,
+                        " pinned=", prefix.pinned_tokens);
+  };
+  return StartEngineCall<PrefixInfo>(
+      &context_, call, "", message->ByteSizeLong(),
+      {.name = "create_prefix", .fill = fill, .cancel = nullptr},
+      [&](const CallIdentity& identity, auto done) -> absl::Status {
+        PREFIXD_ASSIGN_OR_RETURN(
+            PrefixSpec spec,
+            ConvertCreatePrefixRequest(TakeMessage(message), context_.engine->model_info(),
+                                       context_.limits));
+        spec.tenant = identity.caller.tenant;
+        spec.deadline = identity.deadline;
+        context_.engine->CreatePrefix(std::move(spec), std::move(done));
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerUnaryReactor* PrefixService::GetPrefix(grpc::CallbackServerContext* call,
@@ -150,8 +112,7 @@ absl::StatusOr<std::string> PrefixService::TenantOf(const grpc::ServerContextBas
 }
 
 void PrefixService::Fill(const PrefixInfo& prefix, v1::Prefix* out) const {
-  const absl::Time wall_now = context_.wall_start + (context_.clock->Now() - context_.start);
-  ToProto(prefix, context_.engine->model_info().name, wall_now, out);
+  ToProto(prefix, context_.engine->model_info().name, context_.WallNow(), out);
 }
 
 }  // namespace prefixd

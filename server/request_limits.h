@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "absl/time/time.h"
+#include "engine/classification.h"
 #include "server/options.h"
 
 namespace prefixd {
@@ -21,6 +22,11 @@ inline constexpr int kMaxStopStringBytes = 256;
 inline constexpr int kMaxStopTokenIds = 64;
 inline constexpr int kMaxLogitBias = 1024;
 inline constexpr int kMaxPriority = 100;
+inline constexpr int kMinClassNames = 2;
+inline constexpr int kMaxLabelPrefixBytes = 256;
+inline constexpr int kMaxEnsemble = 6;
+inline constexpr int kMaxTemperature = 100;  // Of probabilities of classes.
+inline constexpr int kMaxContinuationBytes = 65536;
 inline constexpr absl::Duration kMaxSoftTimeLimit = absl::Seconds(600);
 
 struct RequestLimits {
@@ -28,6 +34,7 @@ struct RequestLimits {
   uint64_t max_image_bytes = 16 << 20;
   int32_t max_images = 8;
   uint64_t max_request_bytes = 32 << 20;
+  ClassificationOptions classification;
   absl::Duration default_deadline = absl::Seconds(120);
   absl::Duration max_deadline = absl::Seconds(600);
 };
@@ -37,6 +44,7 @@ inline RequestLimits LimitsFromOptions(const ServerOptions& options) {
           .max_image_bytes = options.engine.max_image_bytes,
           .max_images = options.engine.max_images,
           .max_request_bytes = options.max_request_bytes,
+          .classification = options.engine.classification,
           .default_deadline = options.default_deadline,
           .max_deadline = options.max_deadline};
 }

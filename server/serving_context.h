@@ -38,6 +38,9 @@ class CallBudget {
     bytes_.fetch_sub(bytes);
     calls_.fetch_sub(1);
   }
+  // Adds bytes to a place that was taken; Give returns them with it. There is no refusal: others
+  // are refused instead.
+  void Grow(uint64_t bytes) { bytes_.fetch_add(bytes); }
 
   uint64_t bytes() const { return bytes_.load(); }
   int64_t calls() const { return calls_.load(); }
@@ -58,6 +61,9 @@ struct ServingContext {
         auth(clock_in),
         budget(options_in.max_connection_memory,
                2ll * (options_in.engine.max_queue + options_in.engine.max_running)) {}
+
+  // The time for people: the wall clock's at the start of the process, and what has passed since.
+  absl::Time WallNow() const { return wall_start + (clock->Now() - start); }
 
   // Constant after construction.
   Engine* const engine;

@@ -25,7 +25,7 @@ StreamWatch::~StreamWatch() {
   thread_.join();
 }
 
-void StreamWatch::Add(std::shared_ptr<GenerateStream> stream) {
+void StreamWatch::Add(std::shared_ptr<WatchedStream> stream) {
   MutexLock lock(&mutex_);
   streams_.push_back(std::move(stream));
 }
@@ -35,7 +35,7 @@ void StreamWatch::Run() {
     return stopping_ || !streams_.empty();
   };
   while (true) {
-    std::vector<std::shared_ptr<GenerateStream>> streams;
+    std::vector<std::shared_ptr<WatchedStream>> streams;
     {
       MutexLock lock(&mutex_);
       mutex_.Await(has_work);
@@ -44,8 +44,8 @@ void StreamWatch::Run() {
       if (stopping_) return;
       streams.swap(streams_);
     }
-    std::vector<std::shared_ptr<GenerateStream>> live;
-    for (std::shared_ptr<GenerateStream>& stream : streams) {
+    std::vector<std::shared_ptr<WatchedStream>> live;
+    for (std::shared_ptr<WatchedStream>& stream : streams) {
       if (stream->CheckStall(clock_.Now())) live.push_back(std::move(stream));
     }
     MutexLock lock(&mutex_);

@@ -11,9 +11,21 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "server/generate_stream.h"
 
 namespace prefixd {
+
+// How long a reader that was too slow has to take the status before the connection's stream is
+// reset.
+inline constexpr absl::Duration kSlowReaderGrace = absl::Seconds(5);
+
+// A stream that is looked at.
+class WatchedStream {
+ public:
+  virtual ~WatchedStream() = default;
+
+  // Ends a call whose reader takes nothing. Returns false once the call is done.
+  virtual bool CheckStall(absl::Time now) = 0;
+};
 
 class StreamWatch {
  public:
@@ -21,7 +33,7 @@ class StreamWatch {
   StreamWatch(const Clock* clock, absl::Duration period);
   ~StreamWatch();
 
-  void Add(std::shared_ptr<GenerateStream> stream);
+  void Add(std::shared_ptr<WatchedStream> stream);
 
  private:
   void Run();
@@ -31,7 +43,7 @@ class StreamWatch {
   Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   // Shared: the watch may be looking at a stream when its call ends.
-  std::vector<std::shared_ptr<GenerateStream>> streams_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::shared_ptr<WatchedStream>> streams_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };
 

@@ -15,6 +15,8 @@
 namespace prefixd {
 
 void ToProto(absl::Duration duration, google::protobuf::Duration* out);
+// `time` is one for people. Requires: it is finite.
+void ToProto(absl::Time time, google::protobuf::Timestamp* out);
 
 void ToProto(const StartedEvent& event, absl::Duration time_left, v1::Started* out);
 void ToProto(DeltaEvent event, v1::Delta* out);

@@ -17,6 +17,8 @@ namespace prefixd::tools {
 namespace {
 
 constexpr char kNone[] = "none";
+constexpr int32_t kMaxDemonstrations = 65536;
+constexpr uint64_t kMaxSetBytes = uint64_t{4} << 30;
 
 // As they were typed.
 struct Typed {
@@ -60,6 +62,12 @@ void AddEngineOptions(CLI::App* app, Options* options) {
   app->add_flag("!--no-prefix-cache", options->prefix_cache, "Compute every prompt anew");
 }
 
+void AddOut(CLI::App* app, Options* options) {
+  app->add_option("--out", options->out, "Directory for what is written")
+      ->type_name("DIR")
+      ->required();
+}
+
 void AddDataOptions(CLI::App* app, Options* options) {
   const std::map<std::string, DatasetHalf> halves = {{"first", DatasetHalf::kFirst},
                                                      {"second", DatasetHalf::kSecond}};
@@ -74,9 +82,7 @@ void AddDataOptions(CLI::App* app, Options* options) {
   app->add_option("--limit", options->data.limit, "Take at most so many entries; 0: all")
       ->type_name("N")
       ->check(CLI::Range(size_t{0}, Dataset::kMaxEntries));
-  app->add_option("--out", options->out, "Directory for what is written")
-      ->type_name("DIR")
-      ->required();
+  AddOut(app, options);
 }
 
 void AddEvaluateOptions(CLI::App* app, Options* options, Typed* typed) {
@@ -100,6 +106,18 @@ void AddEvaluateOptions(CLI::App* app, Options* options, Typed* typed) {
       ->type_name("N")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
+}
+
+void AddEvaluateClassification(CLI::App* evaluate, Options* options) {
+  evaluate->require_subcommand(1);
+  CLI::App* const app = evaluate->add_subcommand(
+      "classification",
+      "Rank class names for labelled pictures: accuracy, ROC-AUC, times; goes "
+      "on after a stop");
+  AddEngineOptions(app, options);
+  AddClassificationOptions(app, &options->classification);
+  AddOut(app, options);
+  app->footer(kExitCodes);
 }
 
 void AddCalibrateOptions(CLI::App* app, Options* options) {
@@ -134,7 +152,10 @@ void AddExperimentOptions(CLI::App* app, Options* options) {
 Command CommandOf(const CLI::App& app) {
   const CLI::App* const command = app.get_subcommands().front();
   const std::string& name = command->get_name();
-  if (name == "evaluate") return Command::kEvaluate;
+  if (name == "evaluate") {
+    return command->get_subcommands().empty() ? Command::kEvaluate
+                                              : Command::kEvaluateClassification;
+  }
   if (name == "experiment") return Command::kExperiment;
   if (name == "inspect") return Command::kInspect;
   if (name == "calibrate") return Command::kCalibrate;
@@ -151,8 +172,9 @@ std::string ShellWord(const std::string& word) {
 
 EarlyExit UsageError(const CLI::App& app, absl::string_view message) {
   std::string command = "prefixd-tools";
-  if (!app.get_subcommands().empty()) {
-    absl::StrAppend(&command, " ", app.get_subcommands().front()->get_name());
+  for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
+    at = at->get_subcommands().front();
+    absl::StrAppend(&command, " ", at->get_name());
   }
   return {.exit_code = kExitUsage,
           .err = absl::StrCat("prefixd-tools: ", absl::StrReplaceAll(message, {{"\n", " "}}),
@@ -199,10 +221,16 @@ std::string Complete(const Typed& typed, Options* options) {
     options->policies.clear();
     options->full_only = true;
   }
+  if (options->command == Command::kEvaluateClassification) {
+    const std::string wrong = CompleteClassificationOptions(&options->classification);
+    if (!wrong.empty()) return wrong;
+  }
   options->engine.max_running = options->in_flight;
   options->engine.max_batch_tokens = std::max(options->engine.max_batch_tokens, options->in_flight);
-  // Answers are as long as the data has them.
+  // Answers are as long as the data has them, and so are sets of demonstrations.
   options->engine.max_output_tokens = static_cast<int32_t>(Dataset::kMaxTextBytes);
+  options->engine.classification.max_demonstrations = kMaxDemonstrations;
+  options->engine.classification.max_set_bytes = kMaxSetBytes;
   return "";
 }
 
@@ -220,13 +248,21 @@ std::variant<Options, EarlyExit> ParseOptions(const std::vector<std::string>& ar
       "evaluate", "Perplexity and ROUGE-L of policies and budgets, as CSV, JSON, Markdown and SVG");
   CLI::App* const calibrate = app.add_subcommand(
       "calibrate", "Write the profile prefixkv_NAME_0.1.json .. 0.9.json; goes on after a stop");
-  for (CLI::App* const command : {evaluate, calibrate}) {
-    AddEngineOptions(command, &options);
-    AddDataOptions(command, &options);
-    command->footer(kExitCodes);
+  // What `evaluate` requires would be required of its own command too, so it has either.
+  const bool classification =
+      arguments.size() > 1 && arguments[0] == "evaluate" && arguments[1] == "classification";
+  if (classification) {
+    AddEvaluateClassification(evaluate, &options);
+  } else {
+    AddEngineOptions(evaluate, &options);
+    AddDataOptions(evaluate, &options);
+    AddEvaluateOptions(evaluate, &options, &typed);
+    evaluate->footer(absl::StrCat("evaluate classification ranks class names.\n", kExitCodes));
   }
-  AddEvaluateOptions(evaluate, &options, &typed);
+  AddEngineOptions(calibrate, &options);
+  AddDataOptions(calibrate, &options);
   AddCalibrateOptions(calibrate, &options);
+  calibrate->footer(kExitCodes);
   CLI::App* const experiment =
       app.add_subcommand("experiment", "Show what the KV cache does: experiment kv-cache");
   AddExperimentOptions(experiment, &options);

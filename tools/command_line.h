@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/options.h"
+#include "tools/classification_options.h"
 #include "tools/convert.h"
 #include "tools/dataset.h"
 #include "tools/kv_cache_experiment.h"
@@ -16,6 +17,7 @@ namespace prefixd::tools {
 
 enum class Command {
   kEvaluate,
+  kEvaluateClassification,
   kCalibrate,
   kExperiment,
   kConvertLlava,
@@ -37,6 +39,8 @@ struct Options {
   bool full_only = false;       // `--policies none`.
   std::vector<double> budgets;  // Shares kept, (0, 1], ascending, distinct.
   int32_t max_new_tokens = 1024;
+
+  ClassificationEvaluationOptions classification;
 
   // calibrate
   std::string name;  // Of the profile; empty: the model's.

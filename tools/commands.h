@@ -20,6 +20,7 @@ namespace prefixd::tools {
 
 // Everything that is written is there when they return OK.
 absl::Status RunEvaluate(const Options& options);
+absl::Status RunEvaluateClassification(const Options& options);
 absl::Status RunCalibrate(const Options& options);
 absl::Status RunExperiment(const Options& options);
 absl::Status RunConvertLlava(const Options& options);

@@ -49,14 +49,9 @@ absl::StatusOr<std::string> Text(const Entry& entry, const json& object, const c
 absl::StatusOr<std::string> ImagePath(const Entry& entry, const json& object, const char* key,
                                       const std::string& images) {
   PREFIXD_ASSIGN_OR_RETURN(const std::string path, Text(entry, object, key, key));
-  if (path.empty()) return entry.Error(key, "is empty");
-  if (path.find('\0') != std::string::npos) return entry.Error(key, "has a zero byte");
-  const std::string shown = absl::StrCat("\"", path.substr(0, 128), "\"");
-  if (path[0] == '/') return entry.Error(key, absl::StrCat(shown, " is an absolute path"));
-  for (const absl::string_view part : absl::StrSplit(path, '/')) {
-    if (part == "..") return entry.Error(key, absl::StrCat(shown, " leads out of the directory"));
-  }
-  return (std::filesystem::path(images) / path).string();
+  absl::StatusOr<std::string> full = PicturePath(path, images);
+  if (!full.ok()) return entry.Error(key, full.status().message());
+  return full;
 }
 
 // The text of one turn of a conversation.
@@ -143,6 +138,20 @@ void Choose(const DatasetOptions& options, std::vector<Sample>* samples) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::string> PicturePath(const std::string& path, const std::string& images) {
+  if (path.empty()) return absl::InvalidArgumentError("is empty");
+  if (path.find('\0') != std::string::npos) return absl::InvalidArgumentError("has a zero byte");
+  const std::string shown = absl::StrCat("\"", path.substr(0, 128), "\"");
+  if (path[0] == '/')
+    return absl::InvalidArgumentError(absl::StrCat(shown, " is an absolute path"));
+  for (const absl::string_view part : absl::StrSplit(path, '/')) {
+    if (part == "..") {
+      return absl::InvalidArgumentError(absl::StrCat(shown, " leads out of the directory"));
+    }
+  }
+  return (std::filesystem::path(images) / path).string();
+}
 
 absl::StatusOr<std::vector<Sample>> ParseDataset(absl::string_view name, absl::string_view text,
                                                  const std::string& images) {

@@ -52,6 +52,10 @@ absl::StatusOr<Dataset> LoadDataset(const DatasetOptions& options);
 absl::StatusOr<std::vector<Sample>> ParseDataset(absl::string_view name, absl::string_view text,
                                                  const std::string& images);
 
+// The path of a picture that is named in a file, below the directory `images`. Errors:
+// INVALID_ARGUMENT, without names: empty, a zero byte, absolute, a part "..".
+absl::StatusOr<std::string> PicturePath(const std::string& path, const std::string& images);
+
 }  // namespace prefixd
 
 #endif  // PREFIXD_TOOLS_DATASET_H_

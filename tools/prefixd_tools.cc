@@ -18,6 +18,8 @@ absl::Status Run(const Options& options) {
   switch (options.command) {
     case Command::kEvaluate:
       return RunEvaluate(options);
+    case Command::kEvaluateClassification:
+      return RunEvaluateClassification(options);
     case Command::kCalibrate:
       return RunCalibrate(options);
     case Command::kExperiment:

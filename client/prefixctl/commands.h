@@ -25,6 +25,13 @@ int RunPrefixShow(Session* session);     // prefix show
 int RunPrefixTouch(Session* session);    // prefix touch
 int RunPrefixRelease(Session* session);  // prefix release
 
+int RunClassify(Session* session);        // classify
+int RunClassSetList(Session* session);    // class-sets, class-sets list
+int RunClassSetGet(Session* session);     // class-sets get
+int RunClassSetCreate(Session* session);  // class-sets create
+int RunClassSetDelete(Session* session);  // class-sets delete
+int RunScore(Session* session);           // score
+
 }  // namespace prefixd::ctl
 
 #endif  // PREFIXD_CLIENT_PREFIXCTL_COMMANDS_H_

@@ -6,19 +6,12 @@
 #include "absl/strings/strip.h"
 #include "base/error.h"
 #include "client/call_status.h"
+#include "client/prefixctl/json_parts.h"
 #include "client/prefixctl/proto_time.h"
 #include "client/prefixctl/retention_text.h"
 
 namespace prefixd::ctl {
 namespace {
-
-// Keys stay in the order in which they are written here.
-using Json = nlohmann::ordered_json;
-
-// Bytes that are not UTF-8 become U+FFFD, so a line is always valid JSON.
-std::string Dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
 
 std::string String(absl::string_view text) { return std::string(text); }
 
@@ -98,33 +91,16 @@ Json ReceiptJson(const v1::Receipt& receipt) {
                {"activation_dtype", receipt.activation_dtype()}};
   if (receipt.has_retention()) json["retention"] = RetentionJson(receipt.retention());
   if (!receipt.has_cache()) return json;
-  const v1::CacheReceipt& cache = receipt.cache();
-  json["cache"] = {{"hit_tokens", cache.hit_tokens()},
-                   {"computed_tokens", cache.computed_tokens()},
-                   {"evicted_tokens", cache.evicted_tokens()},
-                   {"images", cache.images()},
-                   {"images_in_prefix", cache.images_in_prefix()},
-                   {"feature_hits", cache.feature_hits()},
-                   {"images_encoded", cache.images_encoded()},
-                   {"decode_hits", cache.decode_hits()},
-                   {"kv_bytes", cache.kv_bytes()},
-                   {"shared_kv_bytes", cache.shared_kv_bytes()},
-                   {"miss", CacheMissName(cache.miss())},
-                   {"preemptions", cache.preemptions()}};
+  json["cache"] = ToJson(receipt.cache());
   return json;
 }
 
 Json FinishedJson(const Answer& answer) {
-  const v1::Usage& usage = answer.finished.usage();
   const v1::Timings& timings = answer.finished.timings();
   Json json = {{"event", "finished"},
                {"text", answer.text},
                {"finish_reason", FinishReasonName(answer.finish_reason)},
-               {"usage",
-                {{"prompt_tokens", usage.prompt_tokens()},
-                 {"cached_prompt_tokens", usage.cached_prompt_tokens()},
-                 {"image_tokens", usage.image_tokens()},
-                 {"completion_tokens", usage.completion_tokens()}}},
+               {"usage", ToJson(answer.finished.usage())},
                {"timings_ms",
                 {{"queue", ToMillis(timings.queue())},
                  {"prefill", ToMillis(timings.prefill())},

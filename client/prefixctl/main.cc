@@ -64,6 +64,18 @@ int Run(Session* session) {
       return RunCacheFlush(session);
     case Command::kTop:
       return RunTop(session);
+    case Command::kClassify:
+      return RunClassify(session);
+    case Command::kClassSetList:
+      return RunClassSetList(session);
+    case Command::kClassSetGet:
+      return RunClassSetGet(session);
+    case Command::kClassSetCreate:
+      return RunClassSetCreate(session);
+    case Command::kClassSetDelete:
+      return RunClassSetDelete(session);
+    case Command::kScore:
+      return RunScore(session);
     case Command::kDoctor:
       break;
   }

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "client/prefixctl/terminal_text.h"
 
 namespace prefixd::ctl {
 namespace {
@@ -13,12 +14,19 @@ void Put(const std::string& text) {
   std::fflush(stderr);
 }
 
+// Words of a server, without what could drive the terminal.
+std::string Harmless(absl::string_view message) {
+  TerminalText text(0);
+  std::string out = text.Add(message);
+  return absl::StrCat(out, text.Finish());
+}
+
 }  // namespace
 
 void Messages::Error(absl::string_view message, absl::string_view next_step) const {
   const char* const red = terminal_.color ? "\033[31m" : "";
   const char* const plain = terminal_.color ? "\033[0m" : "";
-  Put(absl::StrCat(red, "prefixctl: ", message, plain, "\n"));
+  Put(absl::StrCat(red, "prefixctl: ", Harmless(message), plain, "\n"));
   if (!next_step.empty()) Put(absl::StrCat("  ", next_step, "\n"));
 }
 

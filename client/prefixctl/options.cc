@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "client/prefixctl/classify_options.h"
 #include "client/prefixctl/exit_code.h"
 #include "client/prefixctl/prefix_options.h"
 #include "client/prefixctl/retention_options.h"
@@ -43,8 +44,8 @@ void AddCommonOptions(CLI::App* app, Options* options) {
   app->add_flag("--no-color", options->no_color, "No colours (as NO_COLOR)");
   app->add_option_function<std::string>(
          "--timeout", [options](const std::string& text) { options->timeout = ParseTimeout(text); },
-         "Give up after this time, such as 30s or 2m (default: run: the server's, wait: none, "
-         "others: 10s)")
+         "Give up after this time, such as 30s or 2m (default: run, classify, score: the server's, "
+         "wait: none, others: 10s)")
       ->type_name("TIME")
       ->check([](const std::string& text) {
         return ParseTimeout(text) ? std::string()
@@ -197,6 +198,7 @@ Parser::Parser(Options* options) {
   add(Command::kDoctor, &app, "doctor", "Look for what is wrong and say how to fix it")
       ->add_option("--model-dir", options->model_directory, "Look at this model directory too")
       ->type_name("DIR");
+  AddClassificationCommands(&app, options, &commands);
   AddPrefixCommands(&app, options, &commands);
   // Here for help and guesses: main() hands them on before anything is parsed.
   for (const ToolsCommand& tools : kToolsCommands) {
@@ -284,7 +286,7 @@ absl::string_view CheckCombination(const Options& options) {
   if (asks && stdin_image && !options.prompt) {
     return "with the image from stdin (-i -) the prompt must be an argument";
   }
-  return "";
+  return CheckClassification(options);
 }
 
 }  // namespace

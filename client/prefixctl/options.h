@@ -10,6 +10,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "client/prefixctl/classification.h"
 #include "prefixd/v1/params.pb.h"
 
 namespace prefixd::ctl {
@@ -32,6 +33,12 @@ enum class Command {
   kCacheStats,
   kCacheFlush,
   kTop,
+  kClassify,
+  kClassSetList,
+  kClassSetGet,
+  kClassSetCreate,
+  kClassSetDelete,
+  kScore,
 };
 
 // How an answer is generated. What is not set is the server's to choose.
@@ -77,7 +84,8 @@ struct Options {
   bool no_color = false;
   std::optional<absl::Duration> timeout;
 
-  // run, count and prefix create; `model` also in `models show`.
+  // run, count, prefix create, classify, score; `model` also in `models show` and class-sets
+  // create.
   std::string model;
   std::optional<std::string> prompt;
   std::vector<std::string> images;  // Paths; "-" is stdin.
@@ -97,6 +105,9 @@ struct Options {
   // prefix create
   std::string prefix_id;  // Empty: drawn by the server.
   std::optional<absl::Duration> ttl;
+
+  // classify, class-sets, score; they use fields above, too.
+  Classification classification;
 
   // health
   std::string service = "ready";

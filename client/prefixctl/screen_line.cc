@@ -49,6 +49,14 @@ ScreenLine& ScreenLine::Text(absl::string_view text, Color color) {
   return *this;
 }
 
+ScreenLine& ScreenLine::Piece(absl::string_view text, int columns, Color color) {
+  if (text.empty() || columns > room()) return *this;
+  Switch(color);
+  absl::StrAppend(&out_, text);
+  used_ += columns;
+  return *this;
+}
+
 ScreenLine& ScreenLine::Glyphs(absl::string_view glyph, int count, Color color) {
   count = std::min(count, room());
   if (count <= 0) return *this;

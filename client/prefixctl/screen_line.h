@@ -16,6 +16,9 @@ class ScreenLine {
 
   // Adds text from anywhere: every byte that is not printable ASCII becomes "?".
   ScreenLine& Text(absl::string_view text, Color color = Color::kPlain);
+  // Adds a piece that is safe and `columns` columns wide (display_text.h); nothing if there is no
+  // room for it.
+  ScreenLine& Piece(absl::string_view text, int columns, Color color = Color::kPlain);
   // Adds `glyph`, one column wide, `count` times.
   ScreenLine& Glyphs(absl::string_view glyph, int count, Color color = Color::kPlain);
 

@@ -22,7 +22,7 @@ struct ToolsCommand {
 inline constexpr ToolsCommand kToolsCommands[] = {
     {"calibrate", "Make a profile of a model for KV budgets (prefixd-tools)"},
     {"convert", "Make a model directory of checkpoints in other forms (prefixd-tools)"},
-    {"evaluate", "Measure what KV budgets cost a model (prefixd-tools)"},
+    {"evaluate", "Measure what KV budgets cost, or `evaluate classification` (prefixd-tools)"},
     {"experiment", "Generate with and without a KV cache, and compare (prefixd-tools)"},
     {"inspect", "Show what a checkpoint holds (prefixd-tools)"},
 };

@@ -88,13 +88,13 @@ void CandidateBounds::Complete(int32_t node, double sum) {
   const size_t i = static_cast<size_t>(node);
   for (int32_t at = begins_[i]; at < begins_[i + 1]; ++at) {
     const int32_t k = by_end_[static_cast<size_t>(at)];
-    const ScoredIndex scored = {search_.ScoreOf(static_cast<size_t>(k), sum), k};
-    if (std::isnan(scored.first)) continue;  // Never among the best.
+    const double score = search_.ScoreOf(static_cast<size_t>(k), sum);
+    if (std::isnan(score)) continue;  // Never among the best.
     if (best_.size() < wanted_) {
-      best_.push(scored);
-    } else if (WorstOnTop()(scored, best_.top())) {
+      best_.push(score);
+    } else if (score > best_.top()) {
       best_.pop();
-      best_.push(scored);
+      best_.push(score);
     }
   }
 }

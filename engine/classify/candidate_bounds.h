@@ -5,9 +5,10 @@
 #ifndef PREFIXD_ENGINE_CLASSIFY_CANDIDATE_BOUNDS_H_
 #define PREFIXD_ENGINE_CLASSIFY_CANDIDATE_BOUNDS_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <queue>
-#include <utility>
 #include <vector>
 
 #include "engine/classify/token_trie.h"
@@ -29,18 +30,10 @@ class CandidateBounds {
   void Complete(int32_t node, double sum);
 
   // Whether k candidates are complete and all of them are better than `bound`.
-  bool CannotMatter(double bound) const {
-    return best_.size() == wanted_ && bound < best_.top().first;
-  }
+  bool CannotMatter(double bound) const { return best_.size() == wanted_ && bound < best_.top(); }
 
  private:
   enum class Kind { kLargestDivisor, kSmallestOffset, kScan };
-  using ScoredIndex = std::pair<double, int32_t>;
-  struct WorstOnTop {
-    bool operator()(const ScoredIndex& a, const ScoredIndex& b) const {
-      return a.first != b.first ? a.first > b.first : a.second < b.second;
-    }
-  };
 
   const TokenTrie& trie_;
   const TopSearch& search_;
@@ -52,7 +45,8 @@ class CandidateBounds {
   // by_end_[begins_[i]] up to begins_[i + 1].
   std::vector<int32_t> by_end_;
   std::vector<int32_t> begins_;
-  std::priority_queue<ScoredIndex, std::vector<ScoredIndex>, WorstOnTop> best_;
+  // The best complete scores, the least on top; which candidates have them does not matter.
+  std::priority_queue<double, std::vector<double>, std::greater<double>> best_;
 };
 
 }  // namespace prefixd

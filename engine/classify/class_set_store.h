@@ -5,7 +5,8 @@
 // not at all whenever the process dies. Files are hostile all the same: every length is checked
 // before memory is taken.
 //
-// One process a directory: a lock file is held while the store lives. Thread-safe.
+// One process a directory: a lock file is held while the store lives. Thread-safe. Errors that
+// every method has: UNAVAILABLE naming the path where the file system refuses.
 #ifndef PREFIXD_ENGINE_CLASSIFY_CLASS_SET_STORE_H_
 #define PREFIXD_ENGINE_CLASSIFY_CLASS_SET_STORE_H_
 
@@ -14,10 +15,13 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/mutex.h"
 #include "engine/classification.h"
 
 namespace prefixd {
@@ -37,11 +41,15 @@ struct StoredClassSet {
 std::string SerializeClassSet(const StoredClassSet& set);
 absl::StatusOr<StoredClassSet> ParseClassSet(absl::string_view bytes,
                                              const ClassificationOptions& options);
+// The size of SerializeClassSet(set), without making it.
+uint64_t ClassSetFileBytes(const StoredClassSet& set);
+// No file of a set within `options` is larger.
+uint64_t MaxClassSetFileBytes(const ClassificationOptions& options);
 
 class ClassSetStore {
  public:
-  // Makes the directories. Errors: FAILED_PRECONDITION if another process holds the directory;
-  // those of the file system, naming the path.
+  // Makes the directories. Errors: FAILED_PRECONDITION naming the lock file if another process
+  // holds it. Requires: options.state_dir is not empty.
   static absl::StatusOr<std::unique_ptr<ClassSetStore>> Open(const ClassificationOptions& options);
   ~ClassSetStore();
 
@@ -49,13 +57,28 @@ class ClassSetStore {
   // in a line of the log; remains of writes that did not end are removed.
   absl::StatusOr<std::vector<StoredClassSet>> Load();
 
-  // On disk when it returns. An existing file is replaced. Returns the file's size.
+  // On disk when it returns. An existing file is replaced. Returns the file's size. Errors:
+  // INVALID_ARGUMENT for what ParseClassSet would refuse. After an error of the file system either
+  // file may be there, whole.
   absl::StatusOr<uint64_t> Save(const StoredClassSet& set);
-  // Gone from disk when it returns. OK if there was none.
+  // Gone from disk when it returns. OK if there was none. Requires: IsClassSetId(id).
   absl::Status Remove(absl::string_view tenant, absl::string_view id);
 
  private:
-  // To be filled in by the implementation.
+  ClassSetStore(const ClassificationOptions& options, std::string directory, int lock);
+
+  std::string FolderOf(absl::string_view tenant) const;
+  // Adds the sets of a tenant's folder to `sets`.
+  absl::Status LoadFolder(const std::string& folder, std::vector<StoredClassSet>* sets)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status MakeFolder(const std::string& folder) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const ClassificationOptions options_;
+  const std::string directory_;  // DIRECTORY/class_sets.
+  const int lock_;               // Descriptor of the lock file; locked while it is open.
+  Mutex mutex_;                  // Held while files are written: one write at a time.
+  // Folders that are known to be on disk.
+  absl::flat_hash_set<std::string> folders_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace prefixd

@@ -37,7 +37,7 @@ struct ImageSpec {
   int32_t tokens_per_image = 0;  // Rows that an image occupies.
   int image_size = 0;            // Side of the square that the tower takes, pixels.
   int patch_size = 0;
-  int max_images = 8;  // Per request.
+  int max_images = 64;  // Per request.
   // Features do not take the place of rows: the placeholder is a token as any other, and the rows
   // from it on, up to the next image, see the features through cross-attention (Batch::media).
   bool cross_attended = false;
@@ -139,6 +139,7 @@ class ImageEncoding {
 struct ModelLimits {
   int max_batch_rows = 512;  // Largest T of one Forward; >= a whole prompt for kWholePrefix.
   int max_logit_rows = 64;   // Largest number of logit rows of one Forward; state rows: any.
+  int max_scored_rows = 64;  // States that TokenLogprobs is asked about at a time, by the engine.
 };
 
 class Model {

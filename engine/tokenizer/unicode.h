@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "base/utf8.h"
 
 namespace prefixd {
 
@@ -26,22 +27,6 @@ Character CharacterAt(absl::string_view text, size_t position);
 Character CharacterBefore(absl::string_view text, size_t position);
 
 void AppendUtf8(uint32_t code_point, std::string* out);
-
-bool IsValidUtf8(absl::string_view text);
-
-// What stands at the front of `bytes`.
-struct Utf8Prefix {
-  enum class Kind {
-    kComplete,    // `num_bytes` bytes of one valid character.
-    kInvalid,     // `num_bytes` bytes of a maximal invalid subpart: one U+FFFD.
-    kIncomplete,  // All `num_bytes` bytes; more could complete the character.
-  };
-  Kind kind = Kind::kComplete;
-  size_t num_bytes = 0;
-};
-
-// Requires: `bytes` is not empty.
-Utf8Prefix ScanUtf8(absl::string_view bytes);
 
 // Every maximal invalid subpart becomes one U+FFFD.
 std::string DecodeUtf8Lossily(absl::string_view bytes);

@@ -118,6 +118,10 @@ class ForwardingBackend : public Backend {
                               absl::Span<const int32_t> columns, absl::Span<float> y) override {
     return real_->GatherLogprobs(logits, rows, columns, y);
   }
+  absl::Status HeadLogprobs(const Tensor& x, const Matrix& weight, absl::Span<const int32_t> rows,
+                            absl::Span<const int32_t> columns, absl::Span<float> y) override {
+    return real_->HeadLogprobs(x, weight, rows, columns, y);
+  }
 
  protected:
   Backend& real() const { return *real_; }

@@ -73,7 +73,8 @@ TEST_P(GatherSlotsTest, MovesBitsUnchanged) {
                      << DTypeName(dtype) << ", " << threads << " threads");
         const auto backend = GetParam().Create(threads);
         // Two sequences of a call, and a guard whose page must stay as it is.
-        constexpr int32_t kLength[] = {77, 100}, kKept[] = {33, 16};
+        const int32_t kLength[] = {GetParam().Many(77, 37), GetParam().Many(100, 50)};
+        constexpr int32_t kKept[] = {33, 16};
         const auto pool = MakePoisonedPool(backend.get(), shape, 30);
         const std::vector<int32_t> ids = random.Permutation(30);
         auto next = ids.begin();
@@ -181,9 +182,10 @@ TEST_P(GatherSlotsTest, TakesMeans) {
     for (const int most : {1, 2, 9}) {
       SCOPED_TRACE(::testing::Message() << shape.num_kv_heads << " kv heads of " << shape.head_dim
                                         << ", means of up to " << most);
-      const HostMatrix qkv = Stored(random.Matrix(150, shape.qkv_cols()));
-      const std::vector<int32_t> sources = random.Permutation(150);
-      const std::vector<int32_t> first = RandomGroups(&numbers, 140, most);
+      const int32_t num_tokens = GetParam().Many(150, 60);
+      const HostMatrix qkv = Stored(random.Matrix(num_tokens, shape.qkv_cols()));
+      const std::vector<int32_t> sources = random.Permutation(num_tokens);
+      const std::vector<int32_t> first = RandomGroups(&numbers, num_tokens - 10, most);
       HostMatrix written;
       const HostMatrix seen = GatherMeans(backend_.get(), shape, qkv, sources, first, &written);
       // A mean between two numbers of a 16-bit type may be rounded to either: their distance is

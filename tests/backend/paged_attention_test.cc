@@ -73,7 +73,8 @@ TEST_P(PagedAttentionTest, ChunksPagesAndThreadsDoNotChangeARowsBits) {
     const HostMatrix whole = RunSequence(backend_.get(), shape, qkv, kTokens, in_order);
     for (const int threads : GetParam().Threads({1, 2, 3})) {
       const auto backend = GetParam().Create(threads);
-      for (const int32_t chunk : GetParam().Cases<int32_t>({33, 1, 7, 250, kTokens})) {
+      const std::vector<int32_t> all_chunks = {33, 7, 1, 250, kTokens};
+      for (const int32_t chunk : absl::MakeConstSpan(all_chunks).first(GetParam().Many(5, 2))) {
         SCOPED_TRACE(::testing::Message() << shape.num_heads << " heads of " << shape.head_dim
                                           << ", " << DTypeName(shape.kv_dtype) << ", chunks of "
                                           << chunk << ", " << threads << " threads");

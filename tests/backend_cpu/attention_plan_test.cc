@@ -62,6 +62,18 @@ TEST(AttentionPlan, SharesOnlyPagesThatAllRowsSeeWhole) {
   EXPECT_EQ(StripsOf(plan), (StripList{{0, 2, 0, 2}, {0, 1, 2, 3}, {1, 2, 2, 3}}));
 }
 
+TEST(AttentionPlan, RowsOfATreeShareTheWholePagesOfTheContext) {
+  const Pages pages = {4, 5, 6, 7};
+  const int32_t first_path[] = {38}, second_path[] = {38, 61, 40, 41, 42, 43, 44, 45, 46, 47, 48};
+  AttentionRows first = DecodeRow(0, 37 + 1, pages), second = DecodeRow(1, 37 + 11, pages);
+  first.context = second.context = 37;
+  first.path = first_path;
+  second.path = second_path;
+  // The third page is put together for each; that of the plain sequence is its own.
+  const AttentionPlan plan = PlanOf({first, second, DecodeRow(2, 48, pages)});
+  EXPECT_EQ(StripsOf(plan), (StripList{{0, 3, 0, 2}, {0, 1, 2, 3}, {1, 2, 2, 3}, {2, 3, 2, 3}}));
+}
+
 TEST(AttentionPlan, EqualSequencesNeedNoPagesOfTheirOwn) {
   const Pages pages = {4, 5, 6};
   const AttentionPlan plan = PlanOf({DecodeRow(0, 48, pages), DecodeRow(1, 48, pages)});

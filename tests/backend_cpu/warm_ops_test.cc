@@ -106,9 +106,34 @@ TEST_F(WarmOps, AllocateNothing) {
   const std::vector<int32_t> kept = {3, 17, 40, 41, 280}, groups = {0, 2, 5};
   const SlotGather gathers[] = {{kept_pages, kept, spare_pages.first(1), {}},
                                 {kept_pages, kept, spare_pages.last(1), groups}};
+  // A trie's nodes behind a context, and the log-probabilities of their children.
+  const std::vector<int32_t> begins = {0, 1, 3, 6}, paths = {300, 300, 309, 300, 309, 304};
+  const std::vector<int32_t> nodes = {300, 309, 304};
+  const KvSegment tree = {.num_rows = 3,
+                          .pages = pages,
+                          .write_slots = nodes,
+                          .first_visible = 299,
+                          .first_position = 299,
+                          .path_begins = begins,
+                          .path_slots = paths};
+  const std::vector<int32_t> of_rows = {0, 0, 2}, of_columns = {1, 100, 7};
+  std::vector<float> logprobs(3);
+  const auto tree_step = [&] {
+    const auto segments = absl::MakeConstSpan(&tree, 1);
+    return backend_->WriteKv(qkv.Rows(0, 3), nullptr, kHeads, segments, pool.get()).ok() &&
+           backend_
+               ->PagedAttention(qkv.Rows(0, 3), *pool, kHeads,
+                                {.scale = 0.25f, .alibi_slopes = &slopes}, segments, out.Rows(0, 3))
+               .ok() &&
+           backend_
+               ->HeadLogprobs(hidden.Rows(0, 3), *weight, of_rows, of_columns,
+                              absl::MakeSpan(logprobs))
+               .ok();
+  };
   const auto steps = [&] {
     return step(prefill) && step(decode) && step(with_sums(prefill)) && step(with_sums(decode)) &&
-           attend_shared() && other_ops() && backend_->GatherSlots(gathers, pool.get()).ok();
+           attend_shared() && other_ops() && tree_step() &&
+           backend_->GatherSlots(gathers, pool.get()).ok();
   };
   ASSERT_TRUE(steps());
   const int64_t before = allocations.load();

@@ -136,7 +136,12 @@ GenerateHandler RefuseWith(Refusal refusal) {
   };
 }
 
-FakeServer::FakeServer() : handler_(AnswerWith({"It is ", "a cat."})) {
+FakeServer::FakeServer()
+    : handler_(AnswerWith({"It is ", "a cat."})),
+      classification_([this](const std::vector<const v1::Image*>& images) {
+        MutexLock lock(&mutex_);
+        return TakeImages(images);
+      }) {
   info_.set_version("9.8.7");
   info_.set_schema_revision(2);
   info_.set_state(v1::SERVER_STATE_SERVING);
@@ -149,6 +154,7 @@ FakeServer::FakeServer() : handler_(AnswerWith({"It is ", "a cat."})) {
   builder.RegisterService(static_cast<v1::ModelService::Service*>(this));
   builder.RegisterService(static_cast<v1::AdminService::Service*>(this));
   builder.RegisterService(static_cast<v1::PrefixService::Service*>(this));
+  builder.RegisterService(&classification_);
   server_ = builder.BuildAndStart();
   PREFIXD_CHECK(server_ != nullptr);
   address_ = absl::StrCat("127.0.0.1:", port);
@@ -222,20 +228,26 @@ grpc::Status FakeServer::CountTokens(grpc::ServerContext*, const v1::CountTokens
 }
 
 grpc::Status FakeServer::TakeImages(const v1::ChatInput& chat) {
-  std::vector<std::string> indices, digests;
-  int index = 0;
+  std::vector<const v1::Image*> images;
   for (const v1::ChatMessage& message : chat.messages()) {
     for (const v1::Part& part : message.parts()) {
-      if (!part.has_image()) continue;
-      const v1::Image& image = part.image();
-      if (!image.data().empty()) {
-        images_.insert(DigestOf(image.data()));
-      } else if (images_.count(image.image_sha256()) == 0) {
-        indices.push_back(absl::StrCat(index));
-        digests.push_back(absl::BytesToHexString(image.image_sha256()));
-      }
-      ++index;
+      if (part.has_image()) images.push_back(&part.image());
     }
+  }
+  return TakeImages(images);
+}
+
+grpc::Status FakeServer::TakeImages(const std::vector<const v1::Image*>& images) {
+  std::vector<std::string> indices, digests;
+  int index = 0;
+  for (const v1::Image* const image : images) {
+    if (!image->data().empty()) {
+      images_.insert(DigestOf(image->data()));
+    } else if (images_.count(image->image_sha256()) == 0) {
+      indices.push_back(absl::StrCat(index));
+      digests.push_back(absl::BytesToHexString(image->image_sha256()));
+    }
+    ++index;
   }
   if (indices.empty()) return grpc::Status::OK;
   if (name_one_) {

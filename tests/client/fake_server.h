@@ -18,6 +18,7 @@
 #include "prefixd/v1/generation_service.grpc.pb.h"
 #include "prefixd/v1/model_service.grpc.pb.h"
 #include "prefixd/v1/prefix_service.grpc.pb.h"
+#include "tests/client/fake_classification.h"
 
 namespace prefixd::testing {
 
@@ -57,6 +58,8 @@ class FakeServer : public v1::GenerationService::Service,
   ~FakeServer() override;
 
   const std::string& address() const { return address_; }
+
+  FakeClassification& classification() { return classification_; }
 
   void OnGenerate(GenerateHandler handler);
   // Sets the health of "ready" and the state in GetServerInfo.
@@ -111,6 +114,8 @@ class FakeServer : public v1::GenerationService::Service,
   grpc::Status ReleasePrefix(grpc::ServerContext* context, const v1::ReleasePrefixRequest* request,
                              v1::ReleasePrefixResponse* response) override;
   // Takes the images that came as bytes; the refusal if a digest is unknown.
+  grpc::Status TakeImages(const std::vector<const v1::Image*>& images)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   grpc::Status TakeImages(const v1::ChatInput& chat) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   mutable Mutex mutex_;
@@ -125,6 +130,7 @@ class FakeServer : public v1::GenerationService::Service,
   v1::ListRequestsResponse live_ ABSL_GUARDED_BY(mutex_);
   v1::GetCacheStatsResponse cache_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> flushes_ ABSL_GUARDED_BY(mutex_);
+  FakeClassification classification_;
   std::string address_;
   std::unique_ptr<grpc::Server> server_;
 };

@@ -60,6 +60,8 @@ TEST_F(ToolsCommandTest, StartsTheOneBesideItWithAllArguments) {
   EXPECT_EQ(run.out, "bin<evaluate><--model><a b><--json><--help><>");
   EXPECT_EQ(run.exit_status, 6);
   EXPECT_EQ(Run("calibrate").out, "bin<calibrate>");
+  EXPECT_EQ(Run("evaluate classification --data x --class-set y").out,
+            "bin<evaluate><classification><--data><x><--class-set><y>");
 }
 
 TEST_F(ToolsCommandTest, ElseTheOneOnThePath) {
@@ -89,6 +91,7 @@ TEST_F(ToolsCommandTest, SaysWhyItCannotBeStarted) {
 TEST_F(ToolsCommandTest, IsListedAndGuessed) {
   PutTools("bin", 0);
   EXPECT_THAT(Run("--help").out, HasSubstr("evaluate"));
+  EXPECT_THAT(Run("--help").out, HasSubstr("evaluate classification"));
   EXPECT_THAT(Run("evalaute").out, HasSubstr("did you mean \"evaluate\"?"));
   const RunResult late = Run("--quiet evaluate --model m");
   EXPECT_EQ(late.exit_status, 2);

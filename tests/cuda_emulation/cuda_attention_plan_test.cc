@@ -114,6 +114,61 @@ TEST(CudaAttentionPlan, SumsAreCutIntoBatchesThatFit) {
   EXPECT_EQ(row, 40);
 }
 
+TEST(CudaAttentionPlan, TreesGoInRunsOfTheirOwnAndShareTheirContext) {
+  Call call({{.pages = {1, 2}, .first_visible = 20},
+             {.pages = {1, 2, 3, 4, 9, 5}, .num_rows = 3, .first_visible = 37},
+             {.pages = {1, 2, 7, 8}, .num_rows = 300, .first_visible = 37}});
+  const std::vector<int32_t> slots = {40, 38, 75};
+  const std::vector<int32_t> begins = {2, 3, 5, 8}, paths = {0, 0, 40, 40, 38, 40, 38, 75};
+  KvSegment& tree = call.segments[1];
+  tree.write_slots = slots;
+  tree.path_begins = begins;
+  tree.path_slots = paths;
+  tree.first_position = 100;
+  std::vector<int32_t> many_slots(300), many_begins(301);
+  for (int32_t i = 0; i < 300; ++i) many_slots[i] = 40 + i % 20;
+  for (int32_t i = 0; i <= 300; ++i) many_begins[i] = i;
+  call.segments[2].write_slots = many_slots;
+  call.segments[2].path_begins = many_begins;
+  call.segments[2].path_slots = many_slots;
+  const AttentionPlan plan = call.Plan({.tiles = true});
+  EXPECT_TRUE(plan.tiles.empty());
+  ASSERT_EQ(plan.runs.size(), 3u);
+  EXPECT_FALSE(plan.runs[0].tree);
+  EXPECT_TRUE(plan.runs[1].tree && plan.runs[2].tree);
+  EXPECT_EQ(plan.runs[0].num_rows, 1);
+  EXPECT_EQ(plan.runs[1].row_begin, 1);
+  EXPECT_EQ(plan.runs[1].num_rows, kMaxTreeRows);
+  EXPECT_EQ(plan.runs[1].max_visible, 40);
+  EXPECT_EQ(plan.runs[2].num_rows, 303 - kMaxTreeRows);
+  EXPECT_EQ(plan.runs[2].max_visible, 38);
+  EXPECT_EQ(plan.max_visible, 40);
+  // What a row sees, where its path is, its position and its slot.
+  const auto first = [](const auto& array) {
+    return std::vector(array.begin(), array.begin() + 5);
+  };
+  EXPECT_EQ(first(plan.visible), (std::vector<int32_t>{20, 38, 39, 40, 38}));
+  EXPECT_EQ(first(plan.context), (std::vector<int32_t>{20, 37, 37, 37, 37}));
+  EXPECT_EQ(first(plan.position), (std::vector<int32_t>{0, 100, 101, 102, 0}));
+  EXPECT_EQ(first(plan.path_begin), (std::vector<int32_t>{0, 0, 1, 3, 6}));
+  EXPECT_EQ(std::vector(plan.paths.begin(), plan.paths.begin() + 7),
+            (std::vector<int32_t>{40, 40, 38, 40, 38, 75, 40}));
+  EXPECT_EQ(plan.slots[1], 3 * kSlots + 40 % kSlots + 0 * kSlots);
+  EXPECT_EQ(plan.slots[3], 9 * kSlots + 75 % kSlots);
+  // Whole pages of the context, also with other trees on them.
+  EXPECT_EQ(plan.shared[0], 0);
+  EXPECT_EQ(plan.shared[1], 32);
+  EXPECT_EQ(plan.leader[4], 0);  // Counted from the run.
+  EXPECT_EQ(plan.member_count[1], kMaxGroupRows);
+  EXPECT_TRUE(plan.runs[1].grouped && plan.runs[2].grouped && !plan.runs[0].grouped);
+  // Tables reach to the last slot of a path.
+  EXPECT_EQ(PagesSeen(call.segments[0]), 2);
+  EXPECT_EQ(PagesSeen(tree), 5);
+  EXPECT_TRUE(call.Plan({}).context.size() == 304 && call.Plan({}).paths.size() == 306);
+  call.segments[1].path_begins = call.segments[2].path_begins = {};
+  EXPECT_TRUE(call.Plan({}).context.empty());
+}
+
 // Whatever the pages: members share their pages, groups are disjoint and ascending.
 TEST(CudaAttentionPlan, RandomGroupsAreSound) {
   std::mt19937 random(1);

@@ -172,7 +172,7 @@ std::vector<float> TestSlopes(int num_heads) {
 AttentionResult ReferenceAttention(const HostMatrix& q, const PagedCache& cache, int num_heads,
                                    float scale, const std::vector<int32_t>& sequence,
                                    const std::vector<int32_t>& visible,
-                                   const std::vector<float>& slopes) {
+                                   const std::vector<float>& slopes, const SlotPaths& paths) {
   const int head_dim = cache.options().head_dim;
   const int group = num_heads / cache.options().num_kv_heads;
   AttentionResult result;
@@ -181,22 +181,27 @@ AttentionResult ReferenceAttention(const HostMatrix& q, const PagedCache& cache,
   std::vector<double> query(head_dim), weights;
   for (int64_t row = 0; row < q.rows(); ++row) {
     if (visible[row] == 0) continue;
+    std::vector<int32_t> slots(visible[row]);
+    for (int32_t i = 0; i < visible[row]; ++i) {
+      slots[i] = paths.empty() ? i : SlotAt(i, visible[row], paths[row]);
+    }
     for (int head = 0; head < num_heads; ++head) {
       for (int d = 0; d < head_dim; ++d) query[d] = q.at(row, int64_t{head} * head_dim + d);
       weights.assign(visible[row], 0.0);
       for (int32_t slot = 0; slot < visible[row]; ++slot) {
-        const float* key = cache.k(sequence[row], slot, head / group);
+        const float* key = cache.k(sequence[row], slots[slot], head / group);
         for (int d = 0; d < head_dim; ++d) weights[slot] += query[d] * key[d];
         weights[slot] *= scale;
         if (slopes.empty()) continue;
-        weights[slot] += double{slopes[head]} * (PositionOf(slot) - PositionOf(visible[row] - 1));
+        weights[slot] +=
+            double{slopes[head]} * (PositionOf(slots[slot]) - PositionOf(slots.back()));
       }
       const double largest = *std::max_element(weights.begin(), weights.end());
       double sum = 0;
       for (double& weight : weights) sum += weight = std::exp(weight - largest);
       double* y = result.y.data() + (row * num_heads + head) * head_dim;
       for (int32_t slot = 0; slot < visible[row]; ++slot) {
-        const float* value = cache.v(sequence[row], slot, head / group);
+        const float* value = cache.v(sequence[row], slots[slot], head / group);
         for (int d = 0; d < head_dim; ++d) y[d] += weights[slot] / sum * value[d];
       }
       result.lse[row * num_heads + head] = (largest + std::log(sum)) / std::log(2.0);

@@ -105,11 +105,19 @@ struct AttentionResult {
 
 // Row r of q (columns [0, num_heads * head_dim)) attends to slots [0, visible[r]) of sequence[r];
 // nothing visible gives zeros. With slopes (empty, or one a head) a row has the position of the
-// last slot that it sees.
+// last slot that it sees. With `paths` (empty, or one a row) the last ones of those visible[r]
+// slots are the slots that the path names.
+using SlotPaths = std::vector<std::vector<int32_t>>;
 AttentionResult ReferenceAttention(const HostMatrix& q, const PagedCache& cache, int num_heads,
                                    float scale, const std::vector<int32_t>& sequence,
                                    const std::vector<int32_t>& visible,
-                                   const std::vector<float>& slopes = {});
+                                   const std::vector<float>& slopes = {},
+                                   const SlotPaths& paths = {});
+// The slot that a row sees as its slot `place`, of `visible` with `path` at their end.
+inline int32_t SlotAt(int32_t place, int32_t visible, const std::vector<int32_t>& path) {
+  const int32_t context = visible - static_cast<int32_t>(path.size());
+  return place < context ? place : path[place - context];
+}
 
 // |got - want| / |want| in the Euclidean norm, NaN if any of `got` is.
 double RelativeError(const std::vector<double>& want, const HostMatrix& got);

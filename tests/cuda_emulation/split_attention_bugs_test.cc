@@ -115,6 +115,18 @@ TEST(SplitAttentionBugs, SharedMemoryTooSmall) {
   }
 }
 
+TEST(SplitAttentionBugs, PathOfAnotherRow) {
+  SplitShape shape;
+  shape.lengths = {60};
+  shape.sequence = {0, 0, 0};
+  shape.visible = {35, 35, 36};
+  shape.paths = {{40}, {50}, {50, 45}};
+  const SplitCase split_case(shape);
+  for (const SplitKernel kernel : {SplitKernel::kPlain, SplitKernel::kMatrix}) {
+    EXPECT_EQ(OrdersThatFind(KernelBug::kSplitWrongPath, split_case, {.kernel = kernel}), 3);
+  }
+}
+
 TEST(SplitAttentionBugs, SkippedMemberOfAGroup) {
   SplitShape shape;
   shape.lengths = {60, 50, 33};

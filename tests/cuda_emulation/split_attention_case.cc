@@ -81,7 +81,7 @@ std::string Describe(const SplitShape& shape) {
   return absl::StrCat(Name(shape.activation), " over ", Name(shape.kv), ", head_dim ",
                       shape.head_dim, ", kv heads ", shape.num_kv_heads, ", group ",
                       shape.group_heads, ", lengths ", absl::StrJoin(shape.lengths, ","),
-                      shape.alibi ? ", ALiBi" : "");
+                      shape.alibi ? ", ALiBi" : "", shape.paths.empty() ? "" : ", trees");
 }
 
 SplitCase::SplitCase(const SplitShape& shape)
@@ -99,8 +99,8 @@ SplitCase::SplitCase(const SplitShape& shape)
     }
   }
   if (shape_.alibi) slopes_ = TestSlopes(num_heads_);
-  reference_ =
-      ReferenceAttention(q_, cache_, num_heads_, scale_, shape_.sequence, shape_.visible, slopes_);
+  reference_ = ReferenceAttention(q_, cache_, num_heads_, scale_, shape_.sequence, shape_.visible,
+                                  slopes_, shape_.paths);
 }
 
 std::vector<int32_t> SplitCase::Rows(const SplitRun& run) const {
@@ -116,11 +116,20 @@ SplitOutput SplitCase::Run(const SplitRun& run) const {
   const int64_t cols = q_.cols();
   HostMatrix q(shape_.activation, num_rows, run.first_column + cols + kGap);
   std::vector<int32_t> sequence(num_rows, 0), visible(num_rows, 0), position(num_rows, 0);
+  std::vector<int32_t> context(num_rows, 0), path_begin(num_rows, 0), paths;
   for (int32_t i = 0; i < num_rows; ++i) {
     if (rows[i] == kPadding) continue;
     sequence[i] = shape_.sequence[rows[i]];
     visible[i] = shape_.visible[rows[i]];
     position[i] = PositionOf(visible[i] - 1);
+    context[i] = visible[i];
+    path_begin[i] = static_cast<int32_t>(paths.size());
+    if (!shape_.paths.empty()) {
+      const std::vector<int32_t>& path = shape_.paths[rows[i]];
+      context[i] -= static_cast<int32_t>(path.size());
+      paths.insert(paths.end(), path.begin(), path.end());
+      position[i] = PositionOf(SlotAt(visible[i] - 1, visible[i], path));
+    }
     for (int64_t c = 0; c < cols; ++c) {
       q.set(i, run.first_column + c, static_cast<float>(q_.at(rows[i], c)));
     }
@@ -159,6 +168,12 @@ SplitOutput SplitCase::Run(const SplitRun& run) const {
   call.rows.table_stride = cache_.table_stride();
   call.rows.max_visible =
       run.max_visible > 0 ? run.max_visible : *std::max_element(visible.begin(), visible.end());
+  DeviceArray<int32_t> device_context(context), device_begin(path_begin), device_paths(paths);
+  if (!shape_.paths.empty()) {
+    call.rows.context = device_context.data();
+    call.rows.path_begin = device_begin.data();
+    call.rows.paths = device_paths.data();
+  }
   if (!run.groups.empty()) call.groups = groups.View();
   call.kernel = run.kernel;
   call.y = output.y.View(y.data());

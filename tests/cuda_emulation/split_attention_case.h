@@ -22,6 +22,8 @@ struct SplitShape {
   // and `visible` say otherwise.
   std::vector<int32_t> lengths;
   std::vector<int32_t> sequence, visible;
+  // Of trees: the last slots that row i sees are these; the last of them is its own.
+  SlotPaths paths;
   int32_t shared_slots = 0;  // That all sequences have in common.
   float query_factor = 1;
   bool alibi = false;

@@ -51,6 +51,7 @@ class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
     uint64_t streams = 0, finished = 0, preemptions = 0, hit_tokens = 0, feature_hits = 0;
     uint64_t evicted = 0, collisions = 0, recomputed = 0;
     uint64_t selections = 0, drops = 0, snapshot_hits = 0, snapshots_evicted = 0;
+    uint64_t scored = 0, context_hits = 0;
   };
 
   void SetUp() override {
@@ -79,8 +80,12 @@ class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
       std::optional<RetentionScope>& scope = request.retention.scope;
       if (!GetParam().shares_parts && scope) scope = RetentionScope::kExact;
     }
+    ChangeFamily();
     RunAlone();
   }
+
+  // Before anything runs.
+  virtual void ChangeFamily() {}
 
   // What computes from now on.
   void Use(std::unique_ptr<Backend> backend) {
@@ -265,6 +270,8 @@ class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
     totals_.drops += stats.retention.decode_drops;
     totals_.snapshot_hits += stats.retention.snapshot_hits;
     totals_.snapshots_evicted += stats.retention.snapshots_evicted;
+    totals_.scored += stats.scoring.requests;
+    totals_.context_hits += stats.scoring.context_hits;
     loop_->Flush(-1);
     loop_->FillStats(&(stats = {}));
     ASSERT_EQ(stats.free_pages, num_pages_);

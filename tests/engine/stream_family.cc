@@ -128,6 +128,17 @@ ChoiceBytes& ByteSink::choice(int32_t index) {
 }
 
 void ByteSink::OnEvent(Event event) {
+  if (auto* scores = std::get_if<ScoresEvent>(&event)) {
+    ChoiceBytes& scored = choice(0);
+    for (const int32_t id : scores->prompt_ids) absl::StrAppend(&scored.logprobs, id, "/");
+    for (const auto* values : {&scores->logprobs, &scores->prompt_logprobs}) {
+      for (const float value : *values) {
+        absl::StrAppend(&scored.logprobs, std::bit_cast<uint32_t>(value), " ");
+      }
+    }
+    scored.end = "scored";
+    return;
+  }
   EXPECT_FALSE(ended) << "an event after the terminal one";
   if (auto* delta = std::get_if<DeltaEvent>(&event)) {
     ChoiceBytes& bytes = choice(delta->choice);

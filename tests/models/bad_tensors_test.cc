@@ -113,7 +113,7 @@ TEST(ModelFiles, FillsTheSpecOfTheDemo) {
   EXPECT_EQ(spec.image->tokens_per_image, 144);
   EXPECT_EQ(spec.image->image_size, 96);
   EXPECT_EQ(spec.image->patch_size, 8);
-  EXPECT_EQ(spec.image->max_images, 8);
+  EXPECT_EQ(spec.image->max_images, 64);
 }
 
 TEST(ModelFiles, ReportsProgressUpToTheWeightBytes) {

@@ -17,6 +17,7 @@
 #include "base/mutex.h"
 #include "engine/engine.h"
 #include "engine/error_reasons.h"
+#include "tests/server/fake_classifier.h"
 
 namespace prefixd::testing {
 
@@ -189,7 +190,7 @@ class FakeEngine final : public Engine {
     const std::pair key{std::string(tenant), std::string(name)};
     return prefixes_.erase(key) > 0 ? absl::OkStatus() : PrefixNotFound();
   }
-  Classifier* classifier() override { return nullptr; }
+  FakeClassifier* classifier() override { return &classifier_; }
   void FlushCache(std::optional<std::string> tenant,
                   std::function<void(FlushResult)> done) override {
     {
@@ -384,6 +385,7 @@ class FakeEngine final : public Engine {
   const EngineModelInfo model_;
   EngineRuntimeInfo runtime_;
   absl::StatusOr<TokenCounts> count_result_ = TokenCounts{};
+  FakeClassifier classifier_;
 
   mutable Mutex mutex_;
   EngineStats stats_ ABSL_GUARDED_BY(mutex_);

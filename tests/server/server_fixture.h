@@ -2,6 +2,7 @@
 #ifndef PREFIXD_TESTS_SERVER_SERVER_FIXTURE_H_
 #define PREFIXD_TESTS_SERVER_SERVER_FIXTURE_H_
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -16,6 +17,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "prefixd/v1/admin_service.grpc.pb.h"
+#include "prefixd/v1/classification_service.grpc.pb.h"
 #include "prefixd/v1/generation_service.grpc.pb.h"
 #include "prefixd/v1/model_service.grpc.pb.h"
 #include "prefixd/v1/prefix_service.grpc.pb.h"
@@ -30,6 +32,17 @@ inline ServerOptions FakeOptions() {
   options.listen = "127.0.0.1:0";
   return options;
 }
+
+// The machine's clock, which tests move forward.
+class ShiftedClock final : public Clock {
+ public:
+  absl::Time Now() const override { return machine_.Now() + absl::Nanoseconds(nanos_.load()); }
+  void Advance(absl::Duration by) { nanos_.fetch_add(absl::ToInt64Nanoseconds(by)); }
+
+ private:
+  const MonotonicClock machine_;
+  std::atomic<int64_t> nanos_{0};
+};
 
 class RunningServer {
  public:
@@ -46,6 +59,7 @@ class RunningServer {
     models = v1::ModelService::NewStub(channel);
     admin = v1::AdminService::NewStub(channel);
     prefixes = v1::PrefixService::NewStub(channel);
+    classification = v1::ClassificationService::NewStub(channel);
   }
 
   std::shared_ptr<grpc::Channel> Connect(grpc::ChannelArguments arguments) const {
@@ -56,7 +70,7 @@ class RunningServer {
   }
 
   FakeEngine engine;
-  MonotonicClock clock;
+  ShiftedClock clock;
   ServingContext context;
   std::unique_ptr<GrpcServer> server;
   std::shared_ptr<grpc::Channel> channel;
@@ -64,6 +78,7 @@ class RunningServer {
   std::unique_ptr<v1::ModelService::Stub> models;
   std::unique_ptr<v1::AdminService::Stub> admin;
   std::unique_ptr<v1::PrefixService::Stub> prefixes;
+  std::unique_ptr<v1::ClassificationService::Stub> classification;
 };
 
 inline v1::GenerateRequest Hello(const std::string& id) {

@@ -17,6 +17,7 @@
 #include "engine/backend/cpu/kernels.h"
 #include "engine/backend/cpu/kv_pool.h"
 #include "engine/backend/cpu/level.h"
+#include "engine/backend/cpu/matrix.h"
 #include "engine/backend/cpu/thread_pool.h"
 
 namespace prefixd::cpu {
@@ -69,6 +70,8 @@ class CpuBackend final : public Backend {
   absl::Status Patchify(const Tensor& pixels, int patch_size, const Tensor& y) override;
   absl::Status GatherSlots(absl::Span<const SlotGather> gathers, KvPool* pool) override;
   absl::Status CopyPages(absl::Span<const PageCopy> copies, KvPool* pool) override;
+  absl::Status HeadLogprobs(const Tensor& x, const Matrix& weight, absl::Span<const int32_t> rows,
+                            absl::Span<const int32_t> columns, absl::Span<float> y) override;
 
  private:
   // Calls body(row) for every row, on all threads if the work (in elements) is worth it.
@@ -92,14 +95,40 @@ class CpuBackend final : public Backend {
 
   // The rows of x as bf16 pairs, in scratch. Errors: RESOURCE_EXHAUSTED.
   absl::StatusOr<Tensor> PackPairs(const Tensor& x);
+  bool RoundsFor(const PanelMatrix& matrix) const;
+  // x as MultiplyPanels takes it for that matrix, perhaps in scratch, and scratch for it. Errors:
+  // RESOURCE_EXHAUSTED.
+  absl::StatusOr<Tensor> PrepareRows(const Tensor& x, const PanelMatrix& matrix);
+  // Linear over the columns of y alone: those of the matrix from 64 * first_panel on. `rows` comes
+  // from PrepareRows.
+  void MultiplyPanels(const Tensor& rows, const PanelMatrix& matrix, int64_t first_panel,
+                      const LinearOptions& options, const Tensor& y);
+
+  // A row of HeadLogprobs: entries [begin, end) of its arguments. The softmax state is that of the
+  // tiles of columns so far.
+  struct HeadRow {
+    int64_t row = 0;
+    size_t begin = 0, end = 0;
+    double max = 0, sum = 0;
+  };
+  // HeadLogprobs of so many rows that a tile of their logits stays near. y holds logits for a
+  // while.
+  absl::Status HeadLogprobsOf(const Tensor& x, const PanelMatrix& weight, absl::Span<HeadRow> rows,
+                              absl::Span<const int32_t> columns, absl::Span<float> y);
+  // The rows without those between them, in scratch unless they are neighbours. Errors:
+  // RESOURCE_EXHAUSTED.
+  absl::StatusOr<Tensor> CompactRows(const Tensor& x, absl::Span<const HeadRow> rows);
 
   BackendInfo info_;
   const bool round_activations_;
   const Kernels* const kernels_;
   ThreadPool pool_;
   Attention attention_;
-  std::vector<Buffer> accumulators_;     // One per thread, for Linear: sums, then widened weights.
-  Buffer pairs_;                         // Rounded activations; only grows.
+  std::vector<Buffer> accumulators_;  // One per thread, for Linear: sums, then widened weights.
+  Buffer pairs_;                      // Rounded activations; only grows.
+  Buffer head_tile_;                  // Logits of HeadLogprobs; only grows.
+  Buffer head_inputs_;                // Its rows, where some are left out; only grows.
+  std::vector<HeadRow> head_rows_;
   Buffer dense_pages_;                   // Of CopyToPages; only grows.
   int64_t num_dense_pages_ = 0;          // Of each head.
   std::vector<int32_t> dense_page_ids_;  // 0, 1, ...

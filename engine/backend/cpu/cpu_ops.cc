@@ -39,10 +39,11 @@ int64_t BlockRows(int64_t rows, int64_t num_panels, int num_threads) {
 }
 
 // Neighbouring panels per item: a thread prefetches into the panel after the one it works on.
-int64_t PanelsPerItem(const PanelMatrix& matrix, int64_t num_blocks, int num_threads) {
+int64_t PanelsPerItem(int64_t num_panels, int64_t panel_bytes, int64_t num_blocks,
+                      int num_threads) {
   constexpr int64_t kItemBytes = 256 << 10;
-  const int64_t for_all = matrix.num_panels() * num_blocks / (6 * num_threads);
-  return std::max<int64_t>(1, std::min(for_all, kItemBytes / matrix.panel_bytes()));
+  const int64_t for_all = num_panels * num_blocks / (6 * num_threads);
+  return std::max<int64_t>(1, std::min(for_all, kItemBytes / panel_bytes));
 }
 
 }  // namespace
@@ -84,35 +85,38 @@ absl::StatusOr<Tensor> CpuBackend::PackPairs(const Tensor& x) {
   return pairs;
 }
 
-absl::Status CpuBackend::Linear(const Tensor& x, const Matrix& weight, const LinearOptions& options,
-                                const Tensor& y) {
-  PREFIXD_CHECK(x.cols == weight.cols() && y.cols == weight.rows() && x.rows == y.rows);
-  if (options.bias != nullptr) CheckRow(*options.bias, y.cols);
-  if (x.rows == 0) return absl::OkStatus();
-  const auto& matrix = static_cast<const PanelMatrix&>(weight);
-  const int64_t block_rows = BlockRows(x.rows, matrix.num_panels(), pool_.num_threads());
-  const int64_t num_blocks = (x.rows + block_rows - 1) / block_rows;
+bool CpuBackend::RoundsFor(const PanelMatrix& matrix) const {
+  return round_activations_ && matrix.type() == ElementType::kBF16;
+}
+
+absl::StatusOr<Tensor> CpuBackend::PrepareRows(const Tensor& x, const PanelMatrix& matrix) {
   for (Buffer& buffer : accumulators_) {
     if (buffer.size_bytes() > 0) continue;
     const uint64_t bytes = (kMaxBlockRows + kWidenedDepth) * kPanelColumns * sizeof(float);
     PREFIXD_ASSIGN_OR_RETURN(buffer, AllocateZeroed(bytes, MemoryUse::kDense, "accumulators"));
   }
-  const bool pairs = round_activations_ && matrix.type() == ElementType::kBF16;
-  Tensor left = x;
-  if (pairs) {
-    PREFIXD_ASSIGN_OR_RETURN(left, PackPairs(x));
-  }
-  const auto kernel = pairs ? kernels_->pair_product : kernels_->panel_product;
+  if (RoundsFor(matrix)) return PackPairs(x);
+  return x;
+}
+
+void CpuBackend::MultiplyPanels(const Tensor& rows, const PanelMatrix& matrix, int64_t first_panel,
+                                const LinearOptions& options, const Tensor& y) {
+  const int64_t num_panels = (y.cols + kPanelColumns - 1) / kPanelColumns;
+  const int64_t block_rows = BlockRows(rows.rows, num_panels, pool_.num_threads());
+  const int64_t num_blocks = (rows.rows + block_rows - 1) / block_rows;
+  const auto kernel = RoundsFor(matrix) ? kernels_->pair_product : kernels_->panel_product;
   const auto multiply = [&](int64_t panel, int64_t row, int thread) {
     const int64_t column = panel * kPanelColumns;
     float* const scratch = reinterpret_cast<float*>(accumulators_[thread].data());
-    kernel({.x = RowOf(left, row),
-            .x_stride = left.row_stride,
-            .rows = std::min(block_rows, x.rows - row),
-            .depth = left.cols,
-            .panel = matrix.panel(panel),
+    kernel({.x = RowOf(rows, row),
+            .x_stride = rows.row_stride,
+            .rows = std::min(block_rows, rows.rows - row),
+            .depth = rows.cols,
+            .panel = matrix.panel(first_panel + panel),
             .type = matrix.type(),
-            .bias = options.bias == nullptr ? nullptr : RowOf(*options.bias, 0) + column,
+            .bias = options.bias == nullptr
+                        ? nullptr
+                        : RowOf(*options.bias, 0) + first_panel * kPanelColumns + column,
             .activation = static_cast<KernelActivation>(options.activation),
             .accumulate = options.accumulate,
             .y = RowOf(y, row) + column,
@@ -121,20 +125,31 @@ absl::Status CpuBackend::Linear(const Tensor& x, const Matrix& weight, const Lin
             .accumulators = scratch,
             .widened = scratch + kMaxBlockRows * kPanelColumns});
   };
-  const int64_t panels_per_item = PanelsPerItem(matrix, num_blocks, pool_.num_threads());
+  const int64_t panels_per_item =
+      PanelsPerItem(num_panels, matrix.panel_bytes(), num_blocks, pool_.num_threads());
   const auto run_item = [&](int64_t item, int thread) {
     const int64_t begin = item / num_blocks * panels_per_item;
-    const int64_t end = std::min(begin + panels_per_item, matrix.num_panels());
+    const int64_t end = std::min(begin + panels_per_item, num_panels);
     for (int64_t panel = begin; panel < end; ++panel) {
       multiply(panel, item % num_blocks * block_rows, thread);
     }
   };
-  const int64_t groups = (matrix.num_panels() + panels_per_item - 1) / panels_per_item;
-  if (x.rows * x.cols * y.cols < kInlineProducts) {
+  const int64_t groups = (num_panels + panels_per_item - 1) / panels_per_item;
+  if (rows.rows * matrix.cols() * y.cols < kInlineProducts) {
     for (int64_t item = 0; item < groups * num_blocks; ++item) run_item(item, 0);
   } else {
     pool_.Run(groups * num_blocks, run_item);
   }
+}
+
+absl::Status CpuBackend::Linear(const Tensor& x, const Matrix& weight, const LinearOptions& options,
+                                const Tensor& y) {
+  PREFIXD_CHECK(x.cols == weight.cols() && y.cols == weight.rows() && x.rows == y.rows);
+  if (options.bias != nullptr) CheckRow(*options.bias, y.cols);
+  if (x.rows == 0) return absl::OkStatus();
+  const auto& matrix = static_cast<const PanelMatrix&>(weight);
+  PREFIXD_ASSIGN_OR_RETURN(const Tensor rows, PrepareRows(x, matrix));
+  MultiplyPanels(rows, matrix, 0, options, y);
   return absl::OkStatus();
 }
 

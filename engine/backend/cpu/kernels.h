@@ -133,6 +133,11 @@ struct Kernels {
   void (*attention_fold)(const float* p, ptrdiff_t p_stride, int rows, int n, float factor,
                          float* sums);
 
+  // *max = the largest of n >= 1 values and *sum = the sum of exp(value - *max), NaN if one is NaN
+  // or infinity. Sums of 256 values each are taken first. x is readable up to the next multiple of
+  // 16.
+  void (*exp_sum)(const float* x, int64_t n, float* max, float* sum);
+
   // y may be x. The weights are offset + weight.
   void (*rms_norm)(const float* x, const float* weight, float offset, float eps, int64_t n,
                    float* y);

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "engine/backend/check_tree.h"
 #include "engine/backend/cuda/cuda_backend_impl.h"
 #include "engine/backend/cuda/kernels/column_sums.h"
 #include "engine/backend/cuda/kernels/kv_ops.h"
@@ -22,9 +23,13 @@ void CheckSegments(absl::Span<const KvSegment> segments, int64_t num_rows,
     for (const int32_t page : segment.pages) PREFIXD_CHECK(page >= 0 && page < shape.num_pages);
     const int64_t num_slots = static_cast<int64_t>(segment.pages.size()) * kPageSlots;
     PREFIXD_CHECK(segment.visible_prefix >= 0);
-    const int64_t visible = segment.num_rows == 0 ? 0 : LastVisible(segment);
-    PREFIXD_CHECK(visible <= num_slots);
     for (const int32_t slot : segment.write_slots) PREFIXD_CHECK(slot >= 0 && slot < num_slots);
+    if (segment.is_tree()) {
+      CheckTree(segment);
+      continue;
+    }
+    const int64_t visible = segment.num_rows == 0 ? 0 : VisibleTo(segment, segment.num_rows - 1);
+    PREFIXD_CHECK(visible <= num_slots);
     if (segment.sums == nullptr) continue;
     PREFIXD_CHECK(segment.sums->rows == 1 && segment.sums->dtype == DType::kF32);
     PREFIXD_CHECK(segment.sums->cols >= visible);
@@ -169,6 +174,7 @@ absl::Status CudaBackend::RunSplits(const AttentionCall& call, const AttentionPl
     split.kernel = matrix ? SplitKernel::kMatrix : SplitKernel::kPlain;
   }
   split.rows.max_visible = run.max_visible;
+  if (!run.tree) split.rows.context = nullptr;
   for (int32_t begin = 0; begin < run.num_rows; begin += piece) {
     const int32_t row = run.row_begin + begin;
     const int32_t count = std::min(piece, run.num_rows - begin);
@@ -179,6 +185,10 @@ absl::Status CudaBackend::RunSplits(const AttentionCall& call, const AttentionPl
     split.rows.sequence = segments.rows.sequence + row;
     split.rows.visible = segments.rows.visible + row;
     split.rows.position = segments.rows.position + row;
+    if (run.tree) {
+      split.rows.context = segments.rows.context + row;
+      split.rows.path_begin = segments.rows.path_begin + row;
+    }
     split.lse = call.lse == nullptr ? nullptr : call.lse + int64_t{row} * call.num_heads;
     if (piece == run.num_rows && (run.grouped || segments.always_grouped)) {
       split.groups = {.shared = segments.groups.shared + row,

@@ -15,11 +15,33 @@ void PlaceRows(const KvSegment& segment, int32_t index, AttentionPlan* plan) {
     const int32_t row = segment.row_begin + i;
     const int32_t slot = segment.write_slots[i];
     plan->sequence[row] = index;
-    plan->visible[row] = static_cast<int32_t>(VisibleTo(segment, i + 1));
-    plan->position[row] = segment.first_position + i;
+    plan->visible[row] = static_cast<int32_t>(VisibleTo(segment, i));
+    plan->max_visible = std::max(plan->max_visible, plan->visible[row]);
+    plan->position[row] = segment.position(i);
     plan->slots[row] = int64_t{segment.pages[slot / kSlots]} * kSlots + slot % kSlots;
   }
-  plan->max_visible = std::max(plan->max_visible, static_cast<int32_t>(LastVisible(segment)));
+}
+
+// Where any segment is a tree.
+void PlacePaths(absl::Span<const KvSegment> segments, AttentionPlan* plan) {
+  plan->context = plan->visible;
+  plan->path_begin.assign(plan->visible.size(), 0);
+  for (const KvSegment& segment : segments) {
+    if (!segment.is_tree()) continue;
+    for (int32_t i = 0; i < segment.num_rows; ++i) {
+      PREFIXD_CHECK(plan->paths.size() <= INT32_MAX);
+      const int32_t row = segment.row_begin + i;
+      plan->context[row] = segment.first_visible;
+      plan->path_begin[row] = static_cast<int32_t>(plan->paths.size());
+      const auto path = segment.path_slots.subspan(segment.path_begins[i], segment.path_length(i));
+      plan->paths.insert(plan->paths.end(), path.begin(), path.end());
+    }
+  }
+}
+
+// Slots that the row sees through its sequence's pages.
+int32_t InPages(const AttentionPlan& plan, int32_t row) {
+  return plan.context.empty() ? plan.visible[row] : plan.context[row];
 }
 
 void AddTiles(const KvSegment& segment, AttentionPlan* plan) {
@@ -31,10 +53,10 @@ void AddTiles(const KvSegment& segment, AttentionPlan* plan) {
 
 // Extends the last run where the rows follow it.
 void AddToRuns(const KvSegment& segment, AttentionPlan* plan) {
-  const int32_t max_visible = static_cast<int32_t>(LastVisible(segment));
+  const int32_t max_visible = static_cast<int32_t>(VisibleTo(segment, segment.num_rows - 1));
   if (!plan->runs.empty()) {
     Run& last = plan->runs.back();
-    if (last.row_begin + last.num_rows == segment.row_begin) {
+    if (!last.tree && last.row_begin + last.num_rows == segment.row_begin) {
       last.num_rows += segment.num_rows;
       last.max_visible = std::max(last.max_visible, max_visible);
       return;
@@ -44,15 +66,30 @@ void AddToRuns(const KvSegment& segment, AttentionPlan* plan) {
       {.row_begin = segment.row_begin, .num_rows = segment.num_rows, .max_visible = max_visible});
 }
 
+// The same for a tree, in runs of at most kMaxTreeRows rows.
+void AddTreeToRuns(const KvSegment& segment, AttentionPlan* plan) {
+  for (int32_t i = 0; i < segment.num_rows; ++i) {
+    const int32_t row = segment.row_begin + i;
+    const Run* const last = plan->runs.empty() ? nullptr : &plan->runs.back();
+    if (last == nullptr || !last->tree || last->num_rows == kMaxTreeRows ||
+        last->row_begin + last->num_rows != row) {
+      plan->runs.push_back({.row_begin = row, .tree = true});
+    }
+    Run& run = plan->runs.back();
+    ++run.num_rows;
+    run.max_visible = std::max(run.max_visible, plan->visible[row]);
+  }
+}
+
 void AddSums(const KvSegment& segment, int64_t max_summed, AttentionPlan* plan) {
   if (segment.sums == nullptr) return;
   int32_t row = std::min(segment.first_summed_row, segment.num_rows);
   for (bool first = true; row < segment.num_rows; first = false) {
     // What the last row sees bounds all rows of a piece.
-    const int64_t most = LastVisible(segment);
+    const int64_t most = VisibleTo(segment, segment.num_rows - 1);
     const int32_t count = static_cast<int32_t>(
         std::min<int64_t>(segment.num_rows - row, std::max<int64_t>(1, max_summed / most)));
-    const int32_t num_slots = static_cast<int32_t>(VisibleTo(segment, row + count));
+    const int32_t num_slots = static_cast<int32_t>(VisibleTo(segment, row + count - 1));
     const int64_t num_floats = int64_t{count} * num_slots;
     // The pieces of one segment are not in one batch.
     if (!first || plan->sum_batches.empty() ||
@@ -133,7 +170,7 @@ void GroupRun(absl::Span<const KvSegment> segments, const AttentionPlanOptions& 
               AttentionPlan* plan) {
   plan->heads.clear();
   for (int32_t row = run->row_begin; row < run->row_begin + run->num_rows; ++row) {
-    const int32_t full = plan->visible[row] / kSlots * kSlots;
+    const int32_t full = InPages(*plan, row) / kSlots * kSlots;
     if (full < options.shared_unit) continue;
     const int32_t segment = plan->sequence[row];
     plan->heads.push_back({row, full, segments[segment].pages[0], segment});
@@ -155,6 +192,18 @@ void GroupRun(absl::Span<const KvSegment> segments, const AttentionPlanOptions& 
 
 }  // namespace
 
+int64_t PagesSeen(const KvSegment& segment) {
+  int64_t slots = segment.first_visible;
+  if (!segment.is_tree()) {
+    slots = VisibleTo(segment, std::max(segment.num_rows, 1) - 1);
+  } else if (segment.num_rows > 0) {
+    const auto path = segment.path_slots.begin();
+    slots = std::max<int64_t>(slots, 1 + *std::max_element(path + segment.path_begins.front(),
+                                                           path + segment.path_begins.back()));
+  }
+  return (slots + kSlots - 1) / kSlots;
+}
+
 void PlanAttention(absl::Span<const KvSegment> segments, int64_t num_rows,
                    const AttentionPlanOptions& options, AttentionPlan* plan) {
   const size_t rows = static_cast<size_t>(num_rows);
@@ -162,6 +211,7 @@ void PlanAttention(absl::Span<const KvSegment> segments, int64_t num_rows,
   plan->visible.assign(rows, 0);
   plan->position.assign(rows, 0);
   plan->slots.assign(rows, -1);
+  for (auto* array : {&plan->context, &plan->path_begin, &plan->paths}) array->clear();
   plan->tiles.clear();
   plan->runs.clear();
   plan->sums.clear();
@@ -171,10 +221,17 @@ void PlanAttention(absl::Span<const KvSegment> segments, int64_t num_rows,
        {&plan->shared, &plan->leader, &plan->member_begin, &plan->member_count, &plan->members}) {
     array->assign(rows, 0);
   }
+  bool has_trees = false;
   for (size_t s = 0; s < segments.size(); ++s) {
     const KvSegment& segment = segments[s];
     if (segment.num_rows == 0) continue;
     PlaceRows(segment, static_cast<int32_t>(s), plan);
+    if (segment.is_tree()) {
+      PREFIXD_CHECK(!options.one_run);
+      has_trees = true;
+      AddTreeToRuns(segment, plan);
+      continue;
+    }
     AddSums(segment, options.max_summed, plan);
     if (options.one_run) continue;
     if (options.tiles && segment.num_rows > kFewRows) {
@@ -187,6 +244,7 @@ void PlanAttention(absl::Span<const KvSegment> segments, int64_t num_rows,
     plan->runs.push_back({.num_rows = static_cast<int32_t>(num_rows),
                           .max_visible = std::max(plan->max_visible, 1)});
   }
+  if (has_trees) PlacePaths(segments, plan);
   for (Run& run : plan->runs) GroupRun(segments, options, &run, plan);
 }
 

@@ -6,6 +6,9 @@
 //   sequence b  | 1  2  3 | 5  6 |     see them whole: 48 slots
 //   sequence c  | 1  2  3 | 7 |
 //
+// Rows of trees go in runs of their own: their context is what such a group shares, and what is
+// left of it and their paths are read row by row.
+//
 // A pure function into storage that only grows; safe from any thread.
 #ifndef PREFIXD_ENGINE_BACKEND_CUDA_CUDA_ATTENTION_PLAN_H_
 #define PREFIXD_ENGINE_BACKEND_CUDA_CUDA_ATTENTION_PLAN_H_
@@ -35,14 +38,16 @@ struct AttentionPlanOptions {
 
 inline constexpr int kFewRows = 4;        // As many rows cost the split kernels less than a tile.
 inline constexpr int kMaxGroupRows = 64;  // One block passes over the shared pages for so many.
+inline constexpr int kMaxTreeRows = 4 * kMaxGroupRows;  // Of a run: bounds what their states take.
 
-// What the last of a segment's first `num_rows` rows sees, which is the most: [0, that).
-inline int64_t VisibleTo(const KvSegment& segment, int64_t num_rows) {
-  return std::max<int64_t>(segment.first_visible + num_rows - 1, segment.visible_prefix);
+// How many slots a row sees. Without a tree the last row sees the most: [0, that).
+inline int64_t VisibleTo(const KvSegment& segment, int32_t row) {
+  if (segment.is_tree()) return int64_t{segment.first_visible} + segment.path_length(row);
+  return std::max<int64_t>(int64_t{segment.first_visible} + row, segment.visible_prefix);
 }
-inline int64_t LastVisible(const KvSegment& segment) {
-  return VisibleTo(segment, std::max(segment.num_rows, 1));
-}
+
+// The segment's rows see slots of pages [0, that).
+int64_t PagesSeen(const KvSegment& segment);
 
 struct AttentionPlan {
   // [rows of the call]; rows without a segment see nothing and write nowhere (slot -1).
@@ -50,12 +55,15 @@ struct AttentionPlan {
   std::vector<int32_t> visible;
   std::vector<int32_t> position;
   std::vector<int64_t> slots;  // page * kSlots + slot.
+  // As in AttentionRows; empty in a call without trees. A row of no tree has context = visible.
+  std::vector<int32_t> context, path_begin, paths;
 
   std::vector<RowTile> tiles;
   // Rows [row_begin, row_begin + num_rows), which see up to max_visible slots.
   struct Run {
     int32_t row_begin = 0, num_rows = 0, max_visible = 0;
     bool grouped = false;
+    bool tree = false;  // All rows are of trees; else none is.
   };
   std::vector<Run> runs;
   // [rows of the call], as in RowGroups; rows and positions are counted from the run's first row.

@@ -1,5 +1,5 @@
 // The CUDA backend's class; see backend.h for the contract of every method. Ops enqueue and return;
-// Download, TakeDraws, GatherLogprobs and Synchronize wait.
+// Download, TakeDraws, GatherLogprobs, HeadLogprobs and Synchronize wait.
 #ifndef PREFIXD_ENGINE_BACKEND_CUDA_CUDA_BACKEND_IMPL_H_
 #define PREFIXD_ENGINE_BACKEND_CUDA_CUDA_BACKEND_IMPL_H_
 
@@ -59,6 +59,8 @@ class CudaBackend final : public Backend {
   absl::Status TakeDraws(uint64_t ticket, std::vector<DrawnToken>* drawn) override;
   absl::Status GatherLogprobs(const Tensor& logits, absl::Span<const int32_t> rows,
                               absl::Span<const int32_t> columns, absl::Span<float> y) override;
+  absl::Status HeadLogprobs(const Tensor& x, const Matrix& weight, absl::Span<const int32_t> rows,
+                            absl::Span<const int32_t> columns, absl::Span<float> y) override;
 
   absl::Status Embed(const Matrix& table, absl::Span<const int32_t> ids, const Tensor& y) override;
   absl::Status CopyRows(const Tensor& x, absl::Span<const int32_t> x_rows,
@@ -121,6 +123,8 @@ class CudaBackend final : public Backend {
   absl::Status RunSplits(const AttentionCall& call, const AttentionPlan::Run& run);
   absl::Status RunTiles(const AttentionCall& call);
   absl::Status RunSums(const AttentionCall& call);
+  absl::StatusOr<DeviceMatrix> CompactRows(const Tensor& x, absl::Span<const int32_t> rows,
+                                           const int32_t* device_rows, const int32_t* places);
   absl::Status MoveSlots(absl::Span<const SlotGather> gathers, bool means, const KvPages& pages);
 
   const CudaBackendOptions options_;
@@ -139,7 +143,7 @@ class CudaBackend final : public Backend {
   QueueScratch main_scratch_, image_scratch_;
   std::vector<Constant> constants_;
   size_t next_constant_ = 0;
-  Scratch logprobs_;
+  Scratch logprobs_, head_rows_;
 
   // The running pass.
   bool has_kind_ = false;  // Whether passes like this one are recorded at all; then:

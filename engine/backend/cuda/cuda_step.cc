@@ -13,8 +13,6 @@ bool SameNumbers(absl::Span<const int32_t> a, absl::Span<const int32_t> b) {
          (a.data() == b.data() || std::equal(a.begin(), a.end(), b.begin()));
 }
 
-int64_t PagesSeen(const KvSegment& segment) { return (LastVisible(segment) + kSlots - 1) / kSlots; }
-
 }  // namespace
 
 int32_t VisibleBucket(int32_t visible) {
@@ -29,6 +27,9 @@ CudaStep::Offsets CudaStep::Add(const AttentionPlan& plan, HostPack* pack) {
           .visible = pack->Add(plan.visible),
           .position = pack->Add(plan.position),
           .slots = pack->Add(plan.slots),
+          .context = pack->Add(plan.context),
+          .path_begin = pack->Add(plan.path_begin),
+          .paths = pack->Add(plan.paths),
           .tiles = pack->Add(plan.tiles),
           .shared = pack->Add(plan.shared),
           .leader = pack->Add(plan.leader),
@@ -40,12 +41,18 @@ CudaStep::Offsets CudaStep::Add(const AttentionPlan& plan, HostPack* pack) {
 
 DeviceSegments CudaStep::At(const std::byte* base, const Offsets& offsets,
                             const AttentionPlan& plan) {
+  const auto path_array = [&](size_t offset) {
+    return plan.context.empty() ? nullptr : ArrayAt<int32_t>(base, offset);
+  };
   return {.plan = &plan,
           .rows = {.num_rows = static_cast<int32_t>(plan.sequence.size()),
                    .sequence = ArrayAt<int32_t>(base, offsets.sequence),
                    .visible = ArrayAt<int32_t>(base, offsets.visible),
                    .max_visible = plan.max_visible,
-                   .position = ArrayAt<int32_t>(base, offsets.position)},
+                   .position = ArrayAt<int32_t>(base, offsets.position),
+                   .context = path_array(offsets.context),
+                   .path_begin = path_array(offsets.path_begin),
+                   .paths = path_array(offsets.paths)},
           .slots = ArrayAt<int64_t>(base, offsets.slots),
           .tiles = ArrayAt<RowTile>(base, offsets.tiles),
           .groups = {.shared = ArrayAt<int32_t>(base, offsets.shared),

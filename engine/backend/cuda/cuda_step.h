@@ -64,8 +64,8 @@ class CudaStep {
  private:
   // Where the arrays of a plan lie in a pack.
   struct Offsets {
-    size_t sequence, visible, position, slots, tiles, shared, leader, member_begin, member_count,
-        members, sums;
+    size_t sequence, visible, position, slots, context, path_begin, paths, tiles, shared, leader,
+        member_begin, member_count, members, sums;
   };
   static Offsets Add(const AttentionPlan& plan, HostPack* pack);
   static DeviceSegments At(const std::byte* base, const Offsets& offsets,

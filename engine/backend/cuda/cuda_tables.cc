@@ -44,7 +44,7 @@ void PageTables::Update(absl::Span<const absl::Span<const KvSegment>> layers, Ta
   for (size_t layer = 0; layer < layers.size(); ++layer) {
     for (size_t s = 0; s < layers[layer].size(); ++s) {
       const KvSegment& segment = layers[layer][s];
-      const int64_t num_pages = (LastVisible(segment) + kPageSlots - 1) / kPageSlots;
+      const int64_t num_pages = PagesSeen(segment);
       const int64_t row =
           (static_cast<int64_t>(layer) * sequences_ + static_cast<int64_t>(s)) * pages_;
       PREFIXD_CHECK(num_pages <= pages_);

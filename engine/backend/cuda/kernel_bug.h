@@ -14,6 +14,7 @@ enum class KernelBug {
   kDrawChoiceForgotten,     // Every choice draws the numbers of the first one.
   kDrawMass32Bits,          // Masses do not fit their type.
   kDrawSuppressed,          // Suppressed tokens are drawn.
+  kHeadForgetsTiles,        // Of a row's sum only the last tile's part is left.
 
   // Rows and slots.
   kReductionWithoutBarrier,   // Between the two levels of a sum over a block.
@@ -33,6 +34,7 @@ enum class KernelBug {
   kSplitWrongVisibility,  // A row sees what another one sees.
   kSplitSharedMemorySmall,
   kSplitSkipsMember,  // The last row of a group is forgotten.
+  kSplitWrongPath,    // A row of a tree sees the path of the row before.
   kAlibiWrongSign,    // Slots further away get more.
   // Tile and vision attention.
   kTileEarlyPrefetch,    // The next tile overwrites a stage that other warps still read.

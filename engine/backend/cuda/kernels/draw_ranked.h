@@ -24,9 +24,10 @@ __device__ double LogSumExp(int32_t cols, const ScoreOf& score_of, DrawMemory* m
     if (key > best) best = key;
   });
   const float largest = FromOrderedBits(static_cast<uint32_t>(BlockMax(best, memory)));
+  const float base = largest == -INFINITY ? 0.0f : largest;  // Else what is nothing were no number.
   double own = 0;
-  ForEachId(0, cols, [&](int32_t id) { own += Weight(score_of(id), largest); });
-  return log(BlockSum(own, memory)) + static_cast<double>(largest);
+  ForEachId(0, cols, [&](int32_t id) { own += Weight(score_of(id), base); });
+  return log(BlockSum(own, memory)) + static_cast<double>(base);
 }
 
 // Fills `sampled` (for `token`) and `top`, unused places with id -1. num_top <= kMaxRanked.

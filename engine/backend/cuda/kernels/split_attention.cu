@@ -49,6 +49,10 @@ bool Valid(const SplitAttention& call) {
                                    groups.member_count == nullptr || groups.members == nullptr)) {
     return false;
   }
+  if (rows.context != nullptr && (rows.path_begin == nullptr || rows.paths == nullptr ||
+                                  call.kernel == SplitKernel::kVector)) {
+    return false;
+  }
   if (call.slopes != nullptr && (pages.positions == nullptr || rows.position == nullptr)) {
     return false;
   }
@@ -65,8 +69,8 @@ bool Valid(const SplitAttention& call) {
 SplitKernel Choose(const SplitAttention& call, bool fits) {
   if (call.kernel != SplitKernel::kAuto) return call.kernel;
   if (!fits) return SplitKernel::kPlain;
-  const bool matrix =
-      call.groups.shared != nullptr || call.num_heads / call.pages.num_kv_heads >= 4;
+  const bool matrix = call.groups.shared != nullptr || call.rows.context != nullptr ||
+                      call.num_heads / call.pages.num_kv_heads >= 4;
   return matrix ? SplitKernel::kMatrix : SplitKernel::kVector;
 }
 
@@ -97,6 +101,10 @@ cudaError_t LaunchStates(const SplitCall& call, SplitKernel kernel, Element acti
   const bool f16 = activation == Element::kF16;
   switch (kernel) {
     case SplitKernel::kMatrix:
+      if (call.rows.context != nullptr) {
+        return f16 ? LaunchSplitMatrixTreeF16(call, stream)
+                   : LaunchSplitMatrixTreeBF16(call, stream);
+      }
       if (call.slopes != nullptr) {
         return f16 ? LaunchSplitMatrixAlibiF16(call, stream)
                    : LaunchSplitMatrixAlibiBF16(call, stream);

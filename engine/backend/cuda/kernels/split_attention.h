@@ -1,7 +1,8 @@
 // Paged attention in splits of kSplitSlots slots: one softmax state (maximum, sum, weighted values)
 // for every (row, head, split), merged in ascending order. What a row gets depends on that row
 // alone, whatever the batch, the chunk or the kernel that computed a state; so this is all that the
-// deterministic mode uses. Head h reads kv head h / (num_heads / kv heads).
+// deterministic mode uses. A row of a tree gets what a row gets that sees the same slots in that
+// order. Head h reads kv head h / (num_heads / kv heads).
 #ifndef PREFIXD_ENGINE_BACKEND_CUDA_KERNELS_SPLIT_ATTENTION_H_
 #define PREFIXD_ENGINE_BACKEND_CUDA_KERNELS_SPLIT_ATTENTION_H_
 
@@ -34,8 +35,9 @@ enum class SplitKernel {
   // Tensor cores: kF16 or kBF16 with K and V alike, head_dim 64, 128 or 256; q and pages aligned to
   // 16 bytes, q's stride a multiple of 8 elements (else cudaErrorInvalidValue).
   kMatrix,
-  kVector,  // One group of lanes a slot; takes what kMatrix takes. For decoding with few heads.
-  kPlain,   // Any types, any head_dim up to 1024, any alignment.
+  // One group of lanes a slot; takes what kMatrix takes, but no trees. For decoding with few heads.
+  kVector,
+  kPlain,  // Any types, any head_dim up to 1024, any alignment.
 };
 
 // Whether `kernel` takes this shape (kAuto and kPlain: always).

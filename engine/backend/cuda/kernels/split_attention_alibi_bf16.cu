@@ -3,7 +3,7 @@
 namespace prefixd::cuda {
 
 cudaError_t LaunchSplitMatrixAlibiBF16(const SplitCall& call, cudaStream_t stream) {
-  return LaunchMatrixTyped<dev::bf16, true>(call, stream);
+  return LaunchMatrixTyped<dev::bf16, true, false>(call, stream);
 }
 
 }  // namespace prefixd::cuda

@@ -3,7 +3,7 @@
 namespace prefixd::cuda {
 
 cudaError_t LaunchSplitMatrixAlibiF16(const SplitCall& call, cudaStream_t stream) {
-  return LaunchMatrixTyped<dev::f16, true>(call, stream);
+  return LaunchMatrixTyped<dev::f16, true, false>(call, stream);
 }
 
 }  // namespace prefixd::cuda

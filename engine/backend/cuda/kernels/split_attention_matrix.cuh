@@ -12,9 +12,10 @@
 namespace prefixd::cuda {
 
 // Starts copying tile `tile` of the job into buffer `buffer`; slots from `count` on become zeros.
-template <typename T, int kHeadDim>
-__device__ __forceinline__ void CopyTile(const SplitCall& call, int tile, int count, int buffer,
-                                         typename MatrixShape<kHeadDim>::Shared& shared) {
+template <typename T, int kHeadDim, bool kTree>
+__device__ __forceinline__ void CopyTile(
+    const SplitCall& call, int tile, int count, int buffer,
+    typename MatrixShape<kHeadDim>::template Shared<kTree>& shared) {
   using Shape = MatrixShape<kHeadDim>;
   const T* pages = static_cast<const T*>(call.pages.data);
   const int64_t value_offset = call.pages.value_offset();
@@ -24,7 +25,12 @@ __device__ __forceinline__ void CopyTile(const SplitCall& call, int tile, int co
   const int first_at = Shape::At(first, chunk);
   PREFIXD_UNROLL for (int i = 0; i < Shape::kTileSlots / kStep; ++i) {
     const int slot = tile * Shape::kTileSlots + first + i * kStep;
-    const T* key = pages + shared.offsets[slot / kSlots] + slot % kSlots * kHeadDim + chunk * 8;
+    const T* key = pages + chunk * 8;
+    if constexpr (kTree) {
+      key += shared.offsets[slot];
+    } else {
+      key += shared.offsets[slot / kSlots] + slot % kSlots * kHeadDim;
+    }
     // At(first + i * kStep, chunk).
     const int at = (first_at ^ (i * kStep % 8 * 8)) + i * kStep * kHeadDim;
     dev::CpAsync16(&shared.keys[buffer][at], key, slot < count);
@@ -118,18 +124,23 @@ __device__ __forceinline__ void StoreStates(const SplitCall& call, const MatrixJ
   }
 }
 
-template <typename T, int kHeadDim, bool kAlibi>
+template <typename T, int kHeadDim, bool kAlibi, bool kTree>
 __global__ void __launch_bounds__(kSplitThreads) SplitMatrix(const SplitCall call) {
   using Shape = MatrixShape<kHeadDim>;
   const MatrixJob job = JobOfBlock(call);
   if (job.begin == job.end) return;
   const int kv_head = static_cast<int>(blockIdx.z);
   PREFIXD_DYN_SMEM(smem);
-  auto& shared = *reinterpret_cast<typename Shape::Shared*>(smem);
-  LoadPageOffsets(call, static_cast<int>(blockIdx.x), kv_head, job.begin, job.end, shared.offsets);
+  auto& shared = *reinterpret_cast<typename Shape::template Shared<kTree>*>(smem);
+  const int own_row = static_cast<int>(blockIdx.x);
+  if constexpr (kTree) {
+    LoadSlotOffsets(call, own_row, kv_head, job.begin, MaskedEnd(job.end), shared.offsets);
+  } else {
+    LoadPageOffsets(call, own_row, kv_head, job.begin, job.end, shared.offsets);
+  }
   MatrixDistances distances = {};
   if constexpr (kAlibi) {
-    LoadPositions(call, static_cast<int>(blockIdx.x), job.begin, job.end, shared.positions);
+    LoadPositions(call, own_row, job.begin, job.end, shared.positions);
     distances = DistancesOf(call, job, kv_head);
   }
   __syncthreads();
@@ -138,12 +149,12 @@ __global__ void __launch_bounds__(kSplitThreads) SplitMatrix(const SplitCall cal
   const bool active =  // The warp has pairs. Others only copy.
       job.first + static_cast<int>(threadIdx.x) / 32 * 16 < job.num_pairs;
   MatrixState<kHeadDim> state;
-  CopyTile<T, kHeadDim>(call, 0, count, 0, shared);
+  CopyTile<T, kHeadDim, kTree>(call, 0, count, 0, shared);
   dev::CpAsyncCommit();
   LoadQueries<T, kHeadDim>(call, job, kv_head, shared.queries, state);
   for (int tile = 0; tile < tiles; ++tile) {
     const int buffer = tile % 2;
-    if (tile + 1 < tiles) CopyTile<T, kHeadDim>(call, tile + 1, count, 1 - buffer, shared);
+    if (tile + 1 < tiles) CopyTile<T, kHeadDim, kTree>(call, tile + 1, count, 1 - buffer, shared);
     dev::CpAsyncCommit();  // Perhaps an empty group, so that one may always stay behind.
     if (!PREFIXD_KERNEL_BUG(kSplitMissingCopyWait)) dev::CpAsyncWait<1>();
     if (!PREFIXD_KERNEL_BUG(kSplitReadsBeforeBarrier)) __syncthreads();
@@ -158,28 +169,31 @@ __global__ void __launch_bounds__(kSplitThreads) SplitMatrix(const SplitCall cal
   if (active) StoreStates<kHeadDim>(call, job, kv_head, state);
 }
 
-template <typename T, int kHeadDim, bool kAlibi>
+template <typename T, int kHeadDim, bool kAlibi, bool kTree>
 cudaError_t LaunchMatrix(const SplitCall& call, cudaStream_t stream) {
-  const size_t bytes = SplitSharedBytes(sizeof(typename MatrixShape<kHeadDim>::Shared));
-  const cudaError_t allowed = dev::AllowSharedMemory(SplitMatrix<T, kHeadDim, kAlibi>, bytes);
+  using Shared = typename MatrixShape<kHeadDim>::template Shared<kTree>;
+  static_assert(sizeof(Shared) <= 99 * 1024);  // The least that a card gives a block.
+  const size_t bytes = SplitSharedBytes(sizeof(Shared));
+  const cudaError_t allowed =
+      dev::AllowSharedMemory(SplitMatrix<T, kHeadDim, kAlibi, kTree>, bytes);
   if (allowed != cudaSuccess) return allowed;
   dim3 grid = SplitGrid(call);
   grid.y *= static_cast<unsigned>(MatrixParts(call));
   if (grid.y > kMaxGridY) return cudaErrorInvalidValue;
-  PREFIXD_LAUNCH((SplitMatrix<T, kHeadDim, kAlibi>), grid, dim3(kSplitThreads), bytes, stream,
-                 call);
+  PREFIXD_LAUNCH((SplitMatrix<T, kHeadDim, kAlibi, kTree>), grid, dim3(kSplitThreads), bytes,
+                 stream, call);
   return cudaGetLastError();
 }
 
-template <typename T, bool kAlibi>
+template <typename T, bool kAlibi, bool kTree>
 cudaError_t LaunchMatrixTyped(const SplitCall& call, cudaStream_t stream) {
   switch (call.pages.head_dim) {
     case 64:
-      return LaunchMatrix<T, 64, kAlibi>(call, stream);
+      return LaunchMatrix<T, 64, kAlibi, kTree>(call, stream);
     case 128:
-      return LaunchMatrix<T, 128, kAlibi>(call, stream);
+      return LaunchMatrix<T, 128, kAlibi, kTree>(call, stream);
     case 256:
-      return LaunchMatrix<T, 256, kAlibi>(call, stream);
+      return LaunchMatrix<T, 256, kAlibi, kTree>(call, stream);
   }
   return cudaErrorInvalidValue;
 }

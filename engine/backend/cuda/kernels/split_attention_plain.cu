@@ -8,7 +8,7 @@ namespace prefixd::cuda {
 namespace {
 
 struct PlainShared {
-  int64_t offsets[kSplitPages];
+  int64_t offsets[kSplitSlots];
   int32_t positions[kSplitSlots];
   float scores[kSplitSlots];
   float weights[kSplitSlots];
@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(kSplitThreads) SplitPlain(const SplitCall call
 
   PREFIXD_DYN_SMEM(smem);
   PlainShared& shared = *reinterpret_cast<PlainShared*>(smem);
-  LoadPageOffsets(call, row, kv_head, begin, end, shared.offsets);
+  LoadSlotOffsets(call, row, kv_head, begin, MaskedEnd(end), shared.offsets);
   if (call.slopes != nullptr) LoadPositions(call, row, begin, end, shared.positions);
   __syncthreads();
   const KV* keys = static_cast<const KV*>(call.pages.data);
@@ -38,8 +38,7 @@ __global__ void __launch_bounds__(kSplitThreads) SplitPlain(const SplitCall call
     const T* q =
         static_cast<const T*>(call.q) + row * call.q_stride + static_cast<int64_t>(head) * head_dim;
     for (int slot = static_cast<int>(threadIdx.x); slot < count; slot += kSplitThreads) {
-      const KV* key =
-          keys + shared.offsets[slot / kSlots] + static_cast<int64_t>(slot % kSlots) * head_dim;
+      const KV* key = keys + shared.offsets[slot];
       float score = 0;
       // As column sums compute it: a score that is huge must be the same there.
       for (int d = 0; d < head_dim; ++d) {
@@ -65,10 +64,8 @@ __global__ void __launch_bounds__(kSplitThreads) SplitPlain(const SplitCall call
       float sum = 0, value = 0;
       for (int slot = 0; slot < count; ++slot) {
         const float weight = shared.weights[slot];
-        const int64_t at =
-            shared.offsets[slot / kSlots] + static_cast<int64_t>(slot % kSlots) * head_dim + d;
         sum += weight;
-        value += weight * dev::ToFloat(values[at]);
+        value += weight * dev::ToFloat(values[shared.offsets[slot] + d]);
       }
       call.states.values[state * head_dim + d] = value;
       if (d == 0) call.states.bounds[state] = make_float2(largest, sum);

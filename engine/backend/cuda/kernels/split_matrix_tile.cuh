@@ -16,12 +16,14 @@ struct MatrixShape {
   static constexpr int kChunks = kHeadDim / 8;            // 16-byte chunks of a slot.
   static constexpr bool kSharedQueries = kHeadDim > 128;  // Else in registers.
   static constexpr int kTile = kTileSlots * kHeadDim;
+  // The offsets: of pages, of a tree of slots.
+  template <bool kTree>
   struct Shared {
     alignas(16) uint16_t queries[kSharedQueries ? kMatrixRows * kHeadDim : 8];
     alignas(16) uint16_t keys[2][kTile];
     alignas(16) uint16_t values[2][kTile];
     int32_t positions[kSplitSlots];  // With kAlibi.
-    int64_t offsets[kSplitPages];
+    int64_t offsets[kTree ? kSplitSlots : kSplitPages];
   };
   // Eight rows of one column of chunks lie in eight different banks of 16 bytes.
   __device__ static int At(int slot, int chunk) {

@@ -49,6 +49,12 @@ struct SplitCall {
   __device__ int Visible(int row) const {
     return rows.visible[PREFIXD_KERNEL_BUG(kSplitWrongVisibility) ? rows.sequence[row] : row];
   }
+  // The slot of its sequence that the row sees as its slot `slot`.
+  __device__ int SlotOf(int row, int slot) const {
+    if (rows.context == nullptr || slot < rows.context[row]) return slot;
+    const int path = PREFIXD_KERNEL_BUG(kSplitWrongPath) && row > 0 ? row - 1 : row;
+    return rows.paths[rows.path_begin[path] + slot - rows.context[row]];
+  }
   // Leading slots of the row whose states its group computes.
   __device__ int Shared(int row) const {
     return groups.shared == nullptr ? 0 : min(groups.shared[row], Visible(row));
@@ -60,6 +66,17 @@ __device__ inline int MaskedEnd(int end) {
   return PREFIXD_KERNEL_BUG(kSplitUnmaskedTail) ? CeilDiv(end, kSlots) * kSlots : end;
 }
 
+// The element where the page of slot `slot` of the row's sequence holds the K rows of kv_head.
+__device__ inline int64_t PageOffset(const SplitCall& call, int row, int kv_head, int slot) {
+  const int32_t* table =
+      call.rows.tables + static_cast<int64_t>(call.rows.sequence[row]) * call.rows.table_stride;
+  int place = slot / kSlots;
+  if (PREFIXD_KERNEL_BUG(kSplitPageOffByOne)) place = max(place - 1, 0);
+  int64_t offset = table[place] * call.pages.page_elements();
+  if (PREFIXD_KERNEL_BUG(kSplitPageOffset32)) offset = static_cast<uint32_t>(offset);
+  return offset + static_cast<int64_t>(kv_head) * kSlots * call.pages.head_dim;
+}
+
 // offsets[i] = the element where page i (counted from the page of slot `begin`) holds the K rows of
 // kv_head, for the pages of slots [begin, end); those of further pages name some element. Called by
 // all threads; ends without a barrier.
@@ -67,17 +84,23 @@ __device__ inline void LoadPageOffsets(const SplitCall& call, int row, int kv_he
                                        int end, int64_t* offsets) {
   const int i = static_cast<int>(threadIdx.x);
   if (i >= kSplitPages) return;
-  int64_t offset = 0;
-  if (i < CeilDiv(end - begin, kSlots)) {
-    const int32_t* table =
-        call.rows.tables + static_cast<int64_t>(call.rows.sequence[row]) * call.rows.table_stride;
-    int place = begin / kSlots + i;
-    if (PREFIXD_KERNEL_BUG(kSplitPageOffByOne)) place = max(place - 1, 0);
-    offset = table[place] * call.pages.page_elements();
-    if (PREFIXD_KERNEL_BUG(kSplitPageOffset32)) offset = static_cast<uint32_t>(offset);
-    offset += static_cast<int64_t>(kv_head) * kSlots * call.pages.head_dim;
+  const bool read = i < CeilDiv(end - begin, kSlots);
+  offsets[i] = read ? PageOffset(call, row, kv_head, (begin / kSlots + i) * kSlots) : 0;
+}
+
+// offsets[i] = the element where the K row of kv_head begins that the row sees as its slot begin +
+// i, for slots [begin, end), at most a split; behind them some element. As LoadPageOffsets.
+__device__ inline void LoadSlotOffsets(const SplitCall& call, int row, int kv_head, int begin,
+                                       int end, int64_t* offsets) {
+  for (int i = static_cast<int>(threadIdx.x); i < kSplitSlots; i += kSplitThreads) {
+    int64_t offset = 0;
+    if (begin + i < end) {
+      const int slot = call.SlotOf(row, begin + i);
+      offset = PageOffset(call, row, kv_head, slot) +
+               static_cast<int64_t>(slot % kSlots) * call.pages.head_dim;
+    }
+    offsets[i] = offset;
   }
-  offsets[i] = offset;
 }
 
 // positions[i] = the position in slot begin + i, for slots [begin, end), at most a split; 0 behind
@@ -87,7 +110,8 @@ __device__ inline void LoadPositions(const SplitCall& call, int row, int begin, 
   const int32_t* table =
       call.rows.tables + static_cast<int64_t>(call.rows.sequence[row]) * call.rows.table_stride;
   for (int i = static_cast<int>(threadIdx.x); i < kSplitSlots; i += kSplitThreads) {
-    positions[i] = begin + i < end ? SlotPosition(call.pages, table, begin + i) : 0;
+    positions[i] =
+        begin + i < end ? SlotPosition(call.pages, table, call.SlotOf(row, begin + i)) : 0;
   }
 }
 
@@ -101,6 +125,9 @@ cudaError_t LaunchSplitMatrixF16(const SplitCall& call, cudaStream_t stream);
 cudaError_t LaunchSplitMatrixBF16(const SplitCall& call, cudaStream_t stream);
 cudaError_t LaunchSplitMatrixAlibiF16(const SplitCall& call, cudaStream_t stream);
 cudaError_t LaunchSplitMatrixAlibiBF16(const SplitCall& call, cudaStream_t stream);
+// Of trees, with ALiBi or without.
+cudaError_t LaunchSplitMatrixTreeF16(const SplitCall& call, cudaStream_t stream);
+cudaError_t LaunchSplitMatrixTreeBF16(const SplitCall& call, cudaStream_t stream);
 cudaError_t LaunchSplitMerge(const SplitCall& call, cudaStream_t stream);
 
 inline dim3 SplitGrid(const SplitCall& call) {

@@ -49,7 +49,10 @@ struct KvPages {
   __host__ __device__ int64_t page_elements() const { return 2 * value_offset(); }
 };
 
-// The rows of one attention call. Row r sees slots [0, visible[r]) of its sequence.
+// The rows of one attention call. Row r sees slots [0, visible[r]) of its sequence. In a call of
+// trees (KvSegment's, engine/backend/backend.h) it sees slots [0, context[r]) and then, as its
+// slots context[r] .. visible[r] - 1, slots paths[path_begin[r]], paths[path_begin[r] + 1], ... of
+// the sequence.
 struct AttentionRows {
   int32_t num_rows = 0;
   const int32_t* sequence = nullptr;  // [num_rows]
@@ -58,6 +61,10 @@ struct AttentionRows {
   int32_t table_stride = 0;
   int32_t max_visible = 0;            // At least the largest of `visible`; fixes the grid.
   const int32_t* position = nullptr;  // [num_rows], for ALiBi only.
+  // [num_rows], [num_rows], and the paths one behind the other; all null: no trees.
+  const int32_t* context = nullptr;
+  const int32_t* path_begin = nullptr;
+  const int32_t* paths = nullptr;
 };
 
 }  // namespace prefixd::cuda

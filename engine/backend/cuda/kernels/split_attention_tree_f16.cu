@@ -1,0 +1,10 @@
+#include "engine/backend/cuda/kernels/split_attention_matrix.cuh"
+
+namespace prefixd::cuda {
+
+cudaError_t LaunchSplitMatrixTreeF16(const SplitCall& call, cudaStream_t stream) {
+  return call.slopes != nullptr ? LaunchMatrixTyped<dev::f16, true, true>(call, stream)
+                                : LaunchMatrixTyped<dev::f16, false, true>(call, stream);
+}
+
+}  // namespace prefixd::cuda
