@@ -1,5 +1,6 @@
 // The real SmolLM2-135M-Instruct, Q4_1, against transformers on the dequantised file
-// (tests/golden/make/smollm2.py): ids of the tokenizer in the file, greedy tokens, perplexity.
+// (tests/golden/make/smollm2.py): ids of the tokenizer in the file, greedy tokens, perplexity, and
+// scores of a hundred names (smollm2_names.py).
 // SKIPs where the package that holds the file cannot be fetched.
 #include <gtest/gtest.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@
 #include "base/sha256.h"
 #include "engine/open_tokenizer.h"
 #include "tests/models/model_testing.h"
+#include "tests/models/trie_scoring.h"
 
 namespace prefixd::testing {
 namespace {
@@ -181,6 +183,36 @@ TEST_F(SmolLm2, HasThePerplexityOfTheReference) {
   const double expected = std::exp(golden_["text"]["mean_nll"].get<double>());
   EXPECT_NEAR(perplexity, expected, expected / 100);
   printf("perplexity %.4f, the reference's %.4f\n", perplexity, expected);
+}
+
+// Its vocabulary takes many tiles of the output head.
+TEST_F(SmolLm2, ScoresNamesAsTheReferenceScoresEachAlone) {
+  const auto golden = ReadJsonFile(PREFIXD_SOURCE_DIR "/tests/golden/smollm2_names.json", 1 << 20);
+  ASSERT_TRUE(golden.ok()) << golden.status();
+  const auto tokenizer = OpenTokenizer(path_);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  Names names;
+  std::vector<float> expected_by_token;
+  for (const json& item : (*golden)["names"]) {
+    const std::string name = item["name"];
+    names.push_back(item["ids"].get<std::vector<int32_t>>());
+    EXPECT_EQ(*(*tokenizer)->Encode({{name, false}}, false), names.back()) << name;
+    for (const json& value : item["logprobs"]) expected_by_token.push_back(value.get<float>());
+  }
+  ASSERT_EQ(names.size(), 100u);
+  LoadedModel loaded(path_, "auto");
+  NameScorer scorer(&loaded, loaded.NewSequence((*golden)["ids"].get<std::vector<int32_t>>()));
+  const TokenTrie trie = TokenTrie::Build(names);
+  const std::vector<float> by_token = ByToken(trie, names, scorer.Tree(trie));
+  const std::vector<double> means = Means(names, by_token);
+  const std::vector<double> expected = Means(names, expected_by_token);
+  double largest_gap = 0;
+  for (size_t k = 0; k < names.size(); ++k) {
+    EXPECT_NEAR(means[k], expected[k], 1e-4) << (*golden)["names"][k]["name"];
+    largest_gap = std::max(largest_gap, std::abs(means[k] - expected[k]));
+  }
+  printf("scores within %.6f\n", largest_gap);
+  EXPECT_EQ(by_token, scorer.OneByOne(names));
 }
 
 }  // namespace

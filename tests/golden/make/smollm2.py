@@ -138,4 +138,5 @@ def main():
         f.write(json.dumps(out, separators=(",", ":")).replace('{"turns"', '\n{"turns"') + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()
