@@ -207,11 +207,13 @@ class RefBackend final : public Backend {
                             absl::Span<const int32_t> columns, absl::Span<float> y) override {
     PREFIXD_CHECK(x.cols == weight.cols() && rows.size() == columns.size() &&
                   rows.size() == y.size());
+    std::vector<double> logits;
     for (size_t begin = 0, end = 0; begin < rows.size(); begin = end) {
       while (end < rows.size() && rows[end] == rows[begin]) ++end;
       PREFIXD_CHECK(begin == 0 || rows[begin - 1] < rows[begin]);
       ref::HeadLogprobsOfRow(RowOf(x, rows[begin]), static_cast<const RefMatrix&>(weight),
-                             columns.subspan(begin, end - begin), y.subspan(begin, end - begin));
+                             columns.subspan(begin, end - begin), &logits,
+                             y.subspan(begin, end - begin));
     }
     return absl::OkStatus();
   }

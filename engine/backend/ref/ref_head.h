@@ -3,6 +3,7 @@
 #define PREFIXD_ENGINE_BACKEND_REF_REF_HEAD_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "absl/types/span.h"
 #include "engine/backend/ref/ref_storage.h"
@@ -10,9 +11,9 @@
 namespace prefixd::ref {
 
 // y[i] = min(0, log(softmax(x . weight^T)[columns[i]])), rounded once; NaN where the sum
-// is. x: [weight.cols()].
+// is. x: [weight.cols()]. *logits is scratch.
 void HeadLogprobsOfRow(const double* x, const RefMatrix& weight, absl::Span<const int32_t> columns,
-                       absl::Span<float> y);
+                       std::vector<double>* logits, absl::Span<float> y);
 
 }  // namespace prefixd::ref
 
