@@ -57,7 +57,7 @@ TEST_P(PagedAttentionTest, AgreesWithTheReference) {
 TEST_P(PagedAttentionTest, ChunksPagesAndThreadsDoNotChangeARowsBits) {
   PREFIXD_NEEDS_EXACT_ROWS();
   RandomValues random(21);
-  for (const AttentionShape& shape : std::vector<AttentionShape>{
+  for (const AttentionShape& shape : GetParam().Cases(std::vector<AttentionShape>{
            {.num_heads = 9, .num_kv_heads = 3, .head_dim = 24, .rotate = true},
            {.num_heads = 4, .num_kv_heads = 4, .head_dim = 16, .kv_dtype = DType::kBF16},
            {.num_heads = 8,
@@ -65,7 +65,7 @@ TEST_P(PagedAttentionTest, ChunksPagesAndThreadsDoNotChangeARowsBits) {
            .head_dim = 64,
            .kv_dtype = DType::kBF16,
            .rotate = true},
-           {.num_heads = 2, .num_kv_heads = 2, .head_dim = 9}}) {
+           {.num_heads = 2, .num_kv_heads = 2, .head_dim = 9}})) {
     const int32_t kTokens = GetParam().Many(530, 270);
     const HostMatrix qkv = RandomQkv(&random, shape, kTokens);
     std::vector<int32_t> in_order(PagesFor(kTokens));

@@ -10,7 +10,6 @@
 
 #include "engine/backend/cuda/kernel_bug.h"
 #include "tests/cuda_emulation/emulator/device_array.h"
-#include "tests/cuda_emulation/emulator/grid.h"
 #include "tests/cuda_emulation/emulator/testing.h"
 
 namespace prefixd::cuda {
