@@ -88,7 +88,8 @@ void AddScores(CLI::App* app, ClassificationEvaluationOptions* options) {
       ->transform(CLI::CheckedTransformer(kNormalizations))
       ->type_name("NAME")
       ->default_str("mean");
-  app->add_option("--null-text", options->null_text, "The context that pmi compares with")
+  app->add_option("--null-text", options->null_text,
+                  "What stands for {text} in the context that pmi compares with")
       ->type_name("TEXT");
   app->add_flag("--score-end", options->score_end, "Score the end of the answer too");
   app->add_option("--mode", options->mode, "packed, token-by-token or uncached")

@@ -158,6 +158,56 @@ TEST(PrefixdTools, EvaluationIsTheSameBytesWhateverRunsTogether) {
   EXPECT_EQ(folder.Read("out/results.csv"), lonely);
 }
 
+// Pictures with the colour of their background, which the demo model tells in these words.
+std::string BackgroundLines(size_t count) {
+  std::string lines;
+  for (const json& entry : ReadJsonFile(kData, 1 << 20).value()) {
+    for (const json& question : entry["more"]) {
+      if (question["kind"] != "background") continue;
+      lines += json({{"image", entry["file"]}, {"label", question["right_answer"]}}).dump() + "\n";
+      --count;
+    }
+    if (count == 0) break;
+  }
+  return lines;
+}
+
+json Report(const testing::Folder& folder, const std::string& out) {
+  return ReadJsonFile(folder.At(out + "/report.json"), 1 << 20).value();
+}
+
+TEST(PrefixdTools, RanksNamesAndGoesOn) {
+  const testing::Folder folder;
+  const std::string data = folder.Write("backgrounds.jsonl", BackgroundLines(12));
+  const auto arguments = [&](const std::string& out, const std::string& more) {
+    return absl::StrCat("evaluate classification ", kModel, " --data ", data, " --images ",
+                        PREFIXD_SOURCE_DIR, "/models/demo/calibration --question ",
+                        "'What is the background color?' --out ", folder.At(out), " ", more);
+  };
+  const Result begun = RunProgram("prefixctl", arguments("out", "--limit 5"));
+  ASSERT_EQ(begun.exit_status, 0) << begun.text;
+  EXPECT_EQ(Report(folder, "out")["samples"], 5);
+  const std::string first_lines = folder.Read("out/results.jsonl");
+  const Result all = RunProgram("prefixctl", arguments("out", ""));
+  ASSERT_EQ(all.exit_status, 0) << all.text;
+  EXPECT_THAT(all.text, HasSubstr("goes on from 5 pictures"));
+  EXPECT_THAT(all.text, HasSubstr("evaluate 100 % 12/12"));
+  EXPECT_THAT(folder.Read("out/results.jsonl"), ::testing::StartsWith(first_lines));
+  const json report = Report(folder, "out");
+  EXPECT_EQ(report["samples"], 12);
+  EXPECT_GE(report["top1_accuracy"].get<double>(), 0.9);
+  EXPECT_GT(report["receipts"]["saved_rows"].get<int>(), 0) << "names begin alike";
+
+  const Result other = RunProgram("prefixctl", arguments("out", "--normalization sum"));
+  EXPECT_EQ(other.exit_status, 1);
+  EXPECT_THAT(other.text, HasSubstr("was begun with normalization \"mean\", this run has \"sum\""));
+  const Result slow = RunProgram("prefixctl", arguments("slow", "--mode token-by-token"));
+  ASSERT_EQ(slow.exit_status, 0) << slow.text;
+  EXPECT_EQ(Report(folder, "slow")["classes"], report["classes"]);
+  EXPECT_EQ(Report(folder, "slow")["mean_rank"], report["mean_rank"]);
+  EXPECT_EQ(Report(folder, "slow")["receipts"]["saved_rows"], 0);
+}
+
 TEST(PrefixdTools, CalibratesAProfileThatTheEngineLoads) {
   const testing::Folder folder;
   const Result run =
