@@ -160,8 +160,9 @@ TEST(PrefixdTools, EvaluationIsTheSameBytesWhateverRunsTogether) {
 
 // Pictures with the colour of their background, which the demo model tells in these words.
 std::string BackgroundLines(size_t count) {
+  const json data = ReadJsonFile(kData, 1 << 20).value();
   std::string lines;
-  for (const json& entry : ReadJsonFile(kData, 1 << 20).value()) {
+  for (const json& entry : data) {
     for (const json& question : entry["more"]) {
       if (question["kind"] != "background") continue;
       lines += json({{"image", entry["file"]}, {"label", question["right_answer"]}}).dump() + "\n";
