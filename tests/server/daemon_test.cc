@@ -42,6 +42,7 @@ class EngineView final : public Engine {
                    std::function<void(absl::StatusOr<TokenCounts>)> done) override {
     engine_.CountTokens(std::move(request), std::move(done));
   }
+  Classifier* classifier() override { return engine_.classifier(); }
   void CreatePrefix(PrefixSpec spec,
                     std::function<void(absl::StatusOr<PrefixInfo>)> done) override {
     engine_.CreatePrefix(std::move(spec), std::move(done));
