@@ -145,7 +145,8 @@ class KvCache {
   // that are in no column of the index, under `key`, and the state of its last row. A context that
   // ends with a column keeps the state there. `sequence` holds spec.tokens and nothing else; its
   // full columns are published, if it shares. Its next token copies the last page.
-  // Without effect if the end is kept already. Requires: not compressed; no fork was made.
+  // Without effect if the end is kept already, or if the last page is one of the index that matched
+  // in part. Requires: not compressed; no fork was made.
   void StoreContextEnd(const ContentKey& key, const SnapshotSpec& spec, std::vector<float> state,
                        KvSequence* sequence);
   // Lets an empty sequence hold all tokens of a context whose end is kept; its next token copies

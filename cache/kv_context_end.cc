@@ -20,7 +20,8 @@ void KvCache::StoreContextEnd(const ContentKey& key, const SnapshotSpec& spec,
                                                    ColumnYield{.last_state = std::move(state)}));
     return;
   }
-  if (snapshots_->Contains(key)) return;
+  // Rows of a column that matched in part are there already, as long as that column is.
+  if (snapshots_->Contains(key) || sequence->partial_pin_) return;
   Snapshot snapshot{.first_page = columns, .last_state = std::move(state), .num_tokens = tokens};
   for (const LayerTable& layer : sequence->layers_) {
     for (const PageId id : layer.page_ids().subspan(static_cast<size_t>(columns))) {

@@ -12,11 +12,11 @@ constexpr int32_t kFirstByte = 5, kNumBytes = 256;
 
 class ScoringBits : public ScheduleBits {
  protected:
-  // Two of five score: some the prompt too, some a row a step.
+  // Every other one scores: some the prompt too, some a row a step.
   void ChangeFamily() override {
     random_.seed(5);
     for (size_t i = 0; i < family_.size(); ++i) {
-      if (i % 5 > 1) continue;
+      if (i % 2 != 0) continue;
       Request& request = family_[i];
       request = Request{.input = std::move(request.input)};
       request.scoring.emplace();
@@ -55,7 +55,7 @@ TEST_P(ScoringBits, EveryScoreIsThatOfItsLonelyRun) {
   if (HasFatalFailure()) return;
   EXPECT_GT(totals_.finished, 10 * kSchedules);
   EXPECT_GT(totals_.scored, 3 * kSchedules);
-  EXPECT_GT(totals_.context_hits, kSchedules / 4);
+  EXPECT_GT(totals_.context_hits, kSchedules / 10);
   EXPECT_GT(totals_.preemptions, 0);
   EXPECT_GT(totals_.hit_tokens, 10 * kSchedules);
 }

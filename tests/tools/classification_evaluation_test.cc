@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "tests/tools/fake_classifier.h"
+#include "tests/tools/scripted_classifier.h"
 #include "tests/tools/folder.h"
 
 namespace prefixd {
@@ -59,7 +59,7 @@ class ClassificationEvaluation : public ::testing::Test {
   ClassificationData data_;
   ClassifyRequest request_;
   std::string broken_ = "nothing";
-  testing::FakeClassifier classifier_;
+  testing::ScriptedClassifier classifier_;
   std::vector<size_t> progress_;
   const std::vector<size_t> all_ = {5, 0, 3, 1, 4, 2};
 };

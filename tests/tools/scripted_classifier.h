@@ -1,7 +1,7 @@
 // A classifier without a model: names are ranked by a function of the query. Answers come from
 // another thread, as those of the engine do.
-#ifndef PREFIXD_TESTS_TOOLS_FAKE_CLASSIFIER_H_
-#define PREFIXD_TESTS_TOOLS_FAKE_CLASSIFIER_H_
+#ifndef PREFIXD_TESTS_TOOLS_SCRIPTED_CLASSIFIER_H_
+#define PREFIXD_TESTS_TOOLS_SCRIPTED_CLASSIFIER_H_
 
 #include <algorithm>
 #include <cmath>
@@ -14,13 +14,13 @@
 
 namespace prefixd::testing {
 
-class FakeClassifier final : public Classifier {
+class ScriptedClassifier final : public Classifier {
  public:
   // The scores of the names for a query.
   using Scores = std::function<absl::StatusOr<std::vector<double>>(const ClassQuery& query)>;
 
-  explicit FakeClassifier(Scores scores) : scores_(std::move(scores)) {}
-  ~FakeClassifier() override {
+  explicit ScriptedClassifier(Scores scores) : scores_(std::move(scores)) {}
+  ~ScriptedClassifier() override {
     for (std::thread& thread : threads_) thread.join();
   }
 
@@ -113,4 +113,4 @@ class FakeClassifier final : public Classifier {
 
 }  // namespace prefixd::testing
 
-#endif  // PREFIXD_TESTS_TOOLS_FAKE_CLASSIFIER_H_
+#endif  // PREFIXD_TESTS_TOOLS_SCRIPTED_CLASSIFIER_H_
