@@ -78,8 +78,8 @@ std::string MakePicture(uint32_t seed) {
   image.format = PNG_FORMAT_RGB;
   png_alloc_size_t bytes = PNG_IMAGE_PNG_SIZE_MAX(image);
   std::string png(bytes, '\0');
-  PREFIXD_CHECK(
-      png_image_write_to_memory(&image, png.data(), &bytes, 0, rgb.data(), 0, nullptr) != 0);
+  PREFIXD_CHECK(png_image_write_to_memory(&image, png.data(), &bytes, 0, rgb.data(), 0, nullptr) !=
+                0);
   png.resize(bytes);
   return png;
 }
@@ -130,9 +130,9 @@ class ClassificationBench {
     request.input = std::move(context);
     for (const std::vector<int32_t>& name : names) request.continuations.emplace_back(name);
     std::promise<absl::StatusOr<ScoreResult>> promise;
-    engine->classifier()->Score(
-        std::move(request),
-        [&promise](absl::StatusOr<ScoreResult> r) { promise.set_value(std::move(r)); });
+    engine->classifier()->Score(std::move(request), [&promise](absl::StatusOr<ScoreResult> r) {
+      promise.set_value(std::move(r));
+    });
     absl::StatusOr<ScoreResult> result = promise.get_future().get();
     if (!result.ok()) std::fprintf(stderr, "%s\n", std::string(result.status().message()).c_str());
     PREFIXD_CHECK(result.ok());
@@ -167,8 +167,8 @@ absl::Status ClassificationBench::MeasureNames() {
     for (size_t k = 0; k < names.size(); ++k) {
       const ScoreResult alone =
           Score(engine.get(), ScoringMode::kPacked, absl::MakeConstSpan(names).subspan(k, 1));
-      worst = std::max(worst, std::abs(alone.continuations[0].log_prob -
-                                       one_pass.continuations[k].log_prob));
+      worst = std::max(
+          worst, std::abs(alone.continuations[0].log_prob - one_pass.continuations[k].log_prob));
     }
     sequential.push_back(NowSeconds() - begin);
     begin = NowSeconds();
@@ -177,12 +177,12 @@ absl::Status ClassificationBench::MeasureNames() {
     std::printf("round %d: packed %.2f s, name by name %.2f s, token by token %.2f s\n", round + 1,
                 packed.back(), sequential.back(), by_token.back());
   }
-  std::printf("%zu names of %d tokens over %d cached tokens: %lld rows in %d passes, %lld saved, "
-              "context hits %d, largest difference to a name alone %.2g\n",
-              names.size(), kNameTokens, kContextTokens,
-              static_cast<long long>(one_pass.scoring.computed_rows), one_pass.scoring.passes,
-              static_cast<long long>(one_pass.scoring.saved_rows), one_pass.scoring.context_hits,
-              worst);
+  std::printf(
+      "%zu names of %d tokens over %d cached tokens: %lld rows in %d passes, %lld saved, "
+      "context hits %d, largest difference to a name alone %.2g\n",
+      names.size(), kNameTokens, kContextTokens,
+      static_cast<long long>(one_pass.scoring.computed_rows), one_pass.scoring.passes,
+      static_cast<long long>(one_pass.scoring.saved_rows), one_pass.scoring.context_hits, worst);
   bars_.AtLeast("against token by token", Median(by_token) / Median(packed), 5);
   const double bar = bf16_ ? 8 : level_ == "avx512" || level_ == "avx512bf16" ? 4 : 2;
   bars_.AtLeast("against name by name", Median(sequential) / Median(packed), bar);
@@ -223,29 +223,27 @@ absl::Status ClassificationBench::MeasureSharing() {
     }
   }
   for (uint32_t i = 0; i < 8; ++i) {
-    spec.demonstrations.push_back({.image = ImagePart{MakePicture(1000000 + i), ""},
-                                   .text = "",
-                                   .label = spec.names[2 * i]});
+    spec.demonstrations.push_back(
+        {.image = ImagePart{MakePicture(1000000 + i), ""}, .text = "", .label = spec.names[2 * i]});
   }
   std::promise<absl::Status> created;
-  engine->classifier()->CreateClassSet(std::move(spec),
-                                       [&created](const absl::StatusOr<ClassSetInfo>& info) {
-                                         created.set_value(info.status());
-                                       });
+  engine->classifier()->CreateClassSet(
+      std::move(spec),
+      [&created](const absl::StatusOr<ClassSetInfo>& info) { created.set_value(info.status()); });
   PREFIXD_CHECK(created.get_future().get().ok());
   const uint64_t towers_before = engine->Stats()->cache.tower_runs;
   const uint64_t computed_before = engine->Stats()->cache.computed_tokens;
   const double shared = QueriesPerSecond(engine.get(), true, flags_.pictures, 0);
   const uint64_t queries = static_cast<uint64_t>(8 * flags_.pictures);
   const auto stats = engine->Stats();
-  std::printf("shared: %.1f queries/s, %.2f towers and %.0f rows of context a query (set: 8 "
-              "demonstrations, %llu towers)\n",
-              shared,
-              static_cast<double>(stats->cache.tower_runs - towers_before) /
-                  static_cast<double>(queries),
-              static_cast<double>(stats->cache.computed_tokens - computed_before) /
-                  static_cast<double>(queries),
-              static_cast<unsigned long long>(towers_before));
+  std::printf(
+      "shared: %.1f queries/s, %.2f towers and %.0f rows of context a query (set: 8 "
+      "demonstrations, %llu towers)\n",
+      shared,
+      static_cast<double>(stats->cache.tower_runs - towers_before) / static_cast<double>(queries),
+      static_cast<double>(stats->cache.computed_tokens - computed_before) /
+          static_cast<double>(queries),
+      static_cast<unsigned long long>(towers_before));
   // The demonstrations ran through the tower once, when the set was made.
   bars_.AtMost("towers run in all less one a query",
                static_cast<double>(stats->cache.tower_runs - queries), 8);

@@ -23,8 +23,8 @@ as_root() {
 # Seconds since the script started.
 elapsed() { printf '%d s' "$SECONDS"; }
 
-# configure_and_build PRESET [TARGET...]: configures build/PRESET and builds the targets (default:
-# all). Configuring again is cheap and notices new files. A build folder of another checkout, or of
+# configure_and_build PRESET [TARGET...]: configures build/PRESET, with the CMake arguments in
+# PREFIXD_CMAKE_ARGUMENTS (words), and builds the targets (default: all). Configuring again is cheap and notices new files. A build folder of another checkout, or of
 # another CMake, is refused by CMake itself, which says so.
 configure_and_build() {
   local preset=$1
@@ -32,7 +32,9 @@ configure_and_build() {
   export NINJA_STATUS='[%f/%t %es] '
   local log
   log=$(mktemp)
-  if ! cmake --preset "$preset" -Wno-dev > "$log" 2>&1; then
+  local arguments=()
+  read -ra arguments <<< "${PREFIXD_CMAKE_ARGUMENTS:-}"
+  if ! cmake --preset "$preset" -Wno-dev "${arguments[@]}" > "$log" 2>&1; then
     cat "$log" >&2
     rm -f "$log"
     fail "configuring build/$preset (see above; removing build/$preset starts afresh)"

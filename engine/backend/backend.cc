@@ -16,10 +16,10 @@
 namespace prefixd {
 
 struct Backend::HostDraws {
-  std::vector<DrawnToken> drawn;  // Of the latest DrawTokens.
-  uint64_t ticket = 0;            // Of the latest DrawTokens.
+  std::vector<DrawnToken> drawn;                 // Of the latest DrawTokens.
+  uint64_t ticket = 0;                           // Of the latest DrawTokens.
   std::vector<std::vector<DrawnToken>> pending;  // Of tickets that are out, oldest first.
-  std::vector<float> logits;  // One row.
+  std::vector<float> logits;                     // One row.
   DrawScratch scratch;
 };
 
@@ -39,8 +39,7 @@ absl::StatusOr<uint64_t> Backend::DrawTokens(const Tensor& logits,
       downloaded = draw.logits_row;
     }
     DrawnToken token;
-    token.token =
-        draw.forced >= 0 ? draw.forced : DrawToken(host.logits, draw, &host.scratch);
+    token.token = draw.forced >= 0 ? draw.forced : DrawToken(host.logits, draw, &host.scratch);
     if (draw.num_logprobs >= 0 && token.token >= 0) {
       RankTokens(host.logits, token.token, draw.num_logprobs, &token);
     }

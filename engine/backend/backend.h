@@ -117,12 +117,12 @@ struct KvSegment {
   int32_t first_summed_row = 0;           // Within the segment.
 
   // A tree of rows behind a common context: the nodes of a token trie. Every row sees slots [0,
-  // first_visible), and row i also path_slots[path_begins[i]] .. path_slots[path_begins[i + 1] - 1]:
-  // the slots of its ancestors, outermost first, and last its own, write_slots[i]. All of them lie
-  // in `pages`, behind the context, and were written before the attention of this segment. Row i
-  // gets the bits of a row of a sequence whose slots first_visible, first_visible + 1, ... those of
-  // its path were: blocks of the softmax count them so. Its position is first_position + (length of
-  // its path) - 1. Neither visible_prefix nor sums go with it.
+  // first_visible), and row i also path_slots[path_begins[i]] .. path_slots[path_begins[i + 1] -
+  // 1]: the slots of its ancestors, outermost first, and last its own, write_slots[i]. All of them
+  // lie in `pages`, behind the context, and were written before the attention of this segment. Row
+  // i gets the bits of a row of a sequence whose slots first_visible, first_visible + 1, ... those
+  // of its path were: blocks of the softmax count them so. Its position is first_position + (length
+  // of its path) - 1. Neither visible_prefix nor sums go with it.
   absl::Span<const int32_t> path_begins;  // [num_rows + 1], ascending; empty: no tree.
   absl::Span<const int32_t> path_slots;
 

@@ -27,8 +27,8 @@ std::string Picture(int index) {
   static const int kNumbers[] = {1,  2,  3,  4,  5,  6,  7,  9,  10, 11, 12,
                                  13, 15, 16, 17, 18, 19, 21, 22, 23, 24};
   const int number = kNumbers[index];
-  return *ReadFile(absl::StrCat(kModel, "/pictures/picture-", number < 10 ? "0" : "", number, ".png"),
-                   1 << 20);
+  return *ReadFile(
+      absl::StrCat(kModel, "/pictures/picture-", number < 10 ? "0" : "", number, ".png"), 1 << 20);
 }
 
 // What a request was told, all of it.
@@ -99,9 +99,9 @@ class ClassifierTest : public ::testing::Test {
   absl::StatusOr<ScoreResult> Score(ScoreRequest request) {
     request.id = absl::StrCat("score ", ++calls_);
     std::promise<absl::StatusOr<ScoreResult>> result;
-    engine_->classifier()->Score(
-        std::move(request),
-        [&result](absl::StatusOr<ScoreResult> r) { result.set_value(std::move(r)); });
+    engine_->classifier()->Score(std::move(request), [&result](absl::StatusOr<ScoreResult> r) {
+      result.set_value(std::move(r));
+    });
     return result.get_future().get();
   }
   absl::StatusOr<ClassSetInfo> Create(ClassSetSpec spec) {
@@ -331,8 +331,9 @@ TEST_F(ClassifierTest, LogProbsOfThePromptComeFromTheCacheToo) {
   Serve();
   for (const int picture : {-1, 9}) {
     ScoreRequest request;
-    request.input = Chat(picture, "Describe the image. Then describe it once more, in other words, "
-                                  "and at length, please: every shape and every colour of it.");
+    request.input = Chat(picture,
+                         "Describe the image. Then describe it once more, in other words, "
+                         "and at length, please: every shape and every colour of it.");
     request.echo = true;
     request.continuations = {std::string("a red circle")};
     ScoreRequest again = request, alone = request;
@@ -408,7 +409,11 @@ TEST_F(ClassifierTest, RefusesWhatCannotBe) {
   EXPECT_EQ(code([](auto* r) { r->names = {"one", "\xff"}; }), kInvalidArgument);
   EXPECT_EQ(code([](auto* r) { r->names[1].assign(1 << 20, 'x'); }), kInvalidArgument);
   EXPECT_EQ(code([](auto* r) { r->names.assign(1000000, "x"); }), kInvalidArgument);
-  EXPECT_EQ(code([](auto* r) { r->names[0].assign(1000, 'x'); r->names.resize(2); }), kOk);
+  EXPECT_EQ(code([](auto* r) {
+              r->names[0].assign(1000, 'x');
+              r->names.resize(2);
+            }),
+            kOk);
   EXPECT_EQ(code([](auto* r) { r->temperature = 0; }), kInvalidArgument);
   EXPECT_EQ(code([](auto* r) { r->ensemble = 3; }), kInvalidArgument);
   EXPECT_EQ(code([](auto* r) { r->class_set = "classSets/none"; }), kNotFound);
@@ -426,9 +431,8 @@ TEST_F(ClassifierTest, RefusesWhatCannotBe) {
 
 TEST_F(ClassifierTest, DemonstrationsAreComputedOnceForAllQueries) {
   Serve();
-  ClassSetSpec spec{.id = "shapes",
-                    .names = Names(),
-                    .prompt = {.question = "Describe the image."}};
+  ClassSetSpec spec{
+      .id = "shapes", .names = Names(), .prompt = {.question = "Describe the image."}};
   for (int i = 0; i < 3; ++i) {
     spec.demonstrations.push_back(
         {.image = ImagePart{Picture(i), ""}, .text = "", .label = Names()[static_cast<size_t>(i)]});
@@ -457,10 +461,12 @@ TEST_F(ClassifierTest, DemonstrationsAreComputedOnceForAllQueries) {
   // The same by hand.
   ChatInput chat;
   for (int i = 0; i < 3; ++i) {
-    chat.messages.push_back({Role::kUser, {ImagePart{Picture(i), ""}, TextPart{"Describe the image."}}});
+    chat.messages.push_back(
+        {Role::kUser, {ImagePart{Picture(i), ""}, TextPart{"Describe the image."}}});
     chat.messages.push_back({Role::kAssistant, {TextPart{Names()[static_cast<size_t>(i)]}}});
   }
-  chat.messages.push_back({Role::kUser, {ImagePart{Picture(13), ""}, TextPart{"Describe the image."}}});
+  chat.messages.push_back(
+      {Role::kUser, {ImagePart{Picture(13), ""}, TextPart{"Describe the image."}}});
   ClassifyRequest by_hand = Query(13, Names());
   by_hand.context = chat;
   by_hand.bypass_prefix_cache = true;
@@ -532,9 +538,9 @@ TEST_F(ClassifierTest, ACancelledCallEndsAndLeavesNothing) {
   request.mode = ScoringMode::kUncached;
   const std::string id = request.id;
   std::promise<absl::StatusOr<ClassifyResult>> result;
-  engine_->classifier()->Classify(
-      std::move(request),
-      [&result](absl::StatusOr<ClassifyResult> r) { result.set_value(std::move(r)); });
+  engine_->classifier()->Classify(std::move(request), [&result](absl::StatusOr<ClassifyResult> r) {
+    result.set_value(std::move(r));
+  });
   engine_->classifier()->Cancel("", id);
   EXPECT_EQ(result.get_future().get().status().code(), absl::StatusCode::kCancelled);
   ClassifyRequest next = Query(1, {"yes", "no"});

@@ -21,8 +21,8 @@ namespace {
 constexpr int kStreams = 8;  // Ten times slower, and about memory and threads, not bits.
 constexpr int kShortest = 20, kLongest = 300;  // Prompt tokens.
 #else
-constexpr int kStreams = 32;
-constexpr int kShortest = 20, kLongest = 1500;  // Prompt tokens.
+constexpr int kStreams = 24;
+constexpr int kShortest = 20, kLongest = 800;  // Prompt tokens: over several blocks of 256 slots.
 #endif
 constexpr int32_t kFirstTextToken = 300, kLastTextToken = 560;
 

@@ -1,5 +1,5 @@
-// Requests that score names and prompts, among those that generate: every score is that of its lonely
-// run, bit for bit, and so is every stream beside them, on pools that are too small.
+// Requests that score names and prompts, among those that generate: every score is that of its
+// lonely run, bit for bit, and so is every stream beside them, on pools that are too small.
 #include <cstdlib>
 
 #include "engine/classify/token_trie.h"

@@ -44,9 +44,9 @@ class ScoringMemoryTest : public ::testing::TestWithParam<uint64_t> {
     ResetPeak();
     before_ = StatusBytes("VmRSS");
     std::promise<absl::StatusOr<ScoreResult>> promise;
-    engine_->classifier()->Score(
-        std::move(request),
-        [&promise](absl::StatusOr<ScoreResult> r) { promise.set_value(std::move(r)); });
+    engine_->classifier()->Score(std::move(request), [&promise](absl::StatusOr<ScoreResult> r) {
+      promise.set_value(std::move(r));
+    });
     auto result = promise.get_future().get();
     peak_ = StatusBytes("VmHWM");
     return result;

@@ -5,8 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "tests/tools/scripted_classifier.h"
 #include "tests/tools/folder.h"
+#include "tests/tools/scripted_classifier.h"
 
 namespace prefixd {
 namespace {
