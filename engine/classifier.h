@@ -113,6 +113,7 @@ class EngineClassifier final : public Classifier {
   // asked for if there can be one.
   std::string PinnedPrefix(const SetEntry& entry);
   void Pin(const SetEntry& entry, std::function<void()> done);
+  void ForgetIfDeleted(const SetEntry& entry);
   void CommitSet(StoredClassSet set, std::function<void(absl::StatusOr<ClassSetInfo>)> done);
 
   const ClassifierHost host_;

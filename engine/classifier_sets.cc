@@ -88,16 +88,24 @@ std::vector<ClassSetInfo> EngineClassifier::ListClassSets(absl::string_view tena
 absl::Status EngineClassifier::DeleteClassSet(absl::string_view tenant, absl::string_view name) {
   PREFIXD_ASSIGN_OR_RETURN(const SetEntry entry, sets_->Find(tenant, name));
   PREFIXD_RETURN_IF_ERROR(sets_->Delete(tenant, name));
+  ForgetIfDeleted(entry);
+  return absl::OkStatus();
+}
+
+// Calls that are still at work with a deleted set may have pinned its demonstrations again.
+void EngineClassifier::ForgetIfDeleted(const SetEntry& entry) {
+  const std::string& tenant = entry->stored.spec.tenant;
+  const absl::StatusOr<SetEntry> found = sets_->Find(tenant, entry->name());
+  if (found.ok() && (*found)->serial == entry->serial) return;
   std::string prefix;
   {
     MutexLock lock(&mutex_);
     const auto state = states_.find(entry->serial);
-    if (state == states_.end()) return absl::OkStatus();
+    if (state == states_.end() || state->second.pin == SetState::Pin::kAsked) return;
     prefix = state->second.prefix;
     states_.erase(state);
   }
-  if (!prefix.empty()) (void)host_.engine->ReleasePrefix(entry->stored.spec.tenant, prefix);
-  return absl::OkStatus();
+  if (!prefix.empty()) (void)host_.engine->ReleasePrefix(tenant, prefix);
 }
 
 ClassSetInfo EngineClassifier::InfoOf(const ClassSetEntry& entry, bool with_names) {
@@ -249,6 +257,7 @@ void EngineClassifier::Pin(const SetEntry& entry, std::function<void()> done) {
           state.pin = prefix.ok() ? SetState::Pin::kThere : SetState::Pin::kNone;
           state.prefix = prefix.ok() ? prefix->name : "";
         }
+        ForgetIfDeleted(entry);
         done();
       });
 }

@@ -31,6 +31,10 @@ absl::Status ScoreCall::Submit() {
     return MakeError(absl::StatusCode::kInvalidArgument, reason::kInputInvalid,
                      "continuations: none, and echo is not set", {{"field", "continuations"}});
   }
+  if (request_.mode == ScoringMode::kUncached && !request_.prefix.empty()) {
+    return MakeError(absl::StatusCode::kInvalidArgument, reason::kParameterOutOfRange,
+                     "mode: UNCACHED together with a named prefix", {{"field", "mode"}});
+  }
   const CandidateOptions options{.merge = MergeOf(request_.mode),
                                  .max_tokens = classifier_.host_.options.max_name_tokens};
   Request request{.id = request_.id,
