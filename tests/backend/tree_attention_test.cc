@@ -8,10 +8,22 @@
 namespace prefixd {
 namespace {
 
-using TreeAttentionTest = OpTest;
-PREFIXD_INSTANTIATE_FOR_ALL_BACKENDS(TreeAttentionTest);
-
 constexpr int32_t kFirstPosition = 1000;
+
+class TreeAttentionTest : public OpTest {
+ protected:
+  // All nodes in one call, against doubles and, where rows are exact, against plain sequences.
+  void CheckTree(const AttentionShape& shape, const TreeShape& tree, RandomValues* random) {
+    const HostMatrix qkv = Stored(RandomQkv(random, shape, tree.context + tree.size()));
+    TreeKv kv(backend_.get(), shape, tree, qkv, kFirstPosition, random);
+    const HostMatrix y = kv.AttendNodes(tree.size(), tree.size());
+    ExpectNear(y, NodesInDouble(shape, tree, qkv), 5e-6);
+    if (GetParam().exact) {
+      ExpectSameBits(y, NodesAsSequences(backend_.get(), shape, tree, qkv, kFirstPosition));
+    }
+  }
+};
+PREFIXD_INSTANTIATE_FOR_ALL_BACKENDS(TreeAttentionTest);
 
 std::string Describe(const AttentionShape& shape, const TreeShape& tree) {
   return ::testing::PrintToString(shape.num_heads) + " heads, " +
@@ -41,13 +53,7 @@ TEST_P(TreeAttentionTest, EveryRowIsTheLastOfASequenceOfItsOwn) {
         const TreeShape tree =
             RandomTree(&random, context, GetParam().Many(40, 12), 1 + context % 5 * 4);
         SCOPED_TRACE(Describe(shape, tree));
-        const HostMatrix qkv = Stored(RandomQkv(&random, shape, context + tree.size()));
-        TreeKv kv(backend_.get(), shape, tree, qkv, kFirstPosition, &random);
-        const HostMatrix y = kv.AttendNodes(tree.size(), tree.size());
-        ExpectNear(y, NodesInDouble(shape, tree, qkv), 5e-6);
-        if (GetParam().exact) {
-          ExpectSameBits(y, NodesAsSequences(backend_.get(), shape, tree, qkv, kFirstPosition));
-        }
+        CheckTree(shape, tree, &random);
         if (HasFailure()) return;
       }
     }
@@ -66,13 +72,7 @@ TEST_P(TreeAttentionTest, PathsAreOfAnyLength) {
         shape.kv_dtype = dtype;
         const TreeShape tree = Chain(context, nodes);
         SCOPED_TRACE(Describe(shape, tree));
-        const HostMatrix qkv = Stored(RandomQkv(&random, shape, context + tree.size()));
-        TreeKv kv(backend_.get(), shape, tree, qkv, kFirstPosition, &random);
-        const HostMatrix y = kv.AttendNodes(tree.size(), tree.size());
-        ExpectNear(y, NodesInDouble(shape, tree, qkv), 5e-6);
-        if (GetParam().exact) {
-          ExpectSameBits(y, NodesAsSequences(backend_.get(), shape, tree, qkv, kFirstPosition));
-        }
+        CheckTree(shape, tree, &random);
         if (HasFailure()) return;
       }
     }

@@ -48,20 +48,6 @@ TEST_P(TextFamilyBits, EveryStreamIsItsLonelyRun) {
   EXPECT_GT(totals_.drops, kSchedules);
 }
 
-ScheduleVariant Shape(const std::string& shape, bool shares_parts = true) {
-  ScheduleVariant variant{.name = shape,
-                          .weights = DType::kBF16,
-                          .kv = DType::kF32,
-                          .threads = 2,
-                          .shape = shape,
-                          .shares_parts = shares_parts};
-  for (char& c : variant.name) c = c == '-' ? '_' : c;
-  return variant;
-}
-std::string NameOf(const ::testing::TestParamInfo<ScheduleVariant>& info) {
-  return info.param.name;
-}
-
 INSTANTIATE_TEST_SUITE_P(Families, FamilyBits,
                          ::testing::Values(Shape("tiny-llama"), Shape("tiny-gpt2"),
                                            Shape("tiny-mpt"), Shape("tiny-neox"),

@@ -40,6 +40,22 @@ struct ScheduleVariant {
   int min_pages = 0, max_pages = 0;
 };
 
+// A tiny model of a family, bf16 weights and f32 KV.
+inline ScheduleVariant Shape(const std::string& shape, bool shares_parts = true) {
+  ScheduleVariant variant{.name = shape,
+                          .weights = DType::kBF16,
+                          .kv = DType::kF32,
+                          .threads = 2,
+                          .shape = shape,
+                          .shares_parts = shares_parts};
+  for (char& c : variant.name) c = c == '-' ? '_' : c;
+  return variant;
+}
+
+inline std::string NameOf(const ::testing::TestParamInfo<ScheduleVariant>& info) {
+  return info.param.name;
+}
+
 class ScheduleBits : public ::testing::TestWithParam<ScheduleVariant> {
  protected:
   struct Stream {

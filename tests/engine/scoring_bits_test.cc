@@ -60,23 +60,12 @@ TEST_P(ScoringBits, EveryScoreIsThatOfItsLonelyRun) {
   EXPECT_GT(totals_.hit_tokens, 10 * kSchedules);
 }
 
-ScheduleVariant Shape(const std::string& shape, bool shares_parts = true) {
-  ScheduleVariant variant{.name = shape,
-                          .weights = DType::kBF16,
-                          .kv = DType::kF32,
-                          .threads = 2,
-                          .shape = shape,
-                          .shares_parts = shares_parts};
-  for (char& c : variant.name) c = c == '-' ? '_' : c;
-  return variant;
-}
-
 INSTANTIATE_TEST_SUITE_P(Families, ScoringBits,
                          ::testing::Values(Shape("tiny-llama"), Shape("tiny-gpt2"),
                                            Shape("tiny-mpt"), Shape("tiny-neox"),
                                            Shape("tiny-llava"), Shape("tiny-paligemma", false),
                                            Shape("tiny-openflamingo")),
-                         [](const auto& info) { return info.param.name; });
+                         NameOf);
 
 }  // namespace
 }  // namespace prefixd::testing
