@@ -21,13 +21,13 @@ targets=()
 selection=()
 if [ "${1:-}" = --short ]; then
   if [ "$preset" = asan ]; then
-    targets=(base_test cache_test cache_retention_test classify_store_test retention_test sampler_test step_loop_test
-      schedule_bits_test text_streamer_test tokenizer_test chat_template_test
-      template_language_test vision_test weights_test model_config_test cuda_emulator_test cuda_row_ops_test cuda_kv_ops_test
-      cuda_split_attention_bugs_test cuda_tile_attention_test cuda_vision_attention_test
-      cuda_column_sums_test cuda_draw_tokens_test cuda_backend_test)
+    targets=(base_test cache_test classify_store_test retention_test sampler_test step_loop_test
+      schedule_bits_test scoring_bits_test text_streamer_test tokenizer_test chat_template_test
+      template_language_test vision_test weights_test model_config_test cuda_emulator_test
+      cuda_row_ops_test cuda_kv_ops_test cuda_split_attention_bugs_test cuda_tile_attention_test
+      cuda_vision_attention_test cuda_column_sums_test cuda_draw_tokens_test)
   else
-    targets=(thread_pool_test step_loop_test engine_test classify_store_test)
+    targets=(thread_pool_test engine_test classifier_test classify_store_test)
   fi
   selection=(-R "^($(IFS='|' && echo "${targets[*]}"))$")
   shift
