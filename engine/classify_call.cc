@@ -98,17 +98,16 @@ bool ClassifyCall::chooses_shots() const {
 }
 
 absl::Status ClassifyCall::MakeCandidates() {
-  CandidateOptions options{.merge = MergeOf(request_.mode),
-                           .max_tokens = classifier_.host_.options.max_name_tokens};
-  options.prefix = request_.label_prefix.value_or(set_ == nullptr ? std::string()
-                                                                  : set_->stored.spec.label_prefix);
+  candidate_options_ = {.merge = MergeOf(request_.mode),
+                        .max_tokens = classifier_.host_.options.max_name_tokens};
+  candidate_options_.prefix = request_.label_prefix.value_or(
+      set_ == nullptr ? std::string() : set_->stored.spec.label_prefix);
   if (request_.score_end) {
-    PREFIXD_ASSIGN_OR_RETURN(options.end_token, classifier_.EndToken());
+    PREFIXD_ASSIGN_OR_RETURN(candidate_options_.end_token, classifier_.EndToken());
   }
-  PREFIXD_ASSIGN_OR_RETURN(
-      candidates_,
-      classifier_.CandidatesFor(set_ == nullptr ? "names.names" : "names", asked_.names, options));
-  null_digest_ = CandidatesDigest(asked_.names, options);
+  PREFIXD_ASSIGN_OR_RETURN(candidates_,
+                           classifier_.CandidatesFor(set_ == nullptr ? "names.names" : "names",
+                                                     asked_.names, candidate_options_));
   return absl::OkStatus();
 }
 
@@ -216,7 +215,7 @@ absl::StatusOr<bool> ClassifyCall::NeedsNullContext() {
     hash.Update(uint64_t{value.size()}).Update(value);
   };
   text(request_.tenant);
-  text(null_digest_);
+  text(CandidatesDigest(asked_.names, candidate_options_));
   text(asked_.prompt.system);
   text(asked_.prompt.question);
   text(set_ == nullptr ? "" : set_->stored.spec.null_text);

@@ -78,9 +78,10 @@ class ClassifyCall final : public std::enable_shared_from_this<ClassifyCall> {
   EngineClassifier::SetEntry set_;  // Null: the names are the request's.
   Asked asked_;
   bool chat_ = false;
+  CandidateOptions candidate_options_;
   std::shared_ptr<const Candidates> candidates_;
   std::vector<int32_t> shots_;  // Indices of demonstrations.
-  std::string null_digest_;
+  std::string null_digest_;     // Of what null_sums_ depend on.
   std::vector<double> null_sums_;
   std::optional<ContextResult> null_context_;  // Computed for this call.
   TopSearch scale_;

@@ -192,7 +192,6 @@ TEST_P(TreeAttentionTest, SegmentsOfOtherKindsDoNotMindEachOther) {
 }
 
 TEST_P(TreeAttentionTest, ChecksItsPaths) {
-  if (backend_->info().name == "cuda") GTEST_SKIP() << "a child process has no device";
   const AttentionShape shape = {.num_heads = 1, .num_kv_heads = 1, .head_dim = 4};
   RandomValues random(204);
   const TreeShape tree = Chain(17, 3);

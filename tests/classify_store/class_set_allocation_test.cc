@@ -1,37 +1,18 @@
 // What the parser of class sets takes from the heap, whatever a file claims. Counts the live bytes
 // of this whole program.
 #include <gtest/gtest.h>
-#include <malloc.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <new>
 #include <random>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "base/sha256.h"
 #include "tests/classify_store/random_sets.h"
-
-namespace {
-thread_local int64_t live_bytes = 0, peak_bytes = 0;
-}  // namespace
-
-// Not inlined, or else the compiler sees memory of one kind given back as another.
-[[gnu::noinline]] void* operator new(size_t size) {
-  void* memory = std::malloc(size == 0 ? 1 : size);
-  if (memory == nullptr) std::abort();
-  live_bytes += static_cast<int64_t>(malloc_usable_size(memory));
-  peak_bytes = std::max(peak_bytes, live_bytes);
-  return memory;
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept {
-  live_bytes -= static_cast<int64_t>(malloc_usable_size(memory));
-  std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { operator delete(memory); }
+#include "tests/counted_heap.h"
 
 namespace prefixd {
 namespace {
