@@ -71,8 +71,10 @@ std::string CacheMissName(v1::CacheMissReason miss) {
 std::string CacheSummary(const Answer& answer) {
   if (!answer.finished.receipt().has_cache()) return "";
   const v1::CacheReceipt& cache = answer.finished.receipt().cache();
-  std::string line = absl::StrCat("cached ", cache.hit_tokens(), "/",
-                                  answer.finished.usage().prompt_tokens(), " tokens");
+  const int64_t prompt = answer.finished.usage().prompt_tokens();
+  std::string line = absl::StrCat("cached ", cache.hit_tokens(), "/", prompt, " tokens");
+  if (prompt > 0)
+    absl::StrAppendFormat(&line, " (%d %%)", 100 * int64_t{cache.hit_tokens()} / prompt);
   const int cached = cache.images_in_prefix() + cache.feature_hits();
   if (cache.images() == 1) {
     absl::StrAppend(&line, ", image: ", cached > 0 ? "cached" : "computed");

@@ -26,8 +26,8 @@ std::string FinishReasonName(v1::FinishReason reason);
 // One line of usage and timings for people.
 std::string Summary(const Answer& answer);
 
-// "cached 580/594 tokens, image: cached", and why the rest was not, where that is not plain. Empty
-// without a receipt of the cache (an older server).
+// "cached 580/594 tokens (97 %), image: cached", and why the rest was not, where that is not plain.
+// Empty without a receipt of the cache (an older server).
 std::string CacheSummary(const Answer& answer);
 
 // "not_cached", "evicted" and so on: the name of the value in the protos, without its prefix.

@@ -56,23 +56,24 @@ TEST(Answer, TellsWhatTheCacheDid) {
   answer.finished.mutable_usage()->set_prompt_tokens(594);
   v1::CacheReceipt* const cache = answer.finished.mutable_receipt()->mutable_cache();
   cache->set_miss(v1::CACHE_MISS_REASON_BYPASSED);
-  EXPECT_EQ(CacheSummary(answer), "cached 0/594 tokens; the cache was bypassed");
+  EXPECT_EQ(CacheSummary(answer), "cached 0/594 tokens (0 %); the cache was bypassed");
   cache->set_hit_tokens(580);
   cache->set_images(1);
   cache->set_images_in_prefix(1);
   cache->set_miss(v1::CACHE_MISS_REASON_NONE);
-  EXPECT_EQ(CacheSummary(answer), "cached 580/594 tokens, image: cached");
+  EXPECT_EQ(CacheSummary(answer), "cached 580/594 tokens (97 %), image: cached");
   cache->set_images_in_prefix(0);
   cache->set_images_encoded(1);
   cache->set_miss(v1::CACHE_MISS_REASON_EVICTED);
-  EXPECT_EQ(CacheSummary(answer), "cached 580/594 tokens, image: computed; the rest was evicted");
+  EXPECT_EQ(CacheSummary(answer),
+            "cached 580/594 tokens (97 %), image: computed; the rest was evicted");
   cache->set_images(3);
   cache->set_feature_hits(2);
   cache->set_miss(v1::CACHE_MISS_REASON_NOT_CACHED);
   cache->set_preemptions(2);
-  EXPECT_EQ(
-      CacheSummary(answer),
-      "cached 580/594 tokens, images: 2 of 3 cached; the rest is new to the cache; preempted 2x");
+  EXPECT_EQ(CacheSummary(answer),
+            "cached 580/594 tokens (97 %), images: 2 of 3 cached; the rest is new to the cache; "
+            "preempted 2x");
 }
 
 TEST(Answer, NamesMissesAsTheProtosDo) {

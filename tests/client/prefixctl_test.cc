@@ -192,9 +192,10 @@ TEST_F(PrefixctlTest, ShowsUsageWhenAsked) {
   EXPECT_EQ(run.out, "It is a cat.\n");
   EXPECT_TRUE(absl::StartsWith(run.err, "prompt 20 tokens (image 9, cached 4), answer 2 tokens"))
       << run.err;
-  EXPECT_TRUE(absl::EndsWith(run.err,
-                             "\ncached 4/20 tokens, image: cached; the rest differs from what is "
-                             "cached\n"))
+  EXPECT_TRUE(
+      absl::EndsWith(run.err,
+                     "\ncached 4/20 tokens (20 %), image: cached; the rest differs from what is "
+                     "cached\n"))
       << run.err;
 }
 

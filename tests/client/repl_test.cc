@@ -71,7 +71,7 @@ TEST_F(ReplTest, SendsThePictureOnce) {
   for (const char* const question : {"What is it?\n", "Sure?\n", "Really?\n"}) {
     ASSERT_TRUE(program.WaitFor(kPrompt));
     program.Type(question);
-    ASSERT_TRUE(program.WaitFor("cached 4/20 tokens, image: cached"));
+    ASSERT_TRUE(program.WaitFor("cached 4/20 tokens (20 %), image: cached"));
   }
   ASSERT_TRUE(program.WaitFor(kPrompt));
   program.Type("/bye\n");
