@@ -42,9 +42,9 @@ while [ $# -gt 0 ]; do
   shift
 done
 
-picture=models/demo/pictures/picture-15.png
-question='What is in the picture?'
-if [ "$model" = smollm2 ]; then question='Why is the sky blue? Answer in two sentences.'; fi
+picture=models/demo/pictures/picture-08.jpg
+questions=('What is in the picture?' 'Where is the red ring?' 'Is there a yellow 7?')
+if [ "$model" = smollm2 ]; then questions=('Why is the sky blue? Answer in two sentences.'); fi
 bin=build/release/bin
 state=$(mktemp -d)
 log=$state/prefixd.log
@@ -107,9 +107,11 @@ if [ "$model" = demo ]; then
   ask+=(-i "$picture")
   echo "picture:  $picture" >&2
 fi
-echo "question: $question" >&2
-printf 'answer:   ' >&2
-"${ask[@]}" "$question" || fail "the question was not answered"
+for question in "${questions[@]}"; do
+  echo "question: $question" >&2
+  printf 'answer:   ' >&2
+  "${ask[@]}" "$question" || fail "the question was not answered"
+done
 
 if $keep && [ "$model" = smollm2 ]; then
   disown "$daemon"
@@ -126,10 +128,10 @@ elif $keep; then
   disown "$daemon"
   cat >&2 << END
 
-prefixd is running on $server (process $daemon, log $log). Ask the next question:
+prefixd is running on $server (process $daemon, log $log). Ask the next question, or talk:
 
-  $bin/prefixctl run -i models/demo/pictures/picture-08.jpg "How many objects can you see?"
-  $bin/prefixctl run -i $picture            # a conversation
+  $bin/prefixctl run -i models/demo/pictures/picture-15.png "How many digits are there?"
+  $bin/prefixctl run --verbose -i $picture
 
 Stop it with: kill $daemon
 END
@@ -147,6 +149,6 @@ else
 That worked ($(elapsed)). To ask more, leave the daemon running:
 
   deploy/quickstart.sh --keep
-  $bin/prefixctl run -i models/demo/pictures/picture-08.jpg "How many objects can you see?"
+  $bin/prefixctl run --verbose -i $picture
 END
 fi

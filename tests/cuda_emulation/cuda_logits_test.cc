@@ -140,7 +140,8 @@ TEST(CudaLogits, Of16BitTypesStayWithinTheirLimitsOnTinyModels) {
   }
 }
 
-// A trained model's logits are spread less than what makes them up.
+// f16: 0.5 %, bf16: 2 %, or as good as transformers where that misses them: a trained model's
+// logits are spread less than what makes them up.
 TEST(CudaLogits, Of16BitTypesAreAsGoodAsTheReferenceImplementationsOnTheDemo) {
   const Golden golden = DemoGolden();
   LoadedModel cpu(DemoDirectory(), "portable");
@@ -150,7 +151,9 @@ TEST(CudaLogits, Of16BitTypesAreAsGoodAsTheReferenceImplementationsOnTheDemo) {
     for (int prompt = 0; prompt < kPrompts; ++prompt) {
       half.Compare(LogitsOf(golden, prompt, &cpu), LogitsOf(golden, prompt, &device), kVocab);
     }
-    half.Check(ModeName("demo", dtype, true), 1.1 * GapOfTheReference("demo", dtype));
+    const double bar = dtype == DType::kF16 ? 0.005 : 0.02;
+    half.Check(ModeName("demo", dtype, true),
+               std::max(bar, 1.1 * GapOfTheReference("demo", dtype)));
   }
 }
 

@@ -1,4 +1,4 @@
-"""Makes the goldens of tests/models: python3 tests/golden/make/models.py [repository]
+"""Makes the goldens of tests/models: python3 tests/golden/make/models.py [demo]
 
 Needs torch, transformers (5.x), safetensors, pillow and numpy; without torchvision, so that the processors are the exact Pillow ones. Everything is
 computed in float32 with eager attention, but for the activations of the stages (float64, rounded at the end). Writes tests/golden/models/:
@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import AutoProcessor, CLIPVisionConfig, LlamaConfig, LlamaForCausalLM, LlavaConfig, LlavaForConditionalGeneration
 
-ROOT = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..")
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..")
 OUT = os.path.join(ROOT, "tests", "golden", "models")
 DEMO = os.path.join(ROOT, "models", "demo")
 
@@ -202,5 +202,6 @@ def tiny():
 
 if __name__ == "__main__":
     os.makedirs(OUT, exist_ok=True)
-    tiny()
+    if sys.argv[1:] != ["demo"]:
+        tiny()
     demo()
