@@ -30,7 +30,8 @@ function(prefixd_binary NAME)
 endfunction()
 
 # prefixd_test(NAME [BATCHES] SOURCES a_test.cc ... DEPS lib ... [TIMEOUT s] [LABELS l ...]): one gtest
-# binary, one ctest entry. BATCHES: as of a module. PREFIXD_SOURCE_DIR names the checkout, where goldens and models/demo lie.
+# binary, one ctest entry. BATCHES: as of a module. Tests that may take long start first, so that none is
+# left to run on its own. PREFIXD_SOURCE_DIR names the checkout, where goldens and models/demo lie.
 function(prefixd_test NAME)
   cmake_parse_arguments(ARG "BATCHES" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(${NAME} ${ARG_SOURCES})
@@ -49,7 +50,7 @@ function(prefixd_test NAME)
   if(PREFIXD_SANITIZE)
     math(EXPR ARG_TIMEOUT "${ARG_TIMEOUT} * 10")
   endif()
-  set_tests_properties(${NAME} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
+  set_tests_properties(${NAME} PROPERTIES TIMEOUT ${ARG_TIMEOUT} COST ${ARG_TIMEOUT})
   if(ARG_LABELS)
     set_tests_properties(${NAME} PROPERTIES LABELS "${ARG_LABELS}")
   endif()
