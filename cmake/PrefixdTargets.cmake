@@ -29,6 +29,14 @@ function(prefixd_binary NAME)
   target_link_libraries(${NAME} PRIVATE prefixd_flags ${ARG_DEPS})
 endfunction()
 
+# prefixd_read_test_headers(NAME): the files of NAME read the precompiled headers of tests/CMakeLists.txt.
+function(prefixd_read_test_headers NAME)
+  if(PREFIXD_PRECOMPILED_HEADERS)
+    target_precompile_headers(${NAME} REUSE_FROM prefixd_test_headers)
+    target_compile_options(${NAME} PRIVATE -fpch-preprocess)
+  endif()
+endfunction()
+
 # prefixd_test(NAME [BATCHES] SOURCES a_test.cc ... DEPS lib ... [TIMEOUT s] [LABELS l ...]): one gtest
 # binary, one ctest entry. BATCHES: as of a module. Tests that may take long start first, so that none is
 # left to run on its own. PREFIXD_SOURCE_DIR names the checkout, where goldens and models/demo lie.
@@ -40,6 +48,7 @@ function(prefixd_test NAME)
   endif()
   target_link_libraries(${NAME} PRIVATE prefixd_flags ${ARG_DEPS} GTest::gtest GTest::gmock
                         GTest::gtest_main)
+  prefixd_read_test_headers(${NAME})
   target_compile_definitions(${NAME} PRIVATE PREFIXD_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
                              PREFIXD_BINARY_DIR="${CMAKE_BINARY_DIR}")
   set_target_properties(${NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
