@@ -29,10 +29,15 @@ function(prefixd_binary NAME)
   target_link_libraries(${NAME} PRIVATE prefixd_flags ${ARG_DEPS})
 endfunction()
 
-# prefixd_read_test_headers(NAME): the files of NAME read the precompiled headers of tests/CMakeLists.txt.
+# prefixd_read_test_headers(NAME lib ...): the files of NAME, which links the libraries, read precompiled
+# headers (tests/CMakeLists.txt).
 function(prefixd_read_test_headers NAME)
   if(PREFIXD_PRECOMPILED_HEADERS)
-    target_precompile_headers(${NAME} REUSE_FROM prefixd_test_headers)
+    set(headers prefixd_test_headers)
+    if("${ARGN}" MATCHES "_server|_client|_e2e|prefixctl")
+      set(headers prefixd_rpc_test_headers)
+    endif()
+    target_precompile_headers(${NAME} REUSE_FROM ${headers})
     target_compile_options(${NAME} PRIVATE -fpch-preprocess)
   endif()
 endfunction()
@@ -48,7 +53,7 @@ function(prefixd_test NAME)
   endif()
   target_link_libraries(${NAME} PRIVATE prefixd_flags ${ARG_DEPS} GTest::gtest GTest::gmock
                         GTest::gtest_main)
-  prefixd_read_test_headers(${NAME})
+  prefixd_read_test_headers(${NAME} ${ARG_DEPS})
   target_compile_definitions(${NAME} PRIVATE PREFIXD_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
                              PREFIXD_BINARY_DIR="${CMAKE_BINARY_DIR}")
   set_target_properties(${NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
