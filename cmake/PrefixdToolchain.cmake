@@ -1,7 +1,8 @@
 # Compiler flags and libraries that every target of the project shares.
 find_program(PREFIXD_CCACHE ccache)
 if(PREFIXD_CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${PREFIXD_CCACHE})
+  # What ccache asks for before it takes files that read a precompiled header.
+  set(CMAKE_CXX_COMPILER_LAUNCHER env CCACHE_SLOPPINESS=pch_defines,time_macros ${PREFIXD_CCACHE})
 endif()
 
 find_package(Threads REQUIRED)

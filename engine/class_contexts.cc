@@ -31,7 +31,7 @@ std::vector<Part> Turn(const ClassPrompt& prompt, const std::optional<ImagePart>
   return parts;
 }
 
-absl::Status Refuse(const std::string& field, const std::string& problem) {
+absl::Status Reject(const std::string& field, const std::string& problem) {
   return MakeError(
       absl::StatusCode::kInvalidArgument, absl::StrCat(field, ": ", problem),
       ErrorDetail{.reason = reason::kInputInvalid, .field_violations = {{field, problem}}});
@@ -66,10 +66,10 @@ Input ShotsInput(const ClassPrompt& prompt, absl::Span<const Demonstration> demo
 absl::StatusOr<Input> QueryInput(const ClassPrompt& prompt, const ClassQuery& query, bool chat) {
   if (!query.text.empty() && !prompt.question.empty() &&
       !absl::StrContains(prompt.question, kTextPlace)) {
-    return Refuse("query.text", "the question has no place ({text}) for a text");
+    return Reject("query.text", "the question has no place ({text}) for a text");
   }
   std::vector<Part> parts = Turn(prompt, query.image, query.text);
-  if (parts.empty()) return Refuse("query", "there is neither a picture, a text nor a question");
+  if (parts.empty()) return Reject("query", "there is neither a picture, a text nor a question");
   if (chat) return ChatInput{.messages = {{.role = Role::kUser, .parts = std::move(parts)}}};
   return PromptInput{.parts = std::move(parts)};
 }

@@ -9,7 +9,7 @@
 namespace prefixd {
 namespace {
 
-constexpr int kPatience = 10;     // Times the 99th percentile.
+constexpr int kStallFactor = 10;  // Times the 99th percentile.
 constexpr int kLooksPerTime = 8;  // How often it looks within the least time.
 
 int64_t Now() {
@@ -52,7 +52,7 @@ void Watchdog::EndStep() {
   const double seconds = static_cast<double>(Now() - begun_ns_) * 1e-9;
   begun_ns_ = 0;
   step_seconds_.Observe(seconds);
-  const double usual = kPatience * Percentile99(step_seconds_);
+  const double usual = kStallFactor * Percentile99(step_seconds_);
   limit_ns_ = std::max(least_ns_, static_cast<int64_t>(usual * 1e9));
 }
 

@@ -9,7 +9,7 @@
 namespace prefixd {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kNoBound = std::numeric_limits<double>::infinity();
 
 }  // namespace
 
@@ -33,7 +33,7 @@ TrieWalk::TrieWalk(const TokenTrie* trie, const Options& options)
   }
   candidates_ = std::make_unique<CandidateBounds>(trie, options.top);
   sums_.assign(num_nodes, 0.0);
-  bounds_.assign(num_nodes, kInfinity);
+  bounds_.assign(num_nodes, kNoBound);
   open_children_.assign(num_nodes, 0);
   done_.assign(num_nodes, 0);
   keeps_slot_.assign(num_nodes, 0);
@@ -277,7 +277,7 @@ void TrieWalk::RewindSearch() {
   if (scored_[0] == 0) return;
   // A node to be fed again is worth what is left below it.
   for (int32_t i = 1; i < static_cast<int32_t>(bounds_.size()); ++i) {
-    if (scored_[static_cast<size_t>(i)] != 0) bounds_[static_cast<size_t>(i)] = -kInfinity;
+    if (scored_[static_cast<size_t>(i)] != 0) bounds_[static_cast<size_t>(i)] = -kNoBound;
   }
   for (int32_t i = static_cast<int32_t>(bounds_.size()) - 1; i > 0; --i) {
     const size_t parent = static_cast<size_t>(trie_->node(i).parent);

@@ -5,8 +5,8 @@
 namespace prefixd {
 namespace {
 
-absl::Status Normalise(const LayerNormWeights& norm, float eps, const Tensor& x, Backend* backend,
-                       const Tensor& y) {
+absl::Status NormaliseRows(const LayerNormWeights& norm, float eps, const Tensor& x,
+                           Backend* backend, const Tensor& y) {
   return backend->LayerNorm(x, norm.weight.view, norm.bias.view, eps, y);
 }
 
@@ -18,11 +18,11 @@ absl::Status Project(const PlainDecoderShape& shape, const PlainDecoderLayer& la
   if (shape.clip_qkv > 0) PREFIXD_RETURN_IF_ERROR(backend->Clamp(shape.clip_qkv, qkv));
   if (layer.q_norm.has_value()) {
     const Tensor q = qkv.Cols(0, shape.hidden_size);
-    PREFIXD_RETURN_IF_ERROR(Normalise(*layer.q_norm, shape.norm_eps, q, backend, q));
+    PREFIXD_RETURN_IF_ERROR(NormaliseRows(*layer.q_norm, shape.norm_eps, q, backend, q));
   }
   if (layer.k_norm.has_value()) {
     const Tensor k = qkv.Cols(shape.hidden_size, shape.hidden_size);
-    PREFIXD_RETURN_IF_ERROR(Normalise(*layer.k_norm, shape.norm_eps, k, backend, k));
+    PREFIXD_RETURN_IF_ERROR(NormaliseRows(*layer.k_norm, shape.norm_eps, k, backend, k));
   }
   return absl::OkStatus();
 }
@@ -62,9 +62,9 @@ absl::Status PlainDecoderLayerForward(const PlainDecoderShape& shape,
   const Tensor attention = scratch.attention.view.Rows(0, x.rows);
   const Tensor mlp = scratch.mlp.view.Rows(0, x.rows);
 
-  PREFIXD_RETURN_IF_ERROR(Normalise(layer.attention_norm, shape.norm_eps, x, backend, normed));
+  PREFIXD_RETURN_IF_ERROR(NormaliseRows(layer.attention_norm, shape.norm_eps, x, backend, normed));
   if (shape.parallel_residual) {
-    PREFIXD_RETURN_IF_ERROR(Normalise(layer.mlp_norm, shape.norm_eps, x, backend, mlp_normed));
+    PREFIXD_RETURN_IF_ERROR(NormaliseRows(layer.mlp_norm, shape.norm_eps, x, backend, mlp_normed));
   }
   PREFIXD_RETURN_IF_ERROR(Project(shape, layer, normed, backend, qkv));
   PREFIXD_RETURN_IF_ERROR(backend->WriteKv(qkv, positions.angles, shape.num_heads, segments, pool));
@@ -75,7 +75,7 @@ absl::Status PlainDecoderLayerForward(const PlainDecoderShape& shape,
   PREFIXD_RETURN_IF_ERROR(backend->Linear(attention, *layer.output.weight,
                                           {.bias = BiasOf(layer.output), .accumulate = true}, x));
   if (!shape.parallel_residual) {
-    PREFIXD_RETURN_IF_ERROR(Normalise(layer.mlp_norm, shape.norm_eps, x, backend, mlp_normed));
+    PREFIXD_RETURN_IF_ERROR(NormaliseRows(layer.mlp_norm, shape.norm_eps, x, backend, mlp_normed));
   }
   return AddMlp(shape, layer, mlp_normed, mlp, backend, x);
 }

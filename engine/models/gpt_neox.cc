@@ -115,7 +115,7 @@ absl::StatusOr<PlainTextTensors::Layer> FindLayer(const GptNeoxConfig& config,
   return layer;
 }
 
-bool IsKnownUnused(absl::string_view name) {
+bool IsUnusedNeoxTensor(absl::string_view name) {
   return name == "embed_out.weight" || IsGptNeoxBuffer(name);
 }
 
@@ -147,7 +147,7 @@ absl::StatusOr<std::unique_ptr<ModelFiles>> OpenGptNeox(const std::string& direc
       {.name = "gpt_neox",
        .find = [neox](WeightNames* names) { return FindGptNeoxTensors(neox, "", names); },
        .canonical = CanonicalGptNeoxName,
-       .is_known_unused = IsKnownUnused});
+       .is_known_unused = IsUnusedNeoxTensor});
 }
 
 }  // namespace prefixd

@@ -275,9 +275,9 @@ absl::Status LlamaDecoder::TokenLogprobs(const Tensor& states, absl::Span<const 
 
 namespace {
 
-std::string CanonicalName(absl::string_view name) { return std::string(name); }
+std::string LlamaTensorName(absl::string_view name) { return std::string(name); }
 
-bool IsKnownUnused(absl::string_view name) {
+bool IsUnusedLlamaTensor(absl::string_view name) {
   // Tied checkpoints may still carry the head; old ones carry the rotary frequencies.
   return name == "lm_head.weight" || name == "rope_freqs.weight" ||
          absl::EndsWith(name, "rotary_emb.inv_freq");
@@ -317,7 +317,7 @@ class LlamaFiles final : public ModelFiles {
     spec_.generation = std::move(generation);
     PREFIXD_ASSIGN_OR_RETURN(WeightNames names, WeightNames::Create(checkpoint_, canonical));
     PREFIXD_ASSIGN_OR_RETURN(tensors_, FindLlamaTensors(config_, "model.", &names));
-    names.WarnOfUnused(IsKnownUnused);
+    names.WarnOfUnused(IsUnusedLlamaTensor);
     spec_.family = "llama";
     spec_.num_parameters = names.used_elements();
     spec_.weight_bytes = names.used_bytes();
@@ -351,7 +351,7 @@ absl::StatusOr<std::unique_ptr<ModelFiles>> OpenLlama(const std::string& directo
   PREFIXD_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(directory));
   PREFIXD_ASSIGN_OR_RETURN(GenerationDefaults generation,
                            ReadGenerationDefaults(directory, {config}, llama.vocab_size));
-  return MakeLlamaFiles(llama, std::move(checkpoint), CanonicalName, std::move(generation));
+  return MakeLlamaFiles(llama, std::move(checkpoint), LlamaTensorName, std::move(generation));
 }
 
 absl::StatusOr<std::unique_ptr<ModelFiles>> MakeLlamaFiles(const LlamaConfig& config,

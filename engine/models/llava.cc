@@ -29,7 +29,7 @@ namespace {
 // --- Tensors
 
 // What a checkpoint may hold beyond the layers that run.
-bool IsKnownUnused(absl::string_view name) {
+bool IsUnusedLlavaTensor(absl::string_view name) {
   return name == "lm_head.weight" || name == "vision.embeddings.position_ids" ||
          absl::StartsWith(name, "vision.post_layernorm.") ||
          absl::StartsWith(name, "vision.encoder.layers.") || name == "text.image_newline" ||
@@ -254,7 +254,7 @@ class LlavaFiles final : public ModelFiles {
         WeightNames::Create(checkpoint_,
                             config_.is_original ? OriginalLlavaName : VisionLanguageName));
     PREFIXD_ASSIGN_OR_RETURN(tensors_, FindLlavaTensors(config_, &names));
-    names.WarnOfUnused(IsKnownUnused);
+    names.WarnOfUnused(IsUnusedLlavaTensor);
     spec_.family = "llava";
     spec_.num_parameters = names.used_elements();
     spec_.weight_bytes = names.used_bytes();

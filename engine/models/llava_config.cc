@@ -17,7 +17,7 @@ namespace {
 constexpr size_t kMaxFeatureLayers = 16;
 constexpr int kMaxProjectorLayers = 8;
 
-std::string Quoted(absl::string_view text) {
+std::string QuotedValue(absl::string_view text) {
   return absl::StrCat("\"", absl::CHexEscape(text.substr(0, 60)), "\"");
 }
 
@@ -93,9 +93,10 @@ void ReadProjectorType(const ConfigReader& config, LlavaConfig* llava) {
   } else if (!absl::ConsumePrefix(&count, "mlp") || !absl::ConsumeSuffix(&count, "x_gelu") ||
              !absl::SimpleAtoi(count, &llava->num_projector_layers) ||
              llava->num_projector_layers < 1 || llava->num_projector_layers > kMaxProjectorLayers) {
-    config.Unsupported("mm_projector_type",
-                       absl::StrCat(Quoted(type), " is not one of linear, mlpNx_gelu (N in 1..",
-                                    kMaxProjectorLayers, "), identity"));
+    config.Unsupported(
+        "mm_projector_type",
+        absl::StrCat(QuotedValue(type), " is not one of linear, mlpNx_gelu (N in 1..",
+                     kMaxProjectorLayers, "), identity"));
     llava->num_projector_layers = 1;
   }
   if (llava->num_projector_layers == 0 && llava->feature_size() != llava->text.hidden_size) {
@@ -117,13 +118,13 @@ void ReadOriginalImageKeys(const ConfigReader& config, LlavaConfig* llava) {
   config.String("mm_vision_select_feature", &feature);
   if (feature != "patch" && feature != "cls_patch") {
     config.Unsupported("mm_vision_select_feature",
-                       absl::StrCat(Quoted(feature), " is neither patch nor cls_patch"));
+                       absl::StrCat(QuotedValue(feature), " is neither patch nor cls_patch"));
   }
   llava->keep_class_row = feature == "cls_patch";
   config.String("image_aspect_ratio", &aspect);
   if (aspect != "pad" && aspect != "square") {
     config.Unsupported("image_aspect_ratio",
-                       absl::StrCat(Quoted(aspect), " is neither pad nor square"));
+                       absl::StrCat(QuotedValue(aspect), " is neither pad nor square"));
   }
   llava->pad_to_square = aspect == "pad";
   bool has_marks = false;
@@ -167,7 +168,7 @@ LlavaConfig ReadLlavaConfig(const ConfigReader& config) {
   config.String("vision_feature_select_strategy", &strategy);
   if (strategy != "default" && strategy != "full") {
     config.Unsupported("vision_feature_select_strategy",
-                       absl::StrCat(Quoted(strategy), " is neither default nor full"));
+                       absl::StrCat(QuotedValue(strategy), " is neither default nor full"));
   }
   llava.keep_class_row = strategy == "full";
   ReadActivation(config, "projector_hidden_act", &llava.projector_activation);

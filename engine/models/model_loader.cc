@@ -49,7 +49,7 @@ constexpr NamedActivation kActivations[] = {
     {"relu", Activation::kRelu},
 };
 
-std::string Quoted(absl::string_view text) {
+std::string QuotedName(absl::string_view text) {
   return absl::StrCat("\"", absl::CHexEscape(text.substr(0, 60)), "\"");
 }
 
@@ -71,9 +71,9 @@ absl::StatusOr<const Family*> FindFamily(const std::string& directory, const Con
   }
   return absl::UnimplementedError(
       model_type.empty()
-          ? absl::StrCat(directory, "/config.json: architectures: ", Quoted(architecture),
+          ? absl::StrCat(directory, "/config.json: architectures: ", QuotedName(architecture),
                          " is not supported")
-          : absl::StrCat(directory, "/config.json: model_type: ", Quoted(model_type),
+          : absl::StrCat(directory, "/config.json: model_type: ", QuotedName(model_type),
                          " is not supported"));
 }
 
@@ -99,8 +99,8 @@ void RefuseUnsupported(const ConfigReader& config) {
     std::string dtype = "auto";
     config.String(key, &dtype);
     if (dtype != "auto" && dtype != "float32" && dtype != "float16" && dtype != "bfloat16") {
-      config.Unsupported(key,
-                         absl::StrCat(Quoted(dtype), " is not one of float32, float16, bfloat16"));
+      config.Unsupported(
+          key, absl::StrCat(QuotedName(dtype), " is not one of float32, float16, bfloat16"));
     }
   }
 }
@@ -110,7 +110,7 @@ void RefuseOtherModelType(const ConfigReader& config, absl::string_view expected
   config.String("model_type", &model_type);
   if (model_type != expected) {
     config.Unsupported("model_type",
-                       absl::StrCat(Quoted(model_type), ", expected \"", expected, "\""));
+                       absl::StrCat(QuotedName(model_type), ", expected \"", expected, "\""));
   }
 }
 
@@ -124,7 +124,7 @@ void ReadActivation(const ConfigReader& config, const char* key, Activation* act
       return;
     }
   }
-  config.Unsupported(key, absl::StrCat(Quoted(name), " is not a known activation"));
+  config.Unsupported(key, absl::StrCat(QuotedName(name), " is not a known activation"));
 }
 
 std::vector<std::string> RegisteredModelTypes() {

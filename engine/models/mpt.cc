@@ -137,7 +137,7 @@ absl::StatusOr<PlainTextTensors::Layer> FindLayer(const MptConfig& config,
 }
 
 // Tied checkpoints may still carry the head.
-bool IsKnownUnused(absl::string_view name) { return name == "lm_head.weight"; }
+bool IsUnusedMptTensor(absl::string_view name) { return name == "lm_head.weight"; }
 
 absl::StatusOr<std::unique_ptr<ModelFiles>> OpenForm(absl::string_view form,
                                                      const std::string& directory,
@@ -148,7 +148,7 @@ absl::StatusOr<std::unique_ptr<ModelFiles>> OpenForm(absl::string_view form,
       {.name = form,
        .find = [mpt](WeightNames* names) { return FindMptTensors(mpt, "", names); },
        .canonical = CanonicalMptName,
-       .is_known_unused = IsKnownUnused});
+       .is_known_unused = IsUnusedMptTensor});
 }
 
 }  // namespace

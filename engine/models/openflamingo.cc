@@ -32,7 +32,7 @@ std::string CanonicalVisionName(absl::string_view name) {
   return absl::StrCat("embeddings.", name);
 }
 
-bool IsKnownUnused(absl::string_view name) {
+bool IsUnusedFlamingoTensor(absl::string_view name) {
   return absl::StartsWith(name, "vision.post_layernorm.") || name == "lm_head.weight" ||
          name == "text.lm_head.weight" || name == "text.embed_out.weight" ||
          name == "vision.embeddings.position_ids" || IsGptNeoxBuffer(name);
@@ -153,7 +153,7 @@ class OpenFlamingoFiles final : public ModelFiles {
                                return std::string(name);
                              }));
     PREFIXD_ASSIGN_OR_RETURN(tensors_, FindOpenFlamingoTensors(config_, &names));
-    names.WarnOfUnused(IsKnownUnused);
+    names.WarnOfUnused(IsUnusedFlamingoTensor);
     spec_.family = "openflamingo";
     spec_.num_parameters = names.used_elements();
     spec_.weight_bytes = names.used_bytes();

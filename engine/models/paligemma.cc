@@ -31,7 +31,7 @@ namespace {
 
 // What a checkpoint may hold beyond what runs: a head that equals the embedding it is tied to, the
 // tower's pooling head, buffers.
-bool IsKnownUnused(absl::string_view name) {
+bool IsUnusedPaliGemmaTensor(absl::string_view name) {
   return name == "lm_head.weight" || name == "vision.embeddings.position_ids" ||
          absl::StartsWith(name, "vision.head.") || absl::EndsWith(name, "rotary_emb.inv_freq");
 }
@@ -56,7 +56,7 @@ absl::StatusOr<PaliGemmaTensors> FindPaliGemmaTensors(const PaliGemmaConfig& con
 
 // --- Encoding an image
 
-struct VisionModel {
+struct PaliGemmaVision {
   ClipShape shape;
   int64_t text_hidden_size = 0;  // D.
   Backend* backend = nullptr;
@@ -68,7 +68,7 @@ struct VisionModel {
 class PaliGemmaEncoding final : public ImageEncoding {
  public:
   static absl::StatusOr<std::unique_ptr<ImageEncoding>> Start(absl::Span<const float> pixels,
-                                                              const VisionModel* vision) {
+                                                              const PaliGemmaVision* vision) {
     const ClipShape& shape = vision->shape;
     const int64_t area = int64_t{shape.image_size} * shape.image_size;
     PREFIXD_CHECK(static_cast<int64_t>(pixels.size()) == 3 * area);
@@ -107,7 +107,7 @@ class PaliGemmaEncoding final : public ImageEncoding {
   }
 
  private:
-  explicit PaliGemmaEncoding(const VisionModel* vision) : vision_(vision) {}
+  explicit PaliGemmaEncoding(const PaliGemmaVision* vision) : vision_(vision) {}
 
   absl::Status Project() {
     const LayerNormWeights& norm = vision_->tower.norm;
@@ -117,7 +117,7 @@ class PaliGemmaEncoding final : public ImageEncoding {
                                     {.bias = &vision_->projector.bias.view}, features_.view);
   }
 
-  const VisionModel* const vision_;
+  const PaliGemmaVision* const vision_;
   int steps_done_ = 0;
   OwnedTensor pixels_;    // [3, S * S].
   OwnedTensor hidden_;    // [num_patches, Dv].
@@ -128,7 +128,7 @@ class PaliGemmaEncoding final : public ImageEncoding {
 
 class PaliGemmaModel final : public Model {
  public:
-  PaliGemmaModel(ModelSpec spec, VisionModel vision, std::unique_ptr<LlamaDecoder> decoder)
+  PaliGemmaModel(ModelSpec spec, PaliGemmaVision vision, std::unique_ptr<LlamaDecoder> decoder)
       : spec_(std::move(spec)), vision_(std::move(vision)), decoder_(std::move(decoder)) {}
 
   const ModelSpec& spec() const override { return spec_; }
@@ -149,7 +149,7 @@ class PaliGemmaModel final : public Model {
 
  private:
   const ModelSpec spec_;
-  const VisionModel vision_;
+  const PaliGemmaVision vision_;
   const std::unique_ptr<LlamaDecoder> decoder_;
 };
 
@@ -166,7 +166,7 @@ class PaliGemmaFiles final : public ModelFiles {
     PREFIXD_ASSIGN_OR_RETURN(WeightNames names,
                              WeightNames::Create(checkpoint_, VisionLanguageName));
     PREFIXD_ASSIGN_OR_RETURN(tensors_, FindPaliGemmaTensors(config_, &names));
-    names.WarnOfUnused(IsKnownUnused);
+    names.WarnOfUnused(IsUnusedPaliGemmaTensor);
     spec_.family = "paligemma";
     spec_.num_parameters = names.used_elements();
     spec_.weight_bytes = names.used_bytes();
@@ -185,7 +185,7 @@ class PaliGemmaFiles final : public ModelFiles {
   absl::StatusOr<std::unique_ptr<Model>> Load(Backend* backend, const ModelLimits& limits,
                                               const LoadProgress& progress) override {
     WeightReader reader(checkpoint_, backend, progress, spec_.weight_bytes);
-    VisionModel vision{
+    PaliGemmaVision vision{
         .shape = config_.vision, .text_hidden_size = config_.text.hidden_size, .backend = backend};
     PREFIXD_ASSIGN_OR_RETURN(vision.tower,
                              LoadSiglipTower(config_.vision, tensors_.vision, &reader));

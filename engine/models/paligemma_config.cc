@@ -57,7 +57,7 @@ LlamaConfig ReadText(const ConfigReader& root) {
 
 // The tower of a config without vision_config (PaliGemmaConfig) or the defaults of one that is
 // given in part (SiglipVisionConfig).
-ClipShape DefaultTower(bool has_vision_config, int* num_layers) {
+ClipShape DefaultSiglipTower(bool has_vision_config, int* num_layers) {
   ClipShape shape{.hidden_size = 768,
                   .intermediate_size = 3072,
                   .num_heads = 12,
@@ -87,7 +87,7 @@ PaliGemmaConfig ReadPaliGemmaConfig(const ConfigReader& config) {
 
   const ConfigReader vision = config.Object("vision_config");
   RefuseOtherModelType(vision, "siglip_vision_model");
-  paligemma.vision = DefaultTower(config.Has("vision_config"), &paligemma.num_vision_layers);
+  paligemma.vision = DefaultSiglipTower(config.Has("vision_config"), &paligemma.num_vision_layers);
   ReadTowerKeys(vision, &paligemma.vision, &paligemma.num_vision_layers);
   RefuseUnsupported(config);
 

@@ -10,7 +10,7 @@
 namespace prefixd {
 namespace {
 
-constexpr double kMaxTheta = 1e12;
+constexpr double kMaxRopeTheta = 1e12;
 constexpr double kMaxFactor = 1e6;
 
 void ReadScaling(const ConfigReader& scaling, RopeConfig* rope) {
@@ -63,7 +63,7 @@ RopeConfig ReadRopeConfig(const ConfigReader& config) {
   constexpr double kMinTheta = 1e-6;
   if (config.Has("rope_parameters")) {
     const ConfigReader parameters = config.Object("rope_parameters");
-    parameters.Double("rope_theta", kMinTheta, kMaxTheta, &rope.theta);
+    parameters.Double("rope_theta", kMinTheta, kMaxRopeTheta, &rope.theta);
     double rotated_share = 1.0;
     parameters.Double("partial_rotary_factor", 0, 1, &rotated_share);
     if (rotated_share != 1.0) {
@@ -72,7 +72,7 @@ RopeConfig ReadRopeConfig(const ConfigReader& config) {
     ReadScaling(parameters, &rope);
     return rope;
   }
-  config.Double("rope_theta", kMinTheta, kMaxTheta, &rope.theta);
+  config.Double("rope_theta", kMinTheta, kMaxRopeTheta, &rope.theta);
   ReadScaling(config.Object("rope_scaling"), &rope);
   return rope;
 }

@@ -13,7 +13,7 @@
 namespace prefixd {
 namespace {
 
-constexpr uint64_t kChunkBytes = 4 << 20;
+constexpr uint64_t kReadBytes = 4 << 20;
 
 uint16_t Load16(const uint8_t* bytes) {
   return static_cast<uint16_t>(bytes[0] | (uint16_t{bytes[1]} << 8));
@@ -88,7 +88,7 @@ absl::Status WeightReader::ReadRows(const TensorInfo& part, int64_t row_begin, M
   const int64_t group = std::max<int64_t>(1, part.interleaved_rows);
   PREFIXD_CHECK(part.shape[0] % group == 0);
   const int64_t rows_per_chunk =
-      std::max<int64_t>(1, static_cast<int64_t>(kChunkBytes / row_bytes) / group) * group;
+      std::max<int64_t>(1, static_cast<int64_t>(kReadBytes / row_bytes) / group) * group;
   for (int64_t row = 0; row < part.shape[0]; row += rows_per_chunk) {
     const int64_t count = std::min(rows_per_chunk, part.shape[0] - row);
     PREFIXD_RETURN_IF_ERROR(ReadChunk(part, static_cast<uint64_t>(row) * row_bytes,
@@ -124,7 +124,7 @@ absl::Status WeightReader::ReadFloats(const TensorInfo& part, absl::Span<float> 
   PREFIXD_CHECK(!IsQuantized(dtype));
   for (uint64_t offset = 0; offset < part.size_bytes; offset += chunk_.size()) {
     PREFIXD_RETURN_IF_ERROR(
-        ReadChunk(part, offset, std::min(kChunkBytes, part.size_bytes - offset)));
+        ReadChunk(part, offset, std::min(kReadBytes, part.size_bytes - offset)));
     ToFloats(dtype, chunk_, &out[offset / DTypeSize(dtype)]);
   }
   if (part.interleaved_rows > 0) {  // A bias: its elements are its rows.

@@ -11,7 +11,7 @@
 namespace prefixd {
 namespace {
 
-absl::Status Refuse(size_t message, absl::string_view problem) {
+absl::Status Reject(size_t message, absl::string_view problem) {
   const std::string field = absl::StrCat("messages[", message, "]");
   return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(field, ": ", problem),
                    ErrorDetail{.reason = reason::kInputInvalid,
@@ -28,12 +28,12 @@ class PaliGemmaTemplate final : public ChatTemplate {
 
 absl::StatusOr<std::vector<PromptPiece>> PaliGemmaTemplate::Render(
     absl::Span<const ChatMessage> messages) const {
-  if (messages.empty()) return Refuse(0, "this model takes one message of the user, there is none");
+  if (messages.empty()) return Reject(0, "this model takes one message of the user, there is none");
   if (messages[0].role != Role::kUser) {
-    return Refuse(0, "this model takes messages of the user only");
+    return Reject(0, "this model takes messages of the user only");
   }
   if (messages.size() > 1) {
-    return Refuse(1, "this model takes one message of the user, no conversation");
+    return Reject(1, "this model takes one message of the user, no conversation");
   }
 
   std::vector<PromptPiece> pieces;

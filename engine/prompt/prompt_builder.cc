@@ -28,7 +28,7 @@ absl::Status PlaceholderInText() {
                  "treat as special");
 }
 
-bool IsImage(const Part& part) { return std::holds_alternative<ImagePart>(part); }
+bool HoldsImage(const Part& part) { return std::holds_alternative<ImagePart>(part); }
 
 // The input followed by something that the user says.
 absl::StatusOr<Input> SaidAfter(const Input& input, absl::string_view text) {
@@ -105,7 +105,7 @@ absl::StatusOr<PromptBuilder::Layout> PromptBuilder::LayOutChat(const ChatInput&
   layout.add_special_tokens = chat_->add_special_tokens();
   for (const ChatMessage& message : chat.messages) {
     layout.num_images +=
-        static_cast<size_t>(std::count_if(message.parts.begin(), message.parts.end(), IsImage));
+        static_cast<size_t>(std::count_if(message.parts.begin(), message.parts.end(), HoldsImage));
   }
   return layout;
 }
@@ -113,7 +113,7 @@ absl::StatusOr<PromptBuilder::Layout> PromptBuilder::LayOutChat(const ChatInput&
 absl::StatusOr<PromptBuilder::Layout> PromptBuilder::LayOutPrompt(const PromptInput& prompt) const {
   Layout layout;
   for (const Part& part : prompt.parts) {
-    if (IsImage(part)) {
+    if (HoldsImage(part)) {
       layout.pieces.push_back({PromptPiece::Kind::kImage, ""});
       ++layout.num_images;
     } else {

@@ -13,7 +13,7 @@
 namespace prefixd {
 namespace {
 
-constexpr absl::string_view kMetaspaceMark = "\xE2\x96\x81";  // U+2581.
+constexpr absl::string_view kMetaspace = "\xE2\x96\x81";  // U+2581.
 
 absl::string_view View(const std::string& text) { return absl::string_view(text); }
 
@@ -92,8 +92,8 @@ absl::StatusOr<PreTokenizer::Step> PreTokenizer::ReadSplit(const JsonField& fiel
 absl::StatusOr<PreTokenizer::Step> PreTokenizer::ReadMetaspace(const JsonField& field) {
   Step step;
   step.kind = Kind::kMetaspace;
-  PREFIXD_ASSIGN_OR_RETURN(step.delimiter, field["replacement"].StringOr(kMetaspaceMark));
-  if (View(step.delimiter) != kMetaspaceMark) {
+  PREFIXD_ASSIGN_OR_RETURN(step.delimiter, field["replacement"].StringOr(kMetaspace));
+  if (View(step.delimiter) != kMetaspace) {
     return field["replacement"].Unsupported(absl::StrCat("\"", step.delimiter, "\""));
   }
   PREFIXD_ASSIGN_OR_RETURN(step.split, field["split"].BoolOr(true));

@@ -20,7 +20,7 @@ namespace {
 // Real vocabularies stay below 2^26.
 constexpr uint64_t kMaxSplitWork = uint64_t{1} << 28;
 
-absl::Status Invalid(absl::string_view where, absl::string_view what) {
+absl::Status InvalidPieces(absl::string_view where, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat(where, ": ", what));
 }
 
@@ -34,13 +34,14 @@ absl::Status CheckPieces(const SentencePieces& pieces, const std::string& where)
   uint64_t work = 0;
   for (size_t id = 0; id < pieces.texts.size(); ++id) {
     if (!std::isfinite(pieces.scores[id])) {
-      return Invalid(where, absl::StrCat("the score of piece ", id, " is not finite"));
+      return InvalidPieces(where, absl::StrCat("the score of piece ", id, " is not finite"));
     }
     if (pieces.types[id] == PieceType::kUnknown) ++num_unknown;
     if (IsJoinable(pieces.types[id])) work += pieces.texts[id].size() * pieces.texts[id].size();
   }
-  if (num_unknown != 1) return Invalid(where, absl::StrCat(num_unknown, " unknown pieces, not 1"));
-  if (work > kMaxSplitWork) return Invalid(where, "the pieces are too long to be split");
+  if (num_unknown != 1)
+    return InvalidPieces(where, absl::StrCat(num_unknown, " unknown pieces, not 1"));
+  if (work > kMaxSplitWork) return InvalidPieces(where, "the pieces are too long to be split");
   return absl::OkStatus();
 }
 
@@ -52,7 +53,7 @@ absl::Status CheckBytes(const SentencePieces& pieces, const BpeParts& model,
     const bool known = found != model.vocab.end() &&
                        pieces.types[static_cast<size_t>(found->second)] == PieceType::kByte;
     if (pieces.byte_fallback && !known) {
-      return Invalid(where, absl::StrCat("byte fallback without a byte piece ", text));
+      return InvalidPieces(where, absl::StrCat("byte fallback without a byte piece ", text));
     }
   }
   return absl::OkStatus();
@@ -89,7 +90,7 @@ absl::Status AddMerges(const SentencePieces& pieces, const std::string& where, B
       const int32_t right = left < 0 ? -1 : joinable_id(text.substr(cut));
       if (right < 0) continue;
       if (model->merges.size() == kMaxMerges) {
-        return Invalid(where, absl::StrCat("more than ", kMaxMerges, " splits of pieces"));
+        return InvalidPieces(where, absl::StrCat("more than ", kMaxMerges, " splits of pieces"));
       }
       model->merges.push_back(
           {.left = left, .right = right, .result = static_cast<int32_t>(id), .rank = ranks[id]});

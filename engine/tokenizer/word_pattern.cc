@@ -51,7 +51,7 @@ size_t ContractionEnd(absl::string_view text, size_t begin, bool ignore_case) {
 }
 
 // \s+(?!\S)|\s+ : the run without its last character if a word follows and something remains.
-size_t WhitespaceEnd(absl::string_view text, size_t begin) {
+size_t EndOfWhitespace(absl::string_view text, size_t begin) {
   const size_t end = RunEnd(text, begin, IsWhitespace);
   if (end == text.size()) return end;
   const size_t shorter = end - CharacterBefore(text, end).num_bytes;
@@ -67,7 +67,7 @@ size_t Gpt2WordEnd(absl::string_view text, size_t begin) {
     if (IsNumber(first)) return RunEnd(text, start, IsNumber);
     if (IsOther(first)) return RunEnd(text, start, IsOther);
   }
-  return WhitespaceEnd(text, begin);
+  return EndOfWhitespace(text, begin);
 }
 
 size_t Llama3WordEnd(absl::string_view text, size_t begin) {
@@ -93,7 +93,7 @@ size_t Llama3WordEnd(absl::string_view text, size_t begin) {
     end += character.num_bytes;
     if (IsNewline(character.code_point)) last_newline_end = end;
   }
-  return last_newline_end > begin ? last_newline_end : WhitespaceEnd(text, begin);
+  return last_newline_end > begin ? last_newline_end : EndOfWhitespace(text, begin);
 }
 
 }  // namespace

@@ -4,7 +4,7 @@ namespace prefixd {
 namespace {
 
 // Some can be stored but not computed with; those without a block are known by name only.
-constexpr GgufTensorType kTypes[] = {
+constexpr GgufTensorType kTensorTypes[] = {
     {0, "F32", {1, 4}},
     {1, "F16", {1, 2}},
     {2, "Q4_0", BlockOf(DType::kQ4_0)},
@@ -42,7 +42,7 @@ constexpr GgufTensorType kTypes[] = {
 }  // namespace
 
 const GgufTensorType* FindGgufTensorType(uint32_t id) {
-  for (const GgufTensorType& type : kTypes) {
+  for (const GgufTensorType& type : kTensorTypes) {
     if (type.id == id) return &type;
   }
   return nullptr;

@@ -22,7 +22,7 @@ constexpr NamedGlobal kGlobals[] = {
     {"torch._utils", "_rebuild_parameter", PickleGlobal::kRebuildParameter},
 };
 
-std::string Printable(absl::string_view text) { return absl::CHexEscape(text.substr(0, 80)); }
+std::string PrintableName(absl::string_view text) { return absl::CHexEscape(text.substr(0, 80)); }
 
 }  // namespace
 
@@ -37,8 +37,8 @@ absl::Status PickleMachine::PushGlobal(absl::string_view module, absl::string_vi
       return Push({.kind = PickleKind::kGlobal, .number = static_cast<int64_t>(i)});
     }
   }
-  return absl::UnimplementedError(absl::StrCat("global ", Printable(module), ".", Printable(name),
-                                               " at byte ", opcode_at_,
+  return absl::UnimplementedError(absl::StrCat("global ", PrintableName(module), ".",
+                                               PrintableName(name), " at byte ", opcode_at_,
                                                " of the pickle is not one of a checkpoint"));
 }
 

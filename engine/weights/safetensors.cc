@@ -35,13 +35,13 @@ constexpr StoredType kStoredTypes[] = {
 };
 
 // A name fit for an error message: printable and short.
-std::string Printable(absl::string_view name) {
+std::string ShortName(absl::string_view name) {
   return absl::StrCat("\"", absl::CHexEscape(name.substr(0, 80)), name.size() > 80 ? "..." : "",
                       "\"");
 }
 
-absl::Status TensorError(absl::string_view name, absl::string_view problem) {
-  return absl::InvalidArgumentError(absl::StrCat("tensor ", Printable(name), ": ", problem));
+absl::Status BadTensor(absl::string_view name, absl::string_view problem) {
+  return absl::InvalidArgumentError(absl::StrCat("tensor ", ShortName(name), ": ", problem));
 }
 
 std::optional<uint64_t> BitsOf(absl::string_view dtype) {
@@ -52,13 +52,13 @@ std::optional<uint64_t> BitsOf(absl::string_view dtype) {
 }
 
 absl::Status CheckName(absl::string_view name) {
-  if (name.empty()) return TensorError(name, "the name is empty");
+  if (name.empty()) return BadTensor(name, "the name is empty");
   if (name.size() > kMaxTensorNameBytes) {
-    return TensorError(name, absl::StrCat("the name has ", name.size(), " bytes, the limit is ",
-                                          kMaxTensorNameBytes));
+    return BadTensor(name, absl::StrCat("the name has ", name.size(), " bytes, the limit is ",
+                                        kMaxTensorNameBytes));
   }
   if (name.find('\0') != absl::string_view::npos) {
-    return TensorError(name, "the name contains a zero byte");
+    return BadTensor(name, "the name contains a zero byte");
   }
   return absl::OkStatus();
 }
@@ -69,24 +69,24 @@ absl::Status CheckMetadata(const json& metadata) {
   for (const auto& item : metadata.items()) {
     if (!item.value().is_string()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("__metadata__ ", Printable(item.key()), " is not a string"));
+          absl::StrCat("__metadata__ ", ShortName(item.key()), " is not a string"));
     }
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<int64_t>> ParseShape(absl::string_view name, const json& shape) {
-  if (!shape.is_array()) return TensorError(name, "shape is not an array");
+  if (!shape.is_array()) return BadTensor(name, "shape is not an array");
   if (shape.size() > kMaxTensorRank) {
-    return TensorError(name, absl::StrCat("shape has ", shape.size(), " dimensions, the limit is ",
-                                          kMaxTensorRank));
+    return BadTensor(name, absl::StrCat("shape has ", shape.size(), " dimensions, the limit is ",
+                                        kMaxTensorRank));
   }
   std::vector<int64_t> dimensions;
   for (const json& value : shape) {
     if (!value.is_number_unsigned() ||
         value.get<uint64_t>() > uint64_t{std::numeric_limits<int64_t>::max()}) {
-      return TensorError(name, absl::StrCat("shape holds ", value.dump().substr(0, 32).c_str(),
-                                            ", expected a non-negative integer below 2^63"));
+      return BadTensor(name, absl::StrCat("shape holds ", value.dump().substr(0, 32).c_str(),
+                                          ", expected a non-negative integer below 2^63"));
     }
     dimensions.push_back(static_cast<int64_t>(value.get<uint64_t>()));
   }
@@ -95,14 +95,14 @@ absl::StatusOr<std::vector<int64_t>> ParseShape(absl::string_view name, const js
 
 absl::StatusOr<std::array<uint64_t, 2>> ParseOffsets(absl::string_view name, const json& offsets) {
   if (!offsets.is_array() || offsets.size() != 2) {
-    return TensorError(name, "data_offsets is not an array of two integers");
+    return BadTensor(name, "data_offsets is not an array of two integers");
   }
   std::array<uint64_t, 2> range;
   for (size_t i = 0; i < 2; ++i) {
     if (!offsets[i].is_number_unsigned()) {
-      return TensorError(
-          name, absl::StrCat("data_offsets holds ", offsets[i].dump().substr(0, 32).c_str(),
-                             ", expected a non-negative integer"));
+      return BadTensor(name,
+                       absl::StrCat("data_offsets holds ", offsets[i].dump().substr(0, 32).c_str(),
+                                    ", expected a non-negative integer"));
     }
     range[i] = offsets[i].get<uint64_t>();
   }
@@ -114,19 +114,19 @@ absl::StatusOr<uint64_t> ExpectedBytes(absl::string_view name, absl::string_view
                                        absl::Span<const int64_t> shape) {
   const std::optional<uint64_t> bits_per_element = BitsOf(dtype);
   if (!bits_per_element.has_value()) {
-    return TensorError(name, absl::StrCat("unknown dtype ", Printable(dtype)));
+    return BadTensor(name, absl::StrCat("unknown dtype ", ShortName(dtype)));
   }
   std::optional<uint64_t> bits = *bits_per_element;
   for (const int64_t dimension : shape) {
     bits = CheckedMul(*bits, static_cast<uint64_t>(dimension));
     // Refused even when a later dimension is zero: no sane file has such a shape.
     if (!bits.has_value()) {
-      return TensorError(name, absl::StrCat("shape ", ShapeString(shape), " is too large"));
+      return BadTensor(name, absl::StrCat("shape ", ShapeString(shape), " is too large"));
     }
   }
   if (*bits % 8 != 0) {
-    return TensorError(name, absl::StrCat("shape ", ShapeString(shape), " of ", dtype,
-                                          " is not a whole number of bytes"));
+    return BadTensor(name, absl::StrCat("shape ", ShapeString(shape), " of ", dtype,
+                                        " is not a whole number of bytes"));
   }
   return *bits / 8;
 }
@@ -134,27 +134,27 @@ absl::StatusOr<uint64_t> ExpectedBytes(absl::string_view name, absl::string_view
 absl::StatusOr<TensorInfo> ParseTensor(const std::string& name, const json& entry,
                                        uint64_t data_bytes) {
   PREFIXD_RETURN_IF_ERROR(CheckName(name));
-  if (!entry.is_object()) return TensorError(name, "the entry is not an object");
+  if (!entry.is_object()) return BadTensor(name, "the entry is not an object");
   for (const char* key : {"dtype", "shape", "data_offsets"}) {
-    if (!entry.contains(key)) return TensorError(name, absl::StrCat(key, " is missing"));
+    if (!entry.contains(key)) return BadTensor(name, absl::StrCat(key, " is missing"));
   }
   if (entry.size() != 3) {
-    return TensorError(name, "the entry has keys beyond dtype, shape and data_offsets");
+    return BadTensor(name, "the entry has keys beyond dtype, shape and data_offsets");
   }
-  if (!entry["dtype"].is_string()) return TensorError(name, "dtype is not a string");
+  if (!entry["dtype"].is_string()) return BadTensor(name, "dtype is not a string");
 
   TensorInfo tensor{.name = name, .dtype = entry["dtype"].get<std::string>()};
   PREFIXD_ASSIGN_OR_RETURN(tensor.shape, ParseShape(name, entry["shape"]));
   PREFIXD_ASSIGN_OR_RETURN(const auto range, ParseOffsets(name, entry["data_offsets"]));
   const auto [begin, end] = range;
   if (begin > end || end > data_bytes) {
-    return TensorError(name, absl::StrCat("data_offsets [", begin, ", ", end,
-                                          "] do not fit the file's ", data_bytes, " data bytes"));
+    return BadTensor(name, absl::StrCat("data_offsets [", begin, ", ", end,
+                                        "] do not fit the file's ", data_bytes, " data bytes"));
   }
   PREFIXD_ASSIGN_OR_RETURN(const uint64_t expected,
                            ExpectedBytes(name, tensor.dtype, tensor.shape));
   if (end - begin != expected) {
-    return TensorError(
+    return BadTensor(
         name, absl::StrCat("data_offsets hold ", end - begin, " bytes, shape ",
                            ShapeString(tensor.shape), " of ", tensor.dtype, " needs ", expected));
   }
@@ -168,8 +168,8 @@ absl::Status CheckTiling(absl::Span<const TensorInfo> sorted, uint64_t data_byte
   uint64_t end = 0;
   for (const TensorInfo& tensor : sorted) {
     if (tensor.begin != end) {
-      return TensorError(tensor.name, absl::StrCat("begins at data byte ", tensor.begin,
-                                                   ", the tensor before it ends at ", end));
+      return BadTensor(tensor.name, absl::StrCat("begins at data byte ", tensor.begin,
+                                                 ", the tensor before it ends at ", end));
     }
     end += tensor.size_bytes;
   }

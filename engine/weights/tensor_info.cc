@@ -8,12 +8,12 @@ namespace prefixd {
 
 namespace {
 
-struct StoredType {
+struct DTypeNames {
   absl::string_view name;
   DType dtype;
 };
 
-constexpr StoredType kComputable[] = {
+constexpr DTypeNames kComputable[] = {
     {"F32", DType::kF32},   {"F16", DType::kF16},   {"BF16", DType::kBF16}, {"Q8_0", DType::kQ8_0},
     {"Q4_0", DType::kQ4_0}, {"Q4_1", DType::kQ4_1}, {"Q5_0", DType::kQ5_0}, {"Q5_1", DType::kQ5_1},
     {"Q4_K", DType::kQ4_K}, {"Q5_K", DType::kQ5_K}, {"Q6_K", DType::kQ6_K},
@@ -22,7 +22,7 @@ constexpr StoredType kComputable[] = {
 }  // namespace
 
 std::optional<DType> ComputableDType(absl::string_view stored) {
-  for (const StoredType& type : kComputable) {
+  for (const DTypeNames& type : kComputable) {
     if (type.name == stored) return type.dtype;
   }
   return std::nullopt;

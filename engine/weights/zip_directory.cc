@@ -18,7 +18,7 @@ constexpr uint64_t kLocalBytes = 30, kCentralBytes = 46, kEndBytes = 22, kEnd64B
 constexpr uint64_t kLocatorBytes = 20, kMaxCommentBytes = 65535;
 constexpr uint16_t kZip64Extra = 1;
 constexpr uint32_t kInExtra = 0xffffffff;
-constexpr uint64_t kMaxNameBytes = 512;
+constexpr uint64_t kMaxFileNameBytes = 512;
 
 uint64_t Number(absl::string_view bytes, size_t at, size_t size) {
   uint64_t number = 0;
@@ -131,7 +131,7 @@ absl::StatusOr<Record> TakeRecord(absl::string_view* directory) {
   if (size > directory->size()) return Invalid("the directory is broken");
   Record record;
   record.entry.name = std::string(fixed.substr(kCentralBytes, name_bytes));
-  if (name_bytes == 0 || name_bytes > kMaxNameBytes) {
+  if (name_bytes == 0 || name_bytes > kMaxFileNameBytes) {
     return EntryError(record.entry.name, "its name is empty or too long");
   }
   record.stored_bytes = U32(fixed, 20);

@@ -21,7 +21,7 @@ namespace {
 using nlohmann::json;
 using Kind = PromptPiece::Kind;
 
-const json& Golden() {
+const json& Conversations() {
   static const json golden = [] {
     std::ifstream file(PREFIXD_SOURCE_DIR "/tests/golden/conversations.json");
     return json::parse(file);
@@ -31,16 +31,16 @@ const json& Golden() {
 
 std::vector<std::string> Names() {
   std::vector<std::string> names;
-  for (const auto& [name, entry] : Golden()["templates"].items()) names.push_back(name);
+  for (const auto& [name, entry] : Conversations()["templates"].items()) names.push_back(name);
   return names;
 }
 
-bool TakesImages(const std::string& name) { return Golden()["templates"][name]["images"]; }
+bool TakesImages(const std::string& name) { return Conversations()["templates"][name]["images"]; }
 
 std::unique_ptr<const ChatTemplate> Open(const std::string& name) {
-  const json& entry = Golden()["templates"][name];
+  const json& entry = Conversations()["templates"][name];
   ChatTemplateOptions options;
-  for (const auto& [key, token] : Golden()["special"].items()) {
+  for (const auto& [key, token] : Conversations()["special"].items()) {
     options.special_tokens.emplace_back(key, token);
   }
   if (TakesImages(name)) options.image_placeholder = "<image>";
@@ -71,7 +71,7 @@ std::vector<ChatMessage> MessagesOf(const json& conversation, bool with_images) 
   return messages;
 }
 
-std::string TextOf(const std::vector<PromptPiece>& pieces) {
+std::string AllTextOf(const std::vector<PromptPiece>& pieces) {
   return absl::StrJoin(pieces, "", [](std::string* out, const PromptPiece& piece) {
     absl::StrAppend(out, piece.kind == Kind::kImage ? "<image>" : piece.text);
   });
@@ -89,8 +89,8 @@ TEST_P(Family, RendersWhatTransformersRenders) {
   const auto chat = Open(GetParam());
   ASSERT_NE(chat, nullptr);
   EXPECT_EQ(chat->name(), "jinja");
-  const json& entry = Golden()["templates"][GetParam()];
-  const json& conversations = Golden()["conversations"];
+  const json& entry = Conversations()["templates"][GetParam()];
+  const json& conversations = Conversations()["conversations"];
   ASSERT_EQ(conversations.size(), 200u);
   ASSERT_EQ(entry["digests"].size(), 200u);
   for (size_t i = 0; i < conversations.size(); ++i) {
@@ -101,7 +101,7 @@ TEST_P(Family, RendersWhatTransformersRenders) {
       continue;
     }
     ASSERT_TRUE(pieces.ok()) << i << ": " << pieces.status();
-    const std::string text = TextOf(*pieces);
+    const std::string text = AllTextOf(*pieces);
     const auto full = entry["full"].find(absl::StrCat(i));
     if (full != entry["full"].end()) {
       EXPECT_EQ(text, full->get<std::string>()) << i;
@@ -149,7 +149,7 @@ TEST_P(Family, IsSharedByThreads) {
     threads.emplace_back([&] {
       for (int j = 0; j < 50; ++j) {
         const auto pieces = chat->Render(messages);
-        if (pieces.ok() && TextOf(*pieces) == TextOf(*expected)) ++same;
+        if (pieces.ok() && AllTextOf(*pieces) == AllTextOf(*expected)) ++same;
       }
     });
   }

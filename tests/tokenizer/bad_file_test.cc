@@ -12,9 +12,6 @@ namespace {
 using nlohmann::json;
 using testing::HasSubstr;
 
-constexpr absl::StatusCode kInvalid = absl::StatusCode::kInvalidArgument;
-constexpr absl::StatusCode kUnimplemented = absl::StatusCode::kUnimplemented;
-
 json Small() {
   return json::parse(R"({"version": "1.0",
     "added_tokens": [{"id": 4, "content": "<s>", "special": true, "normalized": false}],

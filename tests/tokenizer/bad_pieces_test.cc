@@ -15,9 +15,6 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr absl::StatusCode kInvalid = absl::StatusCode::kInvalidArgument;
-constexpr absl::StatusCode kUnimplemented = absl::StatusCode::kUnimplemented;
-
 absl::Status LoadPieces(const std::string& bytes) {
   return TokenizerDirectory().Write("tokenizer.model", bytes).Load().status();
 }

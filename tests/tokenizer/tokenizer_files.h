@@ -13,6 +13,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -21,6 +22,10 @@
 #include "engine/tokenizer/tokenizer.h"
 
 namespace prefixd {
+
+// What refused files are answered with.
+inline constexpr absl::StatusCode kInvalid = absl::StatusCode::kInvalidArgument;
+inline constexpr absl::StatusCode kUnimplemented = absl::StatusCode::kUnimplemented;
 
 // A directory that goes away with the object.
 class TokenizerDirectory {

@@ -29,7 +29,7 @@ struct NamedRows {
 };
 
 // Columns [begin, begin + count) of a product are the rows of the weight.
-DeviceMatrix RowsOf(DeviceMatrix weight, int64_t begin, int64_t count) {
+DeviceMatrix WeightRows(DeviceMatrix weight, int64_t begin, int64_t count) {
   weight.data =
       static_cast<std::byte*>(weight.data) + begin * weight.stride * ElementSize(weight.type);
   weight.rows = count;
@@ -103,7 +103,7 @@ absl::Status CudaBackend::HeadLogprobs(const Tensor& x, const Matrix& weight,
     tile.first_column = static_cast<int32_t>(begin);
     tile.is_last = begin + tile.logits.cols == weight.rows();
     PREFIXD_RETURN_IF_ERROR(
-        health_.Check(gemm_->Run(compact, RowsOf(matrix.view(), begin, tile.logits.cols),
+        health_.Check(gemm_->Run(compact, WeightRows(matrix.view(), begin, tile.logits.cols),
                                  /*bias=*/nullptr, /*accumulate=*/false, tile.logits, stream)));
     PREFIXD_RETURN_IF_ERROR(Check(LaunchHeadTile(tile, stream), "HeadLogprobs"));
   }

@@ -13,7 +13,6 @@ namespace prefixd::jinja {
 namespace {
 
 using Result = absl::StatusOr<Value>;
-using Kind = Value::Kind;
 
 // A test without arguments.
 template <bool (*holds)(const Value&)>
@@ -27,23 +26,23 @@ bool IsUndefined(const Value& v) { return v.is_undefined(); }
 bool IsNone(const Value& v) { return v.is_none(); }
 bool IsString(const Value& v) { return v.is_string(); }
 bool IsNumber(const Value& v) { return v.is_number(); }
-bool IsInteger(const Value& v) { return v.is(Kind::kInt); }
-bool IsFloat(const Value& v) { return v.is(Kind::kFloat); }
-bool IsBoolean(const Value& v) { return v.is(Kind::kBool); }
-bool IsTrueItself(const Value& v) { return v.is(Kind::kBool) && v.integer() != 0; }
-bool IsFalseItself(const Value& v) { return v.is(Kind::kBool) && v.integer() == 0; }
-bool IsMapping(const Value& v) { return v.is(Kind::kDict); }
-bool IsCallable(const Value& v) { return v.is(Kind::kCallable); }
+bool IsInteger(const Value& v) { return v.is(Value::Kind::kInt); }
+bool IsFloat(const Value& v) { return v.is(Value::Kind::kFloat); }
+bool IsBoolean(const Value& v) { return v.is(Value::Kind::kBool); }
+bool IsTrueItself(const Value& v) { return v.is(Value::Kind::kBool) && v.integer() != 0; }
+bool IsFalseItself(const Value& v) { return v.is(Value::Kind::kBool) && v.integer() == 0; }
+bool IsMapping(const Value& v) { return v.is(Value::Kind::kDict); }
+bool IsCallable(const Value& v) { return v.is(Value::Kind::kCallable); }
 bool IsIterable(const Value& v) {
-  return v.is_undefined() || v.is_string() || v.is(Kind::kList) || v.is(Kind::kDict) ||
-         v.is(Kind::kLoop);
+  return v.is_undefined() || v.is_string() || v.is(Value::Kind::kList) ||
+         v.is(Value::Kind::kDict) || v.is(Value::Kind::kLoop);
 }
-bool IsSequence(const Value& v) {
-  if (v.is(Kind::kList)) {
+bool IsAnySequence(const Value& v) {
+  if (v.is(Value::Kind::kList)) {
     return v.list().flavour != List::Flavour::kView &&
            v.list().flavour != List::Flavour::kGenerator;
   }
-  return v.is_undefined() || v.is_string() || v.is(Kind::kDict);
+  return v.is_undefined() || v.is_string() || v.is(Value::Kind::kDict);
 }
 
 // Letters with case are there, all of them of the one case.
@@ -104,7 +103,7 @@ constexpr NamedCallee kTests[] = {
     {"mapping", Simple<IsMapping>},
     {"callable", Simple<IsCallable>},
     {"iterable", Simple<IsIterable>},
-    {"sequence", Simple<IsSequence>},
+    {"sequence", Simple<IsAnySequence>},
     {"upper", IsUpper},
     {"lower", IsLower},
     {"odd", IsOdd},

@@ -14,7 +14,7 @@
 namespace prefixd::jinja {
 namespace {
 
-using Kind = Token::Kind;
+using TokenKind = Token::Kind;
 
 constexpr absl::string_view kOperators[] = {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/",
                                             "*",  "%",  "~",  "[",  "]",  "(",  ")", "{", "}",
@@ -47,7 +47,7 @@ class Lexer {
   absl::string_view Rest() const { return source_.substr(position_); }
   void Advance(size_t bytes);
   void SkipSpace();
-  void Add(Kind kind, absl::string_view text) {
+  void Add(TokenKind kind, absl::string_view text) {
     tokens_.push_back({kind, std::string(text), line_});
   }
 
@@ -85,7 +85,7 @@ void Lexer::SkipSpace() { Advance(Strip(Rest(), nullptr, /*left=*/true, /*right=
 
 absl::StatusOr<std::vector<Token>> Lexer::Run() {
   while (!AtEnd()) PREFIXD_RETURN_IF_ERROR(LexRoot());
-  Add(Kind::kEnd, "");
+  Add(TokenKind::kEnd, "");
   return std::move(tokens_);
 }
 
@@ -94,7 +94,7 @@ absl::Status Lexer::LexRoot() {
   for (;; ++begin) {
     begin = source_.find('{', begin);
     if (begin == absl::string_view::npos || begin + 1 >= source_.size()) {
-      Add(Kind::kData, Rest());
+      Add(TokenKind::kData, Rest());
       Advance(source_.size() - position_);
       return absl::OkStatus();
     }
@@ -107,7 +107,7 @@ absl::Status Lexer::LexRoot() {
     PREFIXD_ASSIGN_OR_RETURN(const bool raw, LexRaw());
     if (raw) return absl::OkStatus();
   }
-  Add(kind == '%' ? Kind::kBlockBegin : Kind::kPrintBegin, "");
+  Add(kind == '%' ? TokenKind::kBlockBegin : TokenKind::kPrintBegin, "");
   return LexTag(kind == '%');
 }
 
@@ -125,7 +125,7 @@ void Lexer::LexData(size_t begin) {
       data = data.substr(0, line);
     }
   }
-  if (!data.empty()) Add(Kind::kData, data);
+  if (!data.empty()) Add(TokenKind::kData, data);
   Advance(begin + (sign == '-' || sign == '+' ? 3 : 2) - position_);
 }
 
@@ -198,7 +198,7 @@ bool Lexer::LexTagEnd(bool block) {
   const bool strip = sign == '-' && absl::StartsWith(Rest().substr(1), end);
   const bool keep = block && sign == '+' && absl::StartsWith(Rest().substr(1), end);
   if (!strip && !keep && !absl::StartsWith(Rest(), end)) return false;
-  Add(block ? Kind::kBlockEnd : Kind::kPrintEnd, "");
+  Add(block ? TokenKind::kBlockEnd : TokenKind::kPrintEnd, "");
   Advance(strip || keep ? 3 : 2);
   if (strip) {
     SkipSpace();
@@ -219,7 +219,7 @@ absl::Status Lexer::LexToken() {
     end += character.num_bytes;
   }
   if (end == position_) return LexOperator();
-  Add(Kind::kName, source_.substr(position_, end - position_));
+  Add(TokenKind::kName, source_.substr(position_, end - position_));
   Advance(end - position_);
   return absl::OkStatus();
 }
@@ -256,7 +256,7 @@ absl::Status Lexer::LexNumber() {
       text.find_first_not_of('0') != std::string::npos) {
     return Malformed("a number that begins with 0");
   }
-  Add(end == whole_end ? Kind::kInteger : Kind::kFloat, text);
+  Add(end == whole_end ? TokenKind::kInteger : TokenKind::kFloat, text);
   Advance(end - position_);
   return absl::OkStatus();
 }
@@ -269,7 +269,7 @@ absl::Status Lexer::LexString() {
   absl::StatusOr<std::string> value =
       UnescapeString(source_.substr(position_ + 1, end - position_ - 1));
   if (!value.ok()) return SyntaxError(value.status().code(), line_, value.status().message());
-  Add(Kind::kString, *value);
+  Add(TokenKind::kString, *value);
   Advance(end + 1 - position_);
   return absl::OkStatus();
 }
@@ -285,7 +285,7 @@ absl::Status Lexer::LexOperator() {
         return Malformed(absl::StrCat("unexpected '", op, "'"));
       open_.pop_back();
     }
-    Add(Kind::kOperator, op);
+    Add(TokenKind::kOperator, op);
     Advance(op.size());
     return absl::OkStatus();
   }

@@ -237,7 +237,7 @@ Result Default(Interpreter& in, const Value& subject, const Args& args) {
   return bound.has(0) ? bound.at(0) : in.heap().NewString("");
 }
 
-constexpr NamedCallee kFilters[] = {
+constexpr NamedCallee kListFilters[] = {
     {"length", LengthFilter},
     {"count", LengthFilter},
     {"list", ListFilter},
@@ -259,6 +259,6 @@ constexpr NamedCallee kFilters[] = {
 
 }  // namespace
 
-absl::Span<const NamedCallee> ListFilters() { return kFilters; }
+absl::Span<const NamedCallee> ListFilters() { return kListFilters; }
 
 }  // namespace prefixd::jinja

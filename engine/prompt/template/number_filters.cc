@@ -143,10 +143,11 @@ Result Abs(Interpreter&, const Value& subject, const Args& args) {
   return Fail(absl::StrCat("abs: a value of type ", TypeName(subject)));
 }
 
-constexpr NamedCallee kFilters[] = {{"int", Int}, {"float", Float}, {"round", Round}, {"abs", Abs}};
+constexpr NamedCallee kNumberFilters[] = {
+    {"int", Int}, {"float", Float}, {"round", Round}, {"abs", Abs}};
 
 }  // namespace
 
-absl::Span<const NamedCallee> NumberFilters() { return kFilters; }
+absl::Span<const NamedCallee> NumberFilters() { return kNumberFilters; }
 
 }  // namespace prefixd::jinja

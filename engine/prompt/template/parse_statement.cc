@@ -10,7 +10,7 @@
 
 namespace prefixd::jinja {
 
-using Kind = Statement::Kind;
+using StatementKind = Statement::Kind;
 
 absl::StatusOr<Block> Parser::ParseAll() { return ParseBlock({}); }
 
@@ -31,7 +31,7 @@ absl::StatusOr<Block> Parser::ParseBlock(absl::Span<const absl::string_view> end
         break;
       case Token::Kind::kPrintBegin: {
         Next();
-        statement->kind = Kind::kPrint;
+        statement->kind = StatementKind::kPrint;
         PREFIXD_ASSIGN_OR_RETURN(statement->expression, ParseTuple(/*with_conditional=*/true));
         if (Peek().kind != Token::Kind::kPrintEnd) return Unexpected();
         Next();
@@ -63,28 +63,29 @@ Parser::StatementOr Parser::ParseStatement() {
   auto statement = std::make_unique<Statement>();
   statement->line = Peek().line;
   const std::string tag = Peek().kind == Token::Kind::kName ? Peek().text : "";
-  const auto with = [&](Kind kind, absl::Status (Parser::*parse)(Statement*)) -> StatementOr {
+  const auto with = [&](StatementKind kind,
+                        absl::Status (Parser::*parse)(Statement*)) -> StatementOr {
     Next();
     statement->kind = kind;
     PREFIXD_RETURN_IF_ERROR((this->*parse)(statement.get()));
     return std::move(statement);
   };
-  if (tag == "if") return with(Kind::kIf, &Parser::ParseIf);
-  if (tag == "for") return with(Kind::kFor, &Parser::ParseFor);
-  if (tag == "set") return with(Kind::kSet, &Parser::ParseSet);
-  if (tag == "with") return with(Kind::kWith, &Parser::ParseWith);
-  if (tag == "macro") return with(Kind::kMacro, &Parser::ParseMacro);
-  if (tag == "call") return with(Kind::kCallBlock, &Parser::ParseCallBlock);
-  if (tag == "filter") return with(Kind::kFilterBlock, &Parser::ParseFilterBlock);
+  if (tag == "if") return with(StatementKind::kIf, &Parser::ParseIf);
+  if (tag == "for") return with(StatementKind::kFor, &Parser::ParseFor);
+  if (tag == "set") return with(StatementKind::kSet, &Parser::ParseSet);
+  if (tag == "with") return with(StatementKind::kWith, &Parser::ParseWith);
+  if (tag == "macro") return with(StatementKind::kMacro, &Parser::ParseMacro);
+  if (tag == "call") return with(StatementKind::kCallBlock, &Parser::ParseCallBlock);
+  if (tag == "filter") return with(StatementKind::kFilterBlock, &Parser::ParseFilterBlock);
   if (tag == "generation") {
     Next();
-    statement->kind = Kind::kGroup;
+    statement->kind = StatementKind::kGroup;
     PREFIXD_RETURN_IF_ERROR(ParseCalledBody(statement.get(), "endgeneration"));
     return statement;
   }
   if (tag == "break" || tag == "continue") {
     if (loops_ == 0) return Malformed(absl::StrCat("{% ", tag, " %}: there is no loop to leave"));
-    statement->kind = tag == "break" ? Kind::kBreak : Kind::kContinue;
+    statement->kind = tag == "break" ? StatementKind::kBreak : StatementKind::kContinue;
     Next();
     return statement;
   }
@@ -171,7 +172,7 @@ absl::Status Parser::ParseSet(Statement* statement) {
     PREFIXD_ASSIGN_OR_RETURN(statement->expression, ParseTuple(/*with_conditional=*/true));
     return absl::OkStatus();
   }
-  statement->kind = Kind::kSetBlock;
+  statement->kind = StatementKind::kSetBlock;
   if (SkipOperator("|")) {
     PREFIXD_ASSIGN_OR_RETURN(statement->expression, ParseFilterChain(nullptr));
   }

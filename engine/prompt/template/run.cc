@@ -6,7 +6,7 @@
 
 namespace prefixd::jinja {
 
-using Kind = Statement::Kind;
+using StatementKind = Statement::Kind;
 
 absl::Status Interpreter::SetVariable(Scope* scope, absl::string_view name, const Value& value) {
   PREFIXD_RETURN_IF_ERROR(heap_.Charge(scope->variables.size() / 8));
@@ -39,46 +39,46 @@ absl::StatusOr<Interpreter::Flow> Interpreter::Run(const Block& block, Scope* sc
 absl::StatusOr<Interpreter::Flow> Interpreter::RunStatement(const Statement& s, Scope* scope,
                                                             Text* out) {
   switch (s.kind) {
-    case Kind::kText:
+    case StatementKind::kText:
       PREFIXD_RETURN_IF_ERROR(heap_.ChargeBytes(s.text.size()));
       PREFIXD_RETURN_IF_ERROR(heap_.CheckTextSize(out->size() + s.text.size()));
       out->Append(s.text);
       return Flow::kNext;
-    case Kind::kPrint: {
+    case StatementKind::kPrint: {
       PREFIXD_ASSIGN_OR_RETURN(const Value value, Eval(*s.expression, scope));
       PREFIXD_RETURN_IF_ERROR(AppendStr(value, &heap_, out));
       return Flow::kNext;
     }
-    case Kind::kIf:
+    case StatementKind::kIf:
       return RunIf(s, scope, out);
-    case Kind::kFor:
+    case StatementKind::kFor:
       return RunFor(s, scope, out);
-    case Kind::kSet: {
+    case StatementKind::kSet: {
       PREFIXD_ASSIGN_OR_RETURN(const Value value, Eval(*s.expression, scope));
       PREFIXD_RETURN_IF_ERROR(Assign(s.target, value, scope));
       return Flow::kNext;
     }
-    case Kind::kSetBlock:
+    case StatementKind::kSetBlock:
       return RunSetBlock(s, scope);
-    case Kind::kWith:
+    case StatementKind::kWith:
       return RunWith(s, scope, out);
-    case Kind::kMacro: {
+    case StatementKind::kMacro: {
       PREFIXD_ASSIGN_OR_RETURN(const Value macro,
                                heap_.NewCallable({.macro = &s, .closure = scope}));
       PREFIXD_RETURN_IF_ERROR(SetVariable(scope, s.name, macro));
       return Flow::kNext;
     }
-    case Kind::kCallBlock:
+    case StatementKind::kCallBlock:
       return RunCallBlock(s, scope, out);
-    case Kind::kFilterBlock:
+    case StatementKind::kFilterBlock:
       return RunFilterBlock(s, scope, out);
-    case Kind::kGroup: {
+    case StatementKind::kGroup: {
       PREFIXD_ASSIGN_OR_RETURN(Scope* const inner, heap_.NewScope(scope));
       return Run(s.body, inner, out);
     }
-    case Kind::kBreak:
+    case StatementKind::kBreak:
       return Flow::kBreak;
-    case Kind::kContinue:
+    case StatementKind::kContinue:
       return Flow::kContinue;
   }
   return Fail("a statement of unknown kind");

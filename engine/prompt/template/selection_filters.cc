@@ -106,7 +106,7 @@ Result RejectAttr(Interpreter& in, const Value& subject, const Args& args) {
   return Pick("rejectattr", /*by_attribute=*/true, /*wanted=*/false, in, subject, args);
 }
 
-constexpr NamedCallee kFilters[] = {
+constexpr NamedCallee kSelectionFilters[] = {
     {"map", Map},
     {"select", Select},
     {"reject", Reject},
@@ -116,6 +116,6 @@ constexpr NamedCallee kFilters[] = {
 
 }  // namespace
 
-absl::Span<const NamedCallee> SelectionFilters() { return kFilters; }
+absl::Span<const NamedCallee> SelectionFilters() { return kSelectionFilters; }
 
 }  // namespace prefixd::jinja

@@ -95,7 +95,7 @@ Result RemoveAffix(Interpreter& in, const Value& self, const Args& args) {
   return self;
 }
 
-Result Replace(Interpreter& in, const Value& self, const Args& args) {
+Result ReplaceMethod(Interpreter& in, const Value& self, const Args& args) {
   PREFIXD_ASSIGN_OR_RETURN(const Arguments bound,
                            Arguments::Bind("replace", args, {"old", "new", "count"}, 2));
   PREFIXD_ASSIGN_OR_RETURN(const Text* const from, bound.TextAt(0));
@@ -104,7 +104,7 @@ Result Replace(Interpreter& in, const Value& self, const Args& args) {
   return ReplaceText(self.text(), *from, *to, count, &in.heap());
 }
 
-Result Join(Interpreter& in, const Value& self, const Args& args) {
+Result JoinMethod(Interpreter& in, const Value& self, const Args& args) {
   PREFIXD_ASSIGN_OR_RETURN(const Arguments bound, Arguments::Bind("join", args, {"iterable"}, 1));
   PREFIXD_ASSIGN_OR_RETURN(const std::vector<Value> items, Items(bound.at(0), &in.heap()));
   Text out;
@@ -131,7 +131,7 @@ Result Find(Interpreter& in, const Value& self, const Args& args) {
   return Value(static_cast<int64_t>(CountCharacters(self.view().substr(0, found))));
 }
 
-Result Count(Interpreter& in, const Value& self, const Args& args) {
+Result CountMethod(Interpreter& in, const Value& self, const Args& args) {
   PREFIXD_ASSIGN_OR_RETURN(const Arguments bound, Arguments::Bind("count", args, {"sub"}, 1));
   PREFIXD_ASSIGN_OR_RETURN(const Text* const needle, bound.TextAt(0));
   PREFIXD_RETURN_IF_ERROR(in.heap().ChargeBytes(4 * self.text().size()));
@@ -217,11 +217,11 @@ constexpr NamedCallee kMethods[] = {
     {"endswith", Affix<true>},
     {"removeprefix", RemoveAffix<false>},
     {"removesuffix", RemoveAffix<true>},
-    {"replace", Replace},
-    {"join", Join},
+    {"replace", ReplaceMethod},
+    {"join", JoinMethod},
     {"find", Find<false>},
     {"rfind", Find<true>},
-    {"count", Count},
+    {"count", CountMethod},
     {"format", Format},
     {"isdigit", AllCharacters<IsDigit>},
     {"isspace", AllCharacters<IsSpace>},

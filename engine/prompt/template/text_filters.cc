@@ -166,7 +166,7 @@ Result Json(Interpreter& in, const Value& subject, const Args& args) {
   return in.heap().NewText(std::move(json));
 }
 
-constexpr NamedCallee kFilters[] = {
+constexpr NamedCallee kTextFilters[] = {
     {"trim", Trim},
     {"upper", UpperFilter},
     {"lower", LowerFilter},
@@ -183,6 +183,6 @@ constexpr NamedCallee kFilters[] = {
 
 }  // namespace
 
-absl::Span<const NamedCallee> TextFilters() { return kFilters; }
+absl::Span<const NamedCallee> TextFilters() { return kTextFilters; }
 
 }  // namespace prefixd::jinja

@@ -1,0 +1,1 @@
+// Nothing: the target of this file holds the precompiled headers (CMakeLists.txt).
