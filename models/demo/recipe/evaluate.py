@@ -20,7 +20,8 @@ from rows import IMAGE_TOKENS, IMAGE, prompt
 # name: (height, width, JPEG quality or None)
 FORMS = {"96x96": (96, 96, None), "384x384": (384, 384, None), "384x384 JPEG q75": (384, 384, 75), "500x384": (384, 500, None),
          "200x200": (200, 200, None)}
-KINDS = ("describe", "count", "background", "at", "color", "where", "digit", "yesno", "is", "how many")    # the last two: loosely
+KINDS = ("describe", "count", "background", "at", "color", "where", "digit", "yesno")
+LOOSE_KINDS = (*KINDS, "is", "how many")
 
 
 def read_safetensors(path):
@@ -97,7 +98,7 @@ def accuracy(model, tok, seed=2028, count=300, height=scenes.CANVAS, width=None,
             for (_, kind, _, a), new in zip(part, generate_batch(model, ids, own)):
                 hits[kind] += tok.decode(new) == a
                 total[kind] += 1
-    return {k: round(hits[k] / total[k], 4) for k in KINDS if total[k]}, dict(total)
+    return {k: round(hits[k] / total[k], 4) for k in LOOSE_KINDS if total[k]}, dict(total)
 
 
 def load_weights(path, device="cpu"):
@@ -108,11 +109,11 @@ def load_weights(path, device="cpu"):
 
 def table(model, tok, count, device, out=None, seed=2028, loosely=False):
     """Prints a line a form; out: a JSON file written anew after every form."""
-    result = {"scenes": count, "seed": seed}
-    print(f"{'exact match':18s}" + "".join(f"{k:>11s}" for k in KINDS), flush=True)
+    result, kinds = {"scenes": count, "seed": seed}, LOOSE_KINDS if loosely else KINDS
+    print(f"{'exact match':18s}" + "".join(f"{k:>11s}" for k in kinds), flush=True)
     for name, (height, width, quality) in FORMS.items():
         result[name], result["questions"] = accuracy(model, tok, seed, count, height, width, quality, device, loosely=loosely)
-        print(f"{name:18s}" + "".join(f"{result[name].get(k, float('nan')):11.3f}" for k in KINDS), flush=True)
+        print(f"{name:18s}" + "".join(f"{result[name].get(k, float('nan')):11.3f}" for k in kinds), flush=True)
         if out:
             with open(out, "w", encoding="utf-8") as f:
                 json.dump(result, f, indent=1)
