@@ -7,15 +7,10 @@
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "engine/error_reasons.h"
+#include "engine/invalid_input.h"
 
 namespace prefixd {
 namespace {
-
-absl::Status Refuse(const std::string& field, const std::string& problem) {
-  return MakeError(
-      absl::StatusCode::kInvalidArgument, absl::StrCat(field, ": ", problem),
-      ErrorDetail{.reason = reason::kInputInvalid, .field_violations = {{field, problem}}});
-}
 
 // Takes the tokens of candidates one after another.
 class Collector {
@@ -25,7 +20,7 @@ class Collector {
 
   absl::Status Add(std::vector<int32_t> tokens) {
     const std::string field = absl::StrCat(field_, "[", sequences_.size(), "]");
-    if (tokens.empty()) return Refuse(field, "becomes no token");
+    if (tokens.empty()) return InvalidInput(field, "becomes no token");
     num_tokens_.push_back(static_cast<int32_t>(tokens.size()));
     if (options_.end_token) tokens.push_back(*options_.end_token);
     total_ += static_cast<int64_t>(tokens.size());
@@ -44,8 +39,8 @@ class Collector {
     absl::StatusOr<std::vector<int32_t>> ids =
         tokenizer.Encode({{.text = text, .trusted = false}}, /*add_special_tokens=*/false);
     if (ids.ok()) return ids;
-    return Refuse(absl::StrCat(field_, "[", sequences_.size(), "]"),
-                  std::string(ids.status().message()));
+    return InvalidInput(absl::StrCat(field_, "[", sequences_.size(), "]"),
+                        std::string(ids.status().message()));
   }
 
   Candidates Take() && {
@@ -95,8 +90,8 @@ absl::StatusOr<Candidates> CandidatesOfContinuations(const ScoreRequest& request
       tokens = std::get<std::vector<int32_t>>(continuation);
       for (const int32_t id : tokens) {
         if (id >= 0 && id < vocab_size) continue;
-        return Refuse(absl::StrCat("continuations[", i, "].tokens.ids"),
-                      absl::StrCat(id, " is outside the vocabulary of ", vocab_size));
+        return InvalidInput(absl::StrCat("continuations[", i, "].tokens.ids"),
+                            absl::StrCat(id, " is outside the vocabulary of ", vocab_size));
       }
     }
     PREFIXD_RETURN_IF_ERROR(collector.Add(std::move(tokens)));

@@ -8,8 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "base/error.h"
-#include "engine/error_reasons.h"
+#include "engine/invalid_input.h"
 #include "engine/prompt/merge_input.h"
 
 namespace prefixd {
@@ -29,12 +28,6 @@ std::vector<Part> Turn(const ClassPrompt& prompt, const std::optional<ImagePart>
   std::string question = Question(prompt, text);
   if (!question.empty()) parts.push_back(TextPart{std::move(question)});
   return parts;
-}
-
-absl::Status Reject(const std::string& field, const std::string& problem) {
-  return MakeError(
-      absl::StatusCode::kInvalidArgument, absl::StrCat(field, ": ", problem),
-      ErrorDetail{.reason = reason::kInputInvalid, .field_violations = {{field, problem}}});
 }
 
 }  // namespace
@@ -66,10 +59,11 @@ Input ShotsInput(const ClassPrompt& prompt, absl::Span<const Demonstration> demo
 absl::StatusOr<Input> QueryInput(const ClassPrompt& prompt, const ClassQuery& query, bool chat) {
   if (!query.text.empty() && !prompt.question.empty() &&
       !absl::StrContains(prompt.question, kTextPlace)) {
-    return Reject("query.text", "the question has no place ({text}) for a text");
+    return InvalidInput("query.text", "the question has no place ({text}) for a text");
   }
   std::vector<Part> parts = Turn(prompt, query.image, query.text);
-  if (parts.empty()) return Reject("query", "there is neither a picture, a text nor a question");
+  if (parts.empty())
+    return InvalidInput("query", "there is neither a picture, a text nor a question");
   if (chat) return ChatInput{.messages = {{.role = Role::kUser, .parts = std::move(parts)}}};
   return PromptInput{.parts = std::move(parts)};
 }

@@ -32,18 +32,14 @@ std::string ToString(CudaVersion version) {
   return absl::StrCat(version.major, ".", version.minor);
 }
 
-absl::Status Refuse(absl::string_view found) {
-  return absl::FailedPreconditionError(absl::StrCat("cuda: ", found));
-}
-
 template <typename Function>
 absl::Status Resolve(void* library, const std::string& file, const char* name,
                      Function** function) {
   *function = reinterpret_cast<Function*>(dlsym(library, name));
   if (*function != nullptr) return absl::OkStatus();
-  return Refuse(absl::StrCat("the driver library ", file, " has no ", name,
-                             "; needed: an NVIDIA driver for CUDA ", ToString(kLeastCudaDriver),
-                             " (release 580) or later"));
+  return CudaRefused(absl::StrCat("the driver library ", file, " has no ", name,
+                                  "; needed: an NVIDIA driver for CUDA ",
+                                  ToString(kLeastCudaDriver), " (release 580) or later"));
 }
 
 // The library is never unloaded: the module uses it, and a driver that has started has threads.
@@ -69,8 +65,8 @@ absl::Status Check(const Driver& driver, const char* function, int error) {
   if (error == kSuccess) return absl::OkStatus();
   const char* text = nullptr;
   if (driver.error_string(error, &text) != kSuccess || text == nullptr) text = "unknown error";
-  return Refuse(absl::StrCat("the NVIDIA driver does not work: ", function, " says ", error, " (",
-                             text, ")"));
+  return CudaRefused(absl::StrCat("the NVIDIA driver does not work: ", function, " says ", error,
+                                  " (", text, ")"));
 }
 
 constexpr absl::string_view kNoCard =
@@ -78,6 +74,10 @@ constexpr absl::string_view kNoCard =
     "later that CUDA_VISIBLE_DEVICES, the container and the device files do not hide";
 
 }  // namespace
+
+absl::Status CudaRefused(absl::string_view found) {
+  return absl::FailedPreconditionError(absl::StrCat("cuda: ", found));
+}
 
 absl::StatusOr<CudaCard> FindCudaCard(const std::string& file, int device) {
   PREFIXD_ASSIGN_OR_RETURN(const Driver driver, LoadDriver(file));
@@ -87,19 +87,19 @@ absl::StatusOr<CudaCard> FindCudaCard(const std::string& file, int device) {
   PREFIXD_RETURN_IF_ERROR(Check(driver, "cuDriverGetVersion", driver.driver_version(&version)));
   card.driver = {version / 1000, version % 1000 / 10};
   if (card.driver < kLeastCudaDriver) {
-    return Refuse(absl::StrCat("the NVIDIA driver serves CUDA ", ToString(card.driver),
-                               ", needed: ", ToString(kLeastCudaDriver),
-                               " or later (driver release 580)"));
+    return CudaRefused(absl::StrCat("the NVIDIA driver serves CUDA ", ToString(card.driver),
+                                    ", needed: ", ToString(kLeastCudaDriver),
+                                    " or later (driver release 580)"));
   }
   const int started = driver.init(0);
-  if (started == kErrorNoDevice) return Refuse(kNoCard);
+  if (started == kErrorNoDevice) return CudaRefused(kNoCard);
   PREFIXD_RETURN_IF_ERROR(Check(driver, "cuInit", started));
   int count = 0;
   PREFIXD_RETURN_IF_ERROR(Check(driver, "cuDeviceGetCount", driver.device_count(&count)));
-  if (count <= 0) return Refuse(kNoCard);
+  if (count <= 0) return CudaRefused(kNoCard);
   if (device < 0 || device >= count) {
-    return Refuse(absl::StrCat("there is no card ", device, "; cuda_device may be ",
-                               count == 1 ? "0" : absl::StrCat("0 to ", count - 1)));
+    return CudaRefused(absl::StrCat("there is no card ", device, "; cuda_device may be ",
+                                    count == 1 ? "0" : absl::StrCat("0 to ", count - 1)));
   }
   int handle = 0;
   PREFIXD_RETURN_IF_ERROR(Check(driver, "cuDeviceGet", driver.device(&handle, device)));
@@ -115,9 +115,9 @@ absl::StatusOr<CudaCard> FindCudaCard(const std::string& file, int device) {
       Check(driver, "cuDeviceGetAttribute",
             driver.device_attribute(&capability.minor, kAttributeComputeCapabilityMinor, handle)));
   if (capability < kLeastComputeCapability) {
-    return Refuse(absl::StrCat("card ", device, " (", card.name, ") has compute capability ",
-                               ToString(capability),
-                               ", needed: ", ToString(kLeastComputeCapability), " or later"));
+    return CudaRefused(absl::StrCat("card ", device, " (", card.name, ") has compute capability ",
+                                    ToString(capability),
+                                    ", needed: ", ToString(kLeastComputeCapability), " or later"));
   }
   return card;
 }

@@ -5,7 +5,9 @@
 
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 namespace prefixd {
 
@@ -28,6 +30,9 @@ struct CudaCard {
 // Errors: NOT_FOUND without the library; FAILED_PRECONDITION for a driver that does not start, no
 // such card, or a version below the least. One line each.
 absl::StatusOr<CudaCard> FindCudaCard(const std::string& driver, int device);
+
+// FAILED_PRECONDITION in one line: why this machine does not compute with CUDA.
+absl::Status CudaRefused(absl::string_view found);
 
 }  // namespace prefixd
 

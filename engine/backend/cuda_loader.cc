@@ -19,10 +19,6 @@ namespace {
 
 constexpr char kModuleFile[] = "libprefixd_cuda.so";
 
-absl::Status Reject(absl::string_view found) {
-  return absl::FailedPreconditionError(absl::StrCat("cuda: ", found));
-}
-
 absl::StatusOr<std::string> FindModule(const BackendOptions& options,
                                        const CudaLibraries& libraries) {
   if (!options.cuda_module.empty()) {
@@ -31,15 +27,15 @@ absl::StatusOr<std::string> FindModule(const BackendOptions& options,
                                  ? options.cuda_module
                                  : absl::StrCat("./", options.cuda_module);
     if (access(file.c_str(), F_OK) == 0) return file;
-    return Reject(absl::StrCat("cuda_module is ", options.cuda_module, ", no such file"));
+    return CudaRefused(absl::StrCat("cuda_module is ", options.cuda_module, ", no such file"));
   }
   const std::vector<std::string> files =
       libraries.modules.empty() ? DefaultCudaModules() : libraries.modules;
   for (const std::string& file : files) {
     if (access(file.c_str(), F_OK) == 0) return file;
   }
-  return Reject(absl::StrCat("no module at ", absl::StrJoin(files, " or "),
-                             "; build it with PREFIXD_CUDA=ON or name it with cuda_module"));
+  return CudaRefused(absl::StrCat("no module at ", absl::StrJoin(files, " or "),
+                                  "; build it with PREFIXD_CUDA=ON or name it with cuda_module"));
 }
 
 // Of the module in `file`. Unloads a module that is of no use.
@@ -48,25 +44,26 @@ absl::StatusOr<const cuda::ModuleEntry*> LoadModule(const std::string& file) {
   if (module == nullptr) {
     const char* const text = dlerror();
     const std::string why = text != nullptr ? text : "unknown error";
-    return Reject(absl::StrCat("the module ", file, " cannot be loaded: ", why,
-                               absl::StrContains(why, "cannot open shared object file")
-                                   ? "; install that library (CUDA 13) or put it beside the module"
-                                   : ""));
+    return CudaRefused(
+        absl::StrCat("the module ", file, " cannot be loaded: ", why,
+                     absl::StrContains(why, "cannot open shared object file")
+                         ? "; install that library (CUDA 13) or put it beside the module"
+                         : ""));
   }
   absl::Status refused;
   if (void* const symbol = dlsym(module, cuda::kModuleEntry); symbol == nullptr) {
-    refused = Reject(absl::StrCat("the module ", file, " has no ", cuda::kModuleEntry,
-                                  "; it is not a module of this version of prefixd"));
+    refused = CudaRefused(absl::StrCat("the module ", file, " has no ", cuda::kModuleEntry,
+                                       "; it is not a module of this version of prefixd"));
   } else {
     const auto entry_of = reinterpret_cast<const cuda::ModuleEntry* (*)()>(symbol);
     const cuda::ModuleEntry* const entry = entry_of();
     if (entry != nullptr && entry->abi == cuda::kModuleAbi && entry->create != nullptr) {
       return entry;
     }
-    refused = Reject(absl::StrCat("the module ", file, " has interface ",
-                                  entry != nullptr ? absl::StrCat(entry->abi) : "none",
-                                  ", needed: ", cuda::kModuleAbi,
-                                  "; program and module must come from one build"));
+    refused = CudaRefused(absl::StrCat("the module ", file, " has interface ",
+                                       entry != nullptr ? absl::StrCat(entry->abi) : "none",
+                                       ", needed: ", cuda::kModuleAbi,
+                                       "; program and module must come from one build"));
   }
   dlclose(module);
   return refused;

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/json.h"
 #include "base/status_macros.h"
@@ -194,5 +195,9 @@ void ConfigReader::RefuseIfPresent(const char* key) const {
 }
 
 const absl::Status& ConfigReader::status() const { return file_->status; }
+
+std::string Quoted(absl::string_view value) {
+  return absl::StrCat("\"", absl::CHexEscape(value.substr(0, 60)), "\"");
+}
 
 }  // namespace prefixd

@@ -65,6 +65,9 @@ class ConfigReader {
   std::string prefix_;  // "text_config.".
 };
 
+// A value of a file for a message: in quotes, escaped, its first 60 bytes.
+std::string Quoted(absl::string_view value);
+
 }  // namespace prefixd
 
 #endif  // PREFIXD_ENGINE_MODELS_CONFIG_READER_H_

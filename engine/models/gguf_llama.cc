@@ -15,6 +15,7 @@
 #include "absl/strings/strip.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "engine/models/config_reader.h"
 #include "engine/models/generation_config.h"
 #include "engine/models/llama.h"
 #include "engine/weights/checkpoint.h"
@@ -30,10 +31,6 @@ absl::Status Unsupported(const std::string& path, absl::string_view key,
                          absl::string_view problem) {
   return absl::UnimplementedError(
       absl::StrCat(path, ": ", absl::CHexEscape(key.substr(0, 80)), ": ", problem));
-}
-
-std::string Quoted(absl::string_view text) {
-  return absl::StrCat("\"", absl::CHexEscape(text.substr(0, 60)), "\"");
 }
 
 // --- Metadata

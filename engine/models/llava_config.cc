@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <string>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -16,10 +15,6 @@ namespace {
 
 constexpr size_t kMaxFeatureLayers = 16;
 constexpr int kMaxProjectorLayers = 8;
-
-std::string QuotedValue(absl::string_view text) {
-  return absl::StrCat("\"", absl::CHexEscape(text.substr(0, 60)), "\"");
-}
 
 // The tower of a config without vision_config (LlavaConfig) or the defaults of one that is given in
 // part (CLIPVisionConfig).
@@ -93,10 +88,9 @@ void ReadProjectorType(const ConfigReader& config, LlavaConfig* llava) {
   } else if (!absl::ConsumePrefix(&count, "mlp") || !absl::ConsumeSuffix(&count, "x_gelu") ||
              !absl::SimpleAtoi(count, &llava->num_projector_layers) ||
              llava->num_projector_layers < 1 || llava->num_projector_layers > kMaxProjectorLayers) {
-    config.Unsupported(
-        "mm_projector_type",
-        absl::StrCat(QuotedValue(type), " is not one of linear, mlpNx_gelu (N in 1..",
-                     kMaxProjectorLayers, "), identity"));
+    config.Unsupported("mm_projector_type",
+                       absl::StrCat(Quoted(type), " is not one of linear, mlpNx_gelu (N in 1..",
+                                    kMaxProjectorLayers, "), identity"));
     llava->num_projector_layers = 1;
   }
   if (llava->num_projector_layers == 0 && llava->feature_size() != llava->text.hidden_size) {
@@ -118,13 +112,13 @@ void ReadOriginalImageKeys(const ConfigReader& config, LlavaConfig* llava) {
   config.String("mm_vision_select_feature", &feature);
   if (feature != "patch" && feature != "cls_patch") {
     config.Unsupported("mm_vision_select_feature",
-                       absl::StrCat(QuotedValue(feature), " is neither patch nor cls_patch"));
+                       absl::StrCat(Quoted(feature), " is neither patch nor cls_patch"));
   }
   llava->keep_class_row = feature == "cls_patch";
   config.String("image_aspect_ratio", &aspect);
   if (aspect != "pad" && aspect != "square") {
     config.Unsupported("image_aspect_ratio",
-                       absl::StrCat(QuotedValue(aspect), " is neither pad nor square"));
+                       absl::StrCat(Quoted(aspect), " is neither pad nor square"));
   }
   llava->pad_to_square = aspect == "pad";
   bool has_marks = false;
@@ -168,7 +162,7 @@ LlavaConfig ReadLlavaConfig(const ConfigReader& config) {
   config.String("vision_feature_select_strategy", &strategy);
   if (strategy != "default" && strategy != "full") {
     config.Unsupported("vision_feature_select_strategy",
-                       absl::StrCat(QuotedValue(strategy), " is neither default nor full"));
+                       absl::StrCat(Quoted(strategy), " is neither default nor full"));
   }
   llava.keep_class_row = strategy == "full";
   ReadActivation(config, "projector_hidden_act", &llava.projector_activation);

@@ -3,10 +3,10 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "engine/models/config_reader.h"
 #include "engine/models/families.h"
 #include "engine/models/gguf_llama.h"
 #include "engine/weights/gguf.h"
@@ -49,10 +49,6 @@ constexpr NamedActivation kActivations[] = {
     {"relu", Activation::kRelu},
 };
 
-std::string QuotedName(absl::string_view text) {
-  return absl::StrCat("\"", absl::CHexEscape(text.substr(0, 60)), "\"");
-}
-
 // Returns the family that `model_type` names, or else the architecture.
 absl::StatusOr<const Family*> FindFamily(const std::string& directory, const ConfigReader& config) {
   std::string model_type, architecture;
@@ -71,9 +67,9 @@ absl::StatusOr<const Family*> FindFamily(const std::string& directory, const Con
   }
   return absl::UnimplementedError(
       model_type.empty()
-          ? absl::StrCat(directory, "/config.json: architectures: ", QuotedName(architecture),
+          ? absl::StrCat(directory, "/config.json: architectures: ", Quoted(architecture),
                          " is not supported")
-          : absl::StrCat(directory, "/config.json: model_type: ", QuotedName(model_type),
+          : absl::StrCat(directory, "/config.json: model_type: ", Quoted(model_type),
                          " is not supported"));
 }
 
@@ -99,8 +95,8 @@ void RefuseUnsupported(const ConfigReader& config) {
     std::string dtype = "auto";
     config.String(key, &dtype);
     if (dtype != "auto" && dtype != "float32" && dtype != "float16" && dtype != "bfloat16") {
-      config.Unsupported(
-          key, absl::StrCat(QuotedName(dtype), " is not one of float32, float16, bfloat16"));
+      config.Unsupported(key,
+                         absl::StrCat(Quoted(dtype), " is not one of float32, float16, bfloat16"));
     }
   }
 }
@@ -110,7 +106,7 @@ void RefuseOtherModelType(const ConfigReader& config, absl::string_view expected
   config.String("model_type", &model_type);
   if (model_type != expected) {
     config.Unsupported("model_type",
-                       absl::StrCat(QuotedName(model_type), ", expected \"", expected, "\""));
+                       absl::StrCat(Quoted(model_type), ", expected \"", expected, "\""));
   }
 }
 
@@ -124,7 +120,7 @@ void ReadActivation(const ConfigReader& config, const char* key, Activation* act
       return;
     }
   }
-  config.Unsupported(key, absl::StrCat(QuotedName(name), " is not a known activation"));
+  config.Unsupported(key, absl::StrCat(Quoted(name), " is not a known activation"));
 }
 
 std::vector<std::string> RegisteredModelTypes() {

@@ -4,8 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/error.h"
-#include "engine/error_reasons.h"
+#include "engine/invalid_input.h"
 
 namespace prefixd {
 namespace {
@@ -36,11 +35,8 @@ ChatInput MergeChats(ChatInput prefix, ChatInput input) {
 
 absl::StatusOr<Input> MergeInputs(const Input& prefix, Input input) {
   if (prefix.index() != input.index()) {
-    const std::string message = absl::StrCat("the prefix is of kind ", KindOf(prefix),
-                                             ", the input of kind ", KindOf(input));
-    return MakeError(
-        absl::StatusCode::kInvalidArgument, absl::StrCat("input: ", message),
-        ErrorDetail{.reason = reason::kInputInvalid, .field_violations = {{"input", message}}});
+    return InvalidInput("input", absl::StrCat("the prefix is of kind ", KindOf(prefix),
+                                              ", the input of kind ", KindOf(input)));
   }
   if (auto* chat = std::get_if<ChatInput>(&input)) {
     return MergeChats(std::get<ChatInput>(prefix), std::move(*chat));

@@ -5,21 +5,13 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/error.h"
 #include "base/status_macros.h"
-#include "engine/error_reasons.h"
+#include "engine/prompt/prompt_pieces.h"
 
 namespace prefixd {
 namespace {
 
 constexpr char kEndOfChunk[] = "<|endofchunk|>";
-
-absl::Status Refuse(size_t message, absl::string_view problem) {
-  const std::string field = absl::StrCat("messages[", message, "]");
-  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(field, ": ", problem),
-                   ErrorDetail{.reason = reason::kInputInvalid,
-                               .field_violations = {{field, std::string(problem)}}});
-}
 
 // An answer continues the text of its question: both are one piece, so that they become tokens
 // together.
@@ -33,14 +25,15 @@ void AddText(absl::string_view text, std::vector<PromptPiece>* pieces) {
 
 absl::Status AddMessage(const ChatMessage& message, size_t index,
                         std::vector<PromptPiece>* pieces) {
-  if (message.role == Role::kSystem) return Refuse(index, "this model takes no system message");
+  if (message.role == Role::kSystem)
+    return RefuseMessage(index, "this model takes no system message");
   for (const Part& part : message.parts) {
     if (const auto* text = std::get_if<TextPart>(&part)) {
       AddText(text->text, pieces);
     } else if (message.role == Role::kUser) {
       pieces->push_back({PromptPiece::Kind::kImage, ""});
     } else {
-      return Refuse(index, "an assistant message takes no image");
+      return RefuseMessage(index, "an assistant message takes no image");
     }
   }
   if (message.role == Role::kAssistant) {
@@ -61,8 +54,8 @@ class OpenFlamingoTemplate final : public ChatTemplate {
       PREFIXD_RETURN_IF_ERROR(AddMessage(messages[i], i, &pieces));
     }
     if (messages.empty() || messages.back().role != Role::kUser) {
-      return Refuse(messages.empty() ? 0 : messages.size() - 1,
-                    "the last message must be the user's");
+      return RefuseMessage(messages.empty() ? 0 : messages.size() - 1,
+                           "the last message must be the user's");
     }
     return pieces;
   }

@@ -5,18 +5,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/error.h"
-#include "engine/error_reasons.h"
+#include "engine/prompt/prompt_pieces.h"
 
 namespace prefixd {
 namespace {
-
-absl::Status Reject(size_t message, absl::string_view problem) {
-  const std::string field = absl::StrCat("messages[", message, "]");
-  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(field, ": ", problem),
-                   ErrorDetail{.reason = reason::kInputInvalid,
-                               .field_violations = {{field, std::string(problem)}}});
-}
 
 class PaliGemmaTemplate final : public ChatTemplate {
  public:
@@ -28,12 +20,13 @@ class PaliGemmaTemplate final : public ChatTemplate {
 
 absl::StatusOr<std::vector<PromptPiece>> PaliGemmaTemplate::Render(
     absl::Span<const ChatMessage> messages) const {
-  if (messages.empty()) return Reject(0, "this model takes one message of the user, there is none");
+  if (messages.empty())
+    return RefuseMessage(0, "this model takes one message of the user, there is none");
   if (messages[0].role != Role::kUser) {
-    return Reject(0, "this model takes messages of the user only");
+    return RefuseMessage(0, "this model takes messages of the user only");
   }
   if (messages.size() > 1) {
-    return Reject(1, "this model takes one message of the user, no conversation");
+    return RefuseMessage(1, "this model takes one message of the user, no conversation");
   }
 
   std::vector<PromptPiece> pieces;

@@ -11,6 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "base/error.h"
 #include "engine/error_reasons.h"
+#include "engine/invalid_input.h"
 #include "engine/prompt/chat_template.h"
 
 namespace prefixd {
@@ -35,10 +36,7 @@ class PromptPieces {
 
 // INVALID_ARGUMENT that names messages[message].
 inline absl::Status RefuseMessage(size_t message, absl::string_view problem) {
-  const std::string field = absl::StrCat("messages[", message, "]");
-  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(field, ": ", problem),
-                   ErrorDetail{.reason = reason::kInputInvalid,
-                               .field_violations = {{field, std::string(problem)}}});
+  return InvalidInput(absl::StrCat("messages[", message, "]"), problem);
 }
 
 // INVALID_ARGUMENT for a conversation without messages.
