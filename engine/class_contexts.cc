@@ -62,8 +62,9 @@ absl::StatusOr<Input> QueryInput(const ClassPrompt& prompt, const ClassQuery& qu
     return InvalidInput("query.text", "the question has no place ({text}) for a text");
   }
   std::vector<Part> parts = Turn(prompt, query.image, query.text);
-  if (parts.empty())
+  if (parts.empty()) {
     return InvalidInput("query", "there is neither a picture, a text nor a question");
+  }
   if (chat) return ChatInput{.messages = {{.role = Role::kUser, .parts = std::move(parts)}}};
   return PromptInput{.parts = std::move(parts)};
 }

@@ -73,8 +73,9 @@ std::string CacheSummary(const Answer& answer) {
   const v1::CacheReceipt& cache = answer.finished.receipt().cache();
   const int64_t prompt = answer.finished.usage().prompt_tokens();
   std::string line = absl::StrCat("cached ", cache.hit_tokens(), "/", prompt, " tokens");
-  if (prompt > 0)
+  if (prompt > 0) {
     absl::StrAppendFormat(&line, " (%d %%)", 100 * int64_t{cache.hit_tokens()} / prompt);
+  }
   const int cached = cache.images_in_prefix() + cache.feature_hits();
   if (cache.images() == 1) {
     absl::StrAppend(&line, ", image: ", cached > 0 ? "cached" : "computed");

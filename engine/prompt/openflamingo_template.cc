@@ -1,10 +1,8 @@
 #include "engine/prompt/openflamingo_template.h"
 
-#include <string>
 #include <variant>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "engine/prompt/prompt_pieces.h"
 
@@ -15,29 +13,21 @@ constexpr char kEndOfChunk[] = "<|endofchunk|>";
 
 // An answer continues the text of its question: both are one piece, so that they become tokens
 // together.
-void AddText(absl::string_view text, std::vector<PromptPiece>* pieces) {
-  if (text.empty()) return;
-  if (pieces->empty() || pieces->back().kind != PromptPiece::Kind::kUser) {
-    pieces->push_back({PromptPiece::Kind::kUser, ""});
-  }
-  absl::StrAppend(&pieces->back().text, text);
-}
-
-absl::Status AddMessage(const ChatMessage& message, size_t index,
-                        std::vector<PromptPiece>* pieces) {
-  if (message.role == Role::kSystem)
+absl::Status AddMessage(const ChatMessage& message, size_t index, PromptPieces* pieces) {
+  if (message.role == Role::kSystem) {
     return RefuseMessage(index, "this model takes no system message");
+  }
   for (const Part& part : message.parts) {
     if (const auto* text = std::get_if<TextPart>(&part)) {
-      AddText(text->text, pieces);
+      pieces->User(text->text);
     } else if (message.role == Role::kUser) {
-      pieces->push_back({PromptPiece::Kind::kImage, ""});
+      pieces->Image();
     } else {
       return RefuseMessage(index, "an assistant message takes no image");
     }
   }
   if (message.role == Role::kAssistant) {
-    pieces->push_back({PromptPiece::Kind::kTemplate, kEndOfChunk});
+    pieces->Template(kEndOfChunk);
   }
   return absl::OkStatus();
 }
@@ -49,7 +39,7 @@ class OpenFlamingoTemplate final : public ChatTemplate {
 
   absl::StatusOr<std::vector<PromptPiece>> Render(
       absl::Span<const ChatMessage> messages) const override {
-    std::vector<PromptPiece> pieces;
+    PromptPieces pieces;
     for (size_t i = 0; i < messages.size(); ++i) {
       PREFIXD_RETURN_IF_ERROR(AddMessage(messages[i], i, &pieces));
     }
@@ -57,7 +47,7 @@ class OpenFlamingoTemplate final : public ChatTemplate {
       return RefuseMessage(messages.empty() ? 0 : messages.size() - 1,
                            "the last message must be the user's");
     }
-    return pieces;
+    return pieces.Take();
   }
 };
 

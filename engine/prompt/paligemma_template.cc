@@ -4,7 +4,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "engine/prompt/prompt_pieces.h"
 
 namespace prefixd {
@@ -20,8 +19,9 @@ class PaliGemmaTemplate final : public ChatTemplate {
 
 absl::StatusOr<std::vector<PromptPiece>> PaliGemmaTemplate::Render(
     absl::Span<const ChatMessage> messages) const {
-  if (messages.empty())
+  if (messages.empty()) {
     return RefuseMessage(0, "this model takes one message of the user, there is none");
+  }
   if (messages[0].role != Role::kUser) {
     return RefuseMessage(0, "this model takes messages of the user only");
   }
